@@ -1,0 +1,41 @@
+# The two commands that do everything: `make demo` (the main job) and `make test` (all that is checked).
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+export CGO_ENABLED ?= 1
+
+STATICCHECK := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOSEC       := go run github.com/securego/gosec/v2/cmd/gosec@v2.30.0
+VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+FUZZTIME    ?= 5s
+TOPOLOGY    ?=
+
+.PHONY: build demo test lint unit fuzz bench deps clean
+
+build: ## the static binary bin/x0t
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/x0t ./cmd/x0t
+
+deps: ## what the demo and the tests use beside Go (Debian packages), if it is missing
+	@scripts/deps
+
+demo: build deps ## a mesh of six nodes that heals a cut link, in the terminal
+	bin/x0t lab demo $(if $(TOPOLOGY),--topology $(TOPOLOGY))
+
+test: deps lint unit ## all that continuous integration runs
+
+lint: ## format, vet, staticcheck, gosec
+	@test -z "$$(gofmt -l . | tee /dev/stderr)"
+	go vet ./...
+	$(STATICCHECK) ./...
+	$(GOSEC) -quiet -exclude-dir=testdata ./...
+
+unit: ## every test with the race detector, coverage per package, then each fuzz target for $(FUZZTIME)
+	@FUZZTIME=$(FUZZTIME) scripts/test
+
+fuzz: ## each fuzz target for a minute
+	@scripts/fuzz 60s
+
+bench: build deps ## the figures of docs/performance.md
+	@scripts/bench
+
+clean:
+	rm -rf bin out

@@ -1,0 +1,25 @@
+// Package api is how programs and people ask a running daemon: the JSON that goes over its unix socket, the
+// handlers that answer, and the client that asks.
+//
+// Every call is HTTP/1.1 under /v1. Answers are one JSON value, except ping and trace, which stream one JSON value
+// a line (NDJSON) while they run. Field names are stable: fields are added, never renamed or given another meaning.
+// Lengths of time are milliseconds in fields that end in _ms, moments are RFC 3339, amounts of data are bytes.
+// A moment that has not come is left out; a length of time that was never measured is 0; a list is never null.
+//
+//	GET  /v1/status
+//	GET  /v1/peers
+//	GET  /v1/links
+//	GET  /v1/paths?node=NAME
+//	GET  /v1/identity
+//	GET  /v1/counters
+//	GET  /v1/ping?node=NAME[&count=N][&interval_ms=MS]   NDJSON: replies, then {"summary":…}
+//	GET  /v1/trace?node=NAME                             NDJSON: hops
+//	POST /v1/token   {"node":…,"ttl_ms":…,"replace":…,"addresses":[…]}
+//	GET  /healthz                                        503 when the node is down
+//
+// An error is {"error":{"code":…,"message":…,"remedy":…}} with a fitting HTTP status. If a stream fails after it
+// began, its last line is {"failure":{…}} with the same three fields.
+//
+// The socket is the access control: who may open it may do everything. A TCP listener, if one is configured, serves
+// health and counters only, and only to requests that name a loopback host.
+package api

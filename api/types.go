@@ -1,0 +1,291 @@
+package api
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"x0tta6bl4/mesh"
+)
+
+// Millis is a length of time that JSON shows as a number of milliseconds, exact to the microsecond.
+type Millis time.Duration
+
+// Duration returns m as a time.Duration.
+func (m Millis) Duration() time.Duration { return time.Duration(m) }
+
+// MarshalJSON writes milliseconds with at most three decimals.
+func (m Millis) MarshalJSON() ([]byte, error) {
+	us := time.Duration(m).Round(time.Microsecond).Microseconds()
+	return strconv.AppendFloat(nil, float64(us)/1000, 'f', -1, 64), nil
+}
+
+// UnmarshalJSON reads a number of milliseconds.
+func (m *Millis) UnmarshalJSON(b []byte) error {
+	var f float64
+	if err := json.Unmarshal(b, &f); err != nil {
+		return fmt.Errorf("%s is not a number of milliseconds", b)
+	}
+	const most = float64(math.MaxInt64 / int64(time.Millisecond))
+	if f < -most || f > most {
+		return fmt.Errorf("%s milliseconds is beyond what a duration holds", b)
+	}
+	*m = Millis(math.Round(f*1000)) * Millis(time.Microsecond)
+	return nil
+}
+
+// List is a slice that JSON never shows as null.
+type List[T any] []T
+
+// MarshalJSON writes an array, an empty one for nil.
+func (l List[T]) MarshalJSON() ([]byte, error) {
+	if l == nil {
+		return []byte("[]"), nil
+	}
+	return json.Marshal([]T(l))
+}
+
+// Health is what a node says of itself as a whole.
+type Health string
+
+// A node is ok, degraded (traffic passes, something needs care: Reasons says what) or down (traffic cannot pass).
+const (
+	HealthOK       Health = "ok"
+	HealthDegraded Health = "degraded"
+	HealthDown     Health = "down"
+)
+
+// PolicyNone says that no policy exists yet: every member reaches every member.
+const PolicyNone = "none"
+
+// Status is the answer to "how is this node".
+type Status struct {
+	Node        mesh.NodeID          `json:"node"`
+	SPIFFEID    string               `json:"spiffe_id"`
+	TrustDomain string               `json:"trust_domain"`
+	Address     netip.Addr           `json:"address"` // in the mesh
+	Version     string               `json:"version"`
+	PID         int                  `json:"pid"`
+	Started     time.Time            `json:"started"`
+	Uptime      Millis               `json:"uptime_ms"`
+	Policy      string               `json:"policy"`
+	Health      Health               `json:"health"`
+	Reasons     List[string]         `json:"reasons"` // why Health is not ok
+	Members     int                  `json:"members"` // nodes of the domain whose record is known, this one included
+	LSDBNodes   int                  `json:"lsdb_nodes"`
+	LSDBDigest  string               `json:"lsdb_digest"` // hex; equal on two nodes that hold the same topology
+	LinksUp     int                  `json:"links_up"`
+	LinksTotal  int                  `json:"links_total"`
+	Sessions    int                  `json:"sessions"` // end to end, up
+	SVID        SVID                 `json:"svid"`
+	Authority   bool                 `json:"authority"` // this node signs for the domain
+	Sealing     string               `json:"sealing"`   // how private keys are kept at rest
+	TUN         string               `json:"tun"`       // "" = none
+	MTU         int                  `json:"mtu"`       // of the TUN
+	Listen      List[netip.AddrPort] `json:"listen"`
+	Refused     List[Refusal]        `json:"refused"` // the latest handshakes that were turned away, newest first
+	Warnings    List[string]         `json:"warnings"`
+}
+
+// SVID is the life of the node's X.509-SVID.
+type SVID struct {
+	Serial    string    `json:"serial"` // hex
+	NotBefore time.Time `json:"not_before"`
+	NotAfter  time.Time `json:"not_after"`
+	RenewAt   time.Time `json:"renew_at,omitzero"`
+}
+
+// Refusal is one handshake that was turned away.
+type Refusal struct {
+	Remote string    `json:"remote"`
+	Reason string    `json:"reason"`
+	At     time.Time `json:"at"`
+}
+
+// SessionState is the state of an end-to-end session.
+type SessionState string
+
+// The states of a session.
+const (
+	SessionNone    SessionState = "none" // not needed so far, or gone idle
+	SessionOpening SessionState = "opening"
+	SessionUp      SessionState = "up"
+)
+
+// Peer is another member of the domain as this node knows it.
+type Peer struct {
+	Node       mesh.NodeID       `json:"node"`
+	Address    netip.Addr        `json:"address"`
+	Session    SessionState      `json:"session"`
+	Since      time.Time         `json:"since,omitzero"`     // of the last change of Session
+	Path       List[mesh.NodeID] `json:"path"`               // the preferred one, both ends included; empty = unreachable now
+	RTT        Millis            `json:"rtt_ms"`             // end to end; 0 = not measured
+	LastSeen   time.Time         `json:"last_seen,omitzero"` // when a packet of its was last decrypted here
+	ObservedBy List[mesh.NodeID] `json:"observed_by"`        // members that announce a link with it
+	RxBytes    uint64            `json:"rx_bytes"`
+	TxBytes    uint64            `json:"tx_bytes"`
+}
+
+// Link is one link of this node's to a neighbour.
+type Link struct {
+	Label     mesh.Label     `json:"label"`
+	Neighbour mesh.NodeID    `json:"neighbour"` // "" = the other end has not proved who it is yet
+	Remote    netip.AddrPort `json:"remote"`
+	State     mesh.LinkState `json:"state"`
+	Since     time.Time      `json:"since,omitzero"` // of the last change of State
+	RTT       Millis         `json:"rtt_ms"`
+	MinRTT    Millis         `json:"min_rtt_ms"`
+	Jitter    Millis         `json:"jitter_ms"`
+	LossIn    float64        `json:"loss_in"`  // 0 to 1
+	LossOut   float64        `json:"loss_out"` // 0 to 1
+	Quality   mesh.Quality   `json:"quality"`
+	Cost      mesh.Cost      `json:"cost"` // microseconds
+	MTU       uint16         `json:"mtu"`  // bytes of UDP payload
+	RxBytes   uint64         `json:"rx_bytes"`
+	TxBytes   uint64         `json:"tx_bytes"`
+	RxFrames  uint64         `json:"rx_frames"`
+	TxFrames  uint64         `json:"tx_frames"`
+	LastHeard time.Time      `json:"last_heard,omitzero"`
+	Error     string         `json:"error,omitempty"` // why the last attempt to open it failed
+}
+
+// Disjointness says what the paths to one destination share.
+type Disjointness string
+
+// How apart paths are.
+const (
+	DisjointNode    Disjointness = "node"    // no relay and no link in common
+	DisjointLink    Disjointness = "link"    // no link in common
+	DisjointMaximal Disjointness = "maximal" // as few links in common as the topology allows
+	DisjointNone    Disjointness = "none"    // fewer than two paths
+)
+
+// PathState is the part that a path plays now.
+type PathState string
+
+// The states of a path.
+const (
+	PathActive  PathState = "active"  // carries packets
+	PathStandby PathState = "standby" // would carry them if the active one failed
+	PathSuspect PathState = "suspect" // there is reason to doubt it; it is being probed
+	PathDead    PathState = "dead"
+)
+
+// Paths are the ways from this node to another.
+type Paths struct {
+	Node     mesh.NodeID  `json:"node"`
+	Address  netip.Addr   `json:"address"`
+	Disjoint Disjointness `json:"disjoint"`
+	Paths    List[Path]   `json:"paths"`
+}
+
+// Path is one way through the mesh. Labels[i] leads from Nodes[i] to Nodes[i+1].
+type Path struct {
+	Nodes  List[mesh.NodeID] `json:"nodes"`
+	Labels List[mesh.Label]  `json:"labels"`
+	Cost   mesh.Cost         `json:"cost"` // microseconds
+	MTU    uint16            `json:"mtu"`
+	State  PathState         `json:"state"`
+}
+
+// PathOf shows p in the given state.
+func PathOf(p mesh.Path, s PathState) Path {
+	return Path{Nodes: p.Nodes, Labels: p.Labels, Cost: p.Cost, MTU: p.MTU, State: s}
+}
+
+// PingRequest asks for round trips to a node.
+type PingRequest struct {
+	Node     mesh.NodeID
+	Count    int           // 0 = until the context ends
+	Interval time.Duration // between two probes
+}
+
+// PingReply is the fate of one probe.
+type PingReply struct {
+	Seq   int               `json:"seq"` // from 1
+	RTT   Millis            `json:"rtt_ms"`
+	Path  List[mesh.NodeID] `json:"path"` // that the probe was sent by, both ends included
+	Lost  bool              `json:"lost"`
+	Error string            `json:"error,omitempty"` // why it was lost, if known
+}
+
+// PingSummary closes a ping.
+type PingSummary struct {
+	Node     mesh.NodeID `json:"node"`
+	Sent     int         `json:"sent"`
+	Received int         `json:"received"`
+	Loss     float64     `json:"loss"` // 0 to 1
+	Min      Millis      `json:"min_ms"`
+	Avg      Millis      `json:"avg_ms"`
+	Max      Millis      `json:"max_ms"`
+}
+
+// TraceHop is the answer of one node of a path, or its silence.
+type TraceHop struct {
+	Hop     int          `json:"hop"` // from 1
+	Node    mesh.NodeID  `json:"node"`
+	Address netip.Addr   `json:"address"`
+	RTT     Millis       `json:"rtt_ms"` // from here to that node and back
+	Lost    bool         `json:"lost"`
+	Quality mesh.Quality `json:"quality"` // announced, of the link that leads to this node
+	Label   mesh.Label   `json:"label"`   // by which the node before sends to it
+	Error   string       `json:"error,omitempty"`
+}
+
+// TokenRequest asks for a join token.
+type TokenRequest struct {
+	Node      mesh.NodeID          `json:"node"`
+	TTL       Millis               `json:"ttl_ms"`    // 0 = 10 minutes
+	Replace   bool                 `json:"replace"`   // allow a name that is in use; its present holder is turned out
+	Addresses List[netip.AddrPort] `json:"addresses"` // where the joiner finds a member; none = this node's own
+}
+
+// Token lets one machine join once.
+type Token struct {
+	Node    mesh.NodeID `json:"node"`
+	Token   string      `json:"token"`
+	Join    string      `json:"join"` // the command to run on the machine that joins
+	Expires time.Time   `json:"expires"`
+}
+
+// Identity is all that is public of who this node is and whom it trusts.
+type Identity struct {
+	Node        mesh.NodeID `json:"node"`
+	SPIFFEID    string      `json:"spiffe_id"`
+	TrustDomain string      `json:"trust_domain"`
+	Address     netip.Addr  `json:"address"`
+	SVID        SVID        `json:"svid"`
+	Certificate Certificate `json:"certificate"`
+	Chain       string      `json:"chain"`      // PEM, leaf first
+	Bundle      string      `json:"bundle"`     // PEM, the roots of the domain
+	DomainKey   string      `json:"domain_key"` // that roots the log: ed25519, hex
+	Log         Log         `json:"log"`
+}
+
+// Certificate tells a certificate's details.
+type Certificate struct {
+	Issuer    string `json:"issuer"`
+	Key       string `json:"key"` // algorithm and size or curve
+	Signature string `json:"signature"`
+	SHA256    string `json:"sha256"` // of the DER, hex
+}
+
+// Log is the signed log of the domain's authorities, as far as this node knows it.
+type Log struct {
+	Seq         uint64          `json:"seq"`
+	Authorities List[Authority] `json:"authorities"`
+}
+
+// Authority is a node that may sign for the domain.
+type Authority struct {
+	Node     string    `json:"node"`
+	State    string    `json:"state"`  // active or revoked
+	SHA256   string    `json:"sha256"` // of its CA certificate, hex
+	NotAfter time.Time `json:"not_after,omitzero"`
+}
+
+// Counters are everything that the node counts, by name.
+type Counters map[string]uint64

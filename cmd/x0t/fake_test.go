@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"x0tta6bl4/api"
+	"x0tta6bl4/mesh"
+)
+
+var (
+	alpha = mesh.MustNodeID("alpha")
+	beta  = mesh.MustNodeID("beta")
+	gamma = mesh.MustNodeID("gamma")
+)
+
+// fake is alpha, whose neighbour is beta; gamma is behind beta; delta is known and unreachable.
+type fake struct{}
+
+func addr(s string) netip.Addr         { return netip.MustParseAddr(s) }
+func addrPort(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
+func msec(f float64) api.Millis        { return api.Millis(f * float64(time.Millisecond)) }
+
+func (fake) Status(context.Context) (api.Status, error) {
+	return api.Status{
+		Node: alpha, SPIFFEID: "spiffe://example.mesh/node/alpha", TrustDomain: "example.mesh", Address: addr("fd12::1"),
+		Version: "v0.1.0", PID: 4242, Started: noon.Add(-26 * time.Hour), Uptime: api.Millis(26 * time.Hour), Policy: api.PolicyNone,
+		Health: api.HealthDegraded, Reasons: []string{"1 of 2 links is down"}, Members: 4, LSDBNodes: 3,
+		LSDBDigest: "00112233445566778899aabbccddeeff", LinksUp: 1, LinksTotal: 2, Sessions: 1,
+		SVID:      api.SVID{Serial: "0f1e", NotBefore: noon.Add(-time.Hour), NotAfter: noon.Add(23 * time.Hour), RenewAt: noon.Add(11*time.Hour + 30*time.Minute)},
+		Authority: true, Sealing: "in files of mode 0600, unsealed", TUN: "x0t0", MTU: 1360, Listen: []netip.AddrPort{addrPort("[::]:7420")},
+		Refused:  []api.Refusal{{Remote: "192.0.2.66:7420", Reason: "SVID of another trust domain", At: noon.Add(-90 * time.Second)}},
+		Warnings: []string{"no policy: every member reaches every member"},
+	}, nil
+}
+
+func (fake) Peers(context.Context) ([]api.Peer, error) {
+	return []api.Peer{
+		{Node: beta, Address: addr("fd12::2"), Session: api.SessionUp, Since: noon.Add(-time.Hour), Path: []mesh.NodeID{alpha, beta},
+			RTT: msec(1.25), LastSeen: noon.Add(-300 * time.Millisecond), ObservedBy: []mesh.NodeID{alpha, gamma}},
+		{Node: mesh.MustNodeID("delta"), Address: addr("fd12::4"), Session: api.SessionNone},
+		{Node: gamma, Address: addr("fd12::3"), Session: api.SessionOpening, Path: []mesh.NodeID{alpha, beta, gamma}, ObservedBy: []mesh.NodeID{beta}},
+	}, nil
+}
+
+func (fake) Links(context.Context) ([]api.Link, error) {
+	return []api.Link{
+		{Label: 4711, Neighbour: beta, Remote: addrPort("192.0.2.2:7420"), State: mesh.LinkUp, Since: noon.Add(-75 * time.Minute), RTT: msec(1.25),
+			Jitter: msec(0.1), LossIn: 0.012, LossOut: 0, Quality: mesh.Excellent, Cost: 640, MTU: 1472, RxBytes: 1_234_567, TxBytes: 999},
+		{Label: 0, Remote: addrPort("[2001:db8::9]:7420"), State: mesh.LinkDown, Error: "no answer within 5s"},
+	}, nil
+}
+
+func (fake) Paths(_ context.Context, n mesh.NodeID) (api.Paths, error) {
+	if n != gamma {
+		return api.Paths{}, api.Errorf(api.CodeUnknownNode, "no member %q is known here", n).With("x0t peers lists the members")
+	}
+	return api.Paths{Node: n, Address: addr("fd12::3"), Disjoint: api.DisjointNode, Paths: []api.Path{
+		{Nodes: []mesh.NodeID{alpha, beta, gamma}, Labels: []mesh.Label{4711, 12}, Cost: 1280, MTU: 1472, State: api.PathActive},
+		{Nodes: []mesh.NodeID{alpha, mesh.MustNodeID("delta"), gamma}, Labels: []mesh.Label{99, 3}, Cost: 20500, MTU: 1452, State: api.PathStandby},
+	}}, nil
+}
+
+func (fake) Identity(context.Context) (api.Identity, error) {
+	return api.Identity{
+		Node: alpha, SPIFFEID: "spiffe://example.mesh/node/alpha", TrustDomain: "example.mesh", Address: addr("fd12::1"),
+		SVID:        api.SVID{Serial: "0f1e", NotBefore: noon.Add(-time.Hour), NotAfter: noon.Add(23 * time.Hour), RenewAt: noon.Add(11 * time.Hour)},
+		Certificate: api.Certificate{Issuer: "O=example.mesh,CN=alpha", Key: "ECDSA P-256", Signature: "ECDSA-SHA256", SHA256: "ab01"},
+		Chain:       "-----BEGIN CERTIFICATE-----\n", Bundle: "-----BEGIN CERTIFICATE-----\n", DomainKey: "d0d0",
+		Log: api.Log{Seq: 2, Authorities: []api.Authority{{Node: "alpha", State: "active", SHA256: "ca01", NotAfter: noon.Add(365 * 24 * time.Hour)}}},
+	}, nil
+}
+
+func (fake) Counters(context.Context) (api.Counters, error) { return nil, nil }
+
+func (fake) Ping(_ context.Context, req api.PingRequest, emit func(api.PingReply) error) error {
+	if req.Node != gamma && req.Node != beta {
+		return api.Errorf(api.CodeUnknownNode, "no member %q is known here", req.Node).With("x0t peers lists the members")
+	}
+	for seq := 1; seq <= req.Count; seq++ {
+		r := api.PingReply{Seq: seq, RTT: msec(float64(seq) * 1.5), Path: []mesh.NodeID{alpha, beta, gamma}}
+		if req.Node == beta || seq == 3 {
+			r = api.PingReply{Seq: seq, Lost: true, Error: "no answer within 1s"}
+		}
+		if err := emit(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (fake) Trace(_ context.Context, n mesh.NodeID, emit func(api.TraceHop) error) error {
+	if err := emit(api.TraceHop{Hop: 1, Node: beta, Address: addr("fd12::2"), RTT: msec(1.25), Quality: mesh.Excellent, Label: 4711}); err != nil {
+		return err
+	}
+	last := api.TraceHop{Hop: 2, Node: n, Address: addr("fd12::3"), RTT: msec(14), Quality: mesh.Good, Label: 12}
+	if n != gamma {
+		last.RTT, last.Lost, last.Error = 0, true, "no answer within 1s"
+	}
+	return emit(last)
+}
+
+func (fake) CreateToken(_ context.Context, r api.TokenRequest) (api.Token, error) {
+	if r.Node == alpha && !r.Replace {
+		return api.Token{}, api.Errorf(api.CodeConflict, "a node named alpha exists").With("use --replace to turn it out")
+	}
+	ttl := r.TTL.Duration()
+	if ttl == 0 {
+		ttl = 10 * time.Minute
+	}
+	return api.Token{Node: r.Node, Token: "x0t1-abc", Join: "x0t join x0t1-abc", Expires: noon.Add(ttl)}, nil
+}

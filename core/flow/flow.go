@@ -1,0 +1,256 @@
+// Package flow decides which of the paths to one destination carry packets now. It is the fast loop's memory of a
+// destination: pure, time comes as an argument, the probes to send and the next deadline come out as values.
+//
+// A path is judged twice: by the state of its first link, which this node sees for itself, and end to end:
+//
+//	            error frame                    3 probes unanswered
+//	 (alive) ────────────────► (suspect) ────────────────────────► (dead)
+//	    ▲                          │                                 │
+//	    └──────── probe reply ─────┴────────── probe reply ──────────┘
+//
+// A suspicion is a hint (an error frame can be wrong, never forged by who did not see the packet): it moves packets
+// away at once if there is anywhere better, and starts probes; only their silence makes a path dead. A dead path carries
+// nothing and is probed again with growing pauses. A path that topology no longer offers is forgotten.
+//
+// Packets stay where they are as long as no path is healthier, unless the preferred path is more than a tenth
+// cheaper for Hold on end.
+package flow
+
+import (
+	"fmt"
+	"time"
+
+	"x0tta6bl4/mesh"
+)
+
+const (
+	// Hold is how long the preferred path must be better before packets move to it. It doubles with each suspicion
+	// of that path until the path has been quiet for calm.
+	Hold = time.Second
+
+	minTimeout = 200 * time.Millisecond
+	maxTimeout = 5 * time.Second
+	burst      = 3 // probes whose silence makes a suspect dead
+	minBackoff = 200 * time.Millisecond
+	maxBackoff = 10 * time.Second
+	calm       = 2 * time.Minute
+	maxStrikes = 6
+)
+
+// Probe asks for an end-to-end probe over one path. IDs are unique within a Flow.
+type Probe struct {
+	ID   uint64
+	Path mesh.Path
+}
+
+// State is what a Flow believes of a path.
+type State uint8
+
+// The states.
+const (
+	Dead State = iota
+	Suspect
+	Standby
+	Active
+)
+
+func (s State) String() string {
+	switch s {
+	case Dead:
+		return "dead"
+	case Suspect:
+		return "suspect"
+	case Standby:
+		return "standby"
+	case Active:
+		return "active"
+	}
+	return fmt.Sprintf("state(%d)", uint8(s))
+}
+
+// MarshalText makes a State its name in JSON.
+func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// PathState is one path as the CLI shows it. InUse is true of the path that carries packets, also where that is a
+// suspect one for want of better.
+type PathState struct {
+	Path  mesh.Path
+	State State
+	InUse bool
+	RTT   time.Duration // smoothed over probe replies; before the first one, twice the path's cost
+	Since time.Time     // of the last change of State
+}
+
+// Flow is the choice of paths to one destination. Invariants: current is one of routes or nil; it is nil exactly
+// when every route is dead; no route is healthier than it.
+type Flow struct {
+	dest    mesh.NodeID
+	routes  []*route // as offered, the primary first
+	links   map[mesh.Label]mesh.LinkState
+	current *route
+	rival   *route // the cheaper path that waits for its hold time
+	moveAt  time.Time
+	lastID  uint64
+}
+
+// New returns the flow to dest, without a path.
+func New(dest mesh.NodeID) *Flow {
+	return &Flow{dest: dest, links: map[mesh.Label]mesh.LinkState{}}
+}
+
+// Dest returns the destination.
+func (f *Flow) Dest() mesh.NodeID { return f.dest }
+
+// SetPaths offers the paths that the topology has now, the primary first. What is known of a path stays if the same
+// path is offered again; a path not offered any more is forgotten.
+func (f *Flow) SetPaths(now time.Time, paths []mesh.Path) {
+	var routes []*route
+	for _, p := range paths {
+		if !p.Valid() || find(routes, p) != nil {
+			continue
+		}
+		r := find(f.routes, p)
+		if r == nil {
+			r = &route{rtt: 2 * time.Duration(p.Cost) * time.Microsecond, since: now, link: f.linkState(p.Labels[0])}
+		}
+		r.path = p
+		routes = append(routes, r)
+	}
+	f.routes = routes
+	f.choose(now)
+}
+
+func find(routes []*route, p mesh.Path) *route {
+	for _, r := range routes {
+		if r.path.Same(p) {
+			return r
+		}
+	}
+	return nil
+}
+
+// linkState returns the state of an own link; one never heard of counts as up.
+func (f *Flow) linkState(l mesh.Label) mesh.LinkState {
+	if s, ok := f.links[l]; ok {
+		return s
+	}
+	return mesh.LinkUp
+}
+
+// Link tells the state of one of this node's own links.
+func (f *Flow) Link(now time.Time, own mesh.Label, state mesh.LinkState) {
+	f.links[own] = state
+	for _, r := range f.routes {
+		if r.path.Labels[0] == own {
+			r.setLink(now, state)
+		}
+	}
+	f.choose(now)
+}
+
+// Suspect tells that an error frame matched a packet sent on a path. A path not offered is ignored.
+func (f *Flow) Suspect(now time.Time, path mesh.Path) {
+	if r := find(f.routes, path); r != nil {
+		r.accuse(now)
+		f.choose(now)
+	}
+}
+
+// ProbeReply tells that the probe with this ID was answered. An answer after its time still counts: the path works.
+func (f *Flow) ProbeReply(now time.Time, id uint64) {
+	for _, r := range f.routes {
+		if r.answered(now, id) {
+			f.choose(now)
+			return
+		}
+	}
+}
+
+// Tick does what has come due and returns the probes to send.
+func (f *Flow) Tick(now time.Time) []Probe {
+	var out []Probe
+	for _, r := range f.routes {
+		if r.due(now) {
+			f.lastID++
+			r.probe(now, f.lastID)
+			out = append(out, Probe{ID: f.lastID, Path: r.path})
+		}
+	}
+	f.choose(now)
+	return out
+}
+
+// Deadline returns when Tick has something to do next; zero if nothing is pending.
+func (f *Flow) Deadline() time.Time {
+	at := f.moveAt
+	for _, r := range f.routes {
+		if t := r.deadline(); !t.IsZero() && (at.IsZero() || t.Before(at)) {
+			at = t
+		}
+	}
+	return at
+}
+
+// Active returns the path that carries packets: none if all are dead.
+func (f *Flow) Active() []mesh.Path {
+	if f.current == nil {
+		return nil
+	}
+	return []mesh.Path{f.current.path}
+}
+
+// States returns all paths offered, the primary first.
+func (f *Flow) States() []PathState {
+	out := make([]PathState, len(f.routes))
+	for i, r := range f.routes {
+		out[i] = PathState{Path: r.path, State: r.shown, InUse: r == f.current, RTT: r.rtt, Since: r.since}
+	}
+	return out
+}
+
+// choose sets current, and the rival and its time.
+func (f *Flow) choose(now time.Time) {
+	best := f.preferred()
+	var current *route
+	if f.current != nil {
+		current = find(f.routes, f.current.path)
+	}
+	switch {
+	case best == nil || current == nil || current.grade() > best.grade():
+		f.current, f.rival = best, nil
+	default:
+		f.current = current
+		f.contest(now, best)
+	}
+	if f.rival == nil {
+		f.moveAt = time.Time{}
+	}
+	for _, r := range f.routes {
+		r.show(now, r == f.current)
+	}
+}
+
+// preferred returns the first of the healthiest paths, nil if all are dead.
+func (f *Flow) preferred() *route {
+	var best *route
+	for _, r := range f.routes {
+		if r.grade() < dead && (best == nil || r.grade() < best.grade()) {
+			best = r
+		}
+	}
+	return best
+}
+
+// contest moves packets to a path as healthy as the current one that has been cheaper for its hold time.
+func (f *Flow) contest(now time.Time, best *route) {
+	if best == f.current || 10*uint64(best.path.Cost) >= 9*uint64(f.current.path.Cost) {
+		f.rival = nil
+		return
+	}
+	if f.rival != best {
+		f.rival, f.moveAt = best, now.Add(best.hold(now))
+	}
+	if !now.Before(f.moveAt) {
+		f.current, f.rival = best, nil
+	}
+}

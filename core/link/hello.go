@@ -1,0 +1,87 @@
+package link
+
+import (
+	"time"
+
+	"x0tta6bl4/mesh"
+	"x0tta6bl4/wire"
+)
+
+// Hello takes an authenticated, fresh hello of the neighbour's that came at now.
+func (m *Machine) Hello(now time.Time, h wire.Hello) {
+	m.Heard(now)
+	m.wake = true
+	m.peer = min(max(time.Duration(h.Interval)*time.Microsecond, MinHello), MaxHello)
+	m.slowAt = later(m.slowAt, now.Add(quickTime)) // somebody is there: worth the full rate
+	if m.in.add(h.Seq) {
+		m.echo = echo{seq: h.Seq, sentAt: h.SentAt, at: now}
+	}
+	m.answer = m.answer || h.Probe
+	m.nextSend = earlier(m.nextSend, now.Add(m.hello)) // in case we were slow
+	m.echoed(now, h)
+}
+
+// echoed learns from what the neighbour says of our hellos.
+func (m *Machine) echoed(now time.Time, h wire.Hello) {
+	sent := m.start.Add(time.Duration(min(h.EchoSentAt, 1<<53)) * time.Microsecond)
+	if h.EchoSeq == 0 || int32(m.seq-h.EchoSeq) < 0 || int32(m.seq-h.EchoSeq) > 1<<20 || sent.After(now) {
+		return // nothing heard of ours yet, or of the machine that held this link before us
+	}
+	held := time.Duration(h.EchoDelay) * time.Microsecond
+	if !m.out.add(h.HeardFrom, h.EchoSeq, h.Heard) {
+		return // an echo that we have seen: it says nothing new
+	}
+	m.life.confirmed = later(m.life.confirmed, sent)
+	if sample := now.Sub(sent) - held; sample >= 0 {
+		m.rtt.add(now, sample)
+	}
+	// A hello that the neighbour held for several of our intervals is its last sign of us, not a recent one.
+	if held <= 3*m.interval() {
+		m.damp.confirmed++
+	}
+}
+
+// interval returns the time between our hellos now.
+func (m *Machine) interval() time.Duration {
+	if m.status.State == mesh.LinkDown && !m.now.Before(m.slowAt) {
+		return max(m.hello, slowHello)
+	}
+	return m.hello
+}
+
+// due returns the hello to send now, if one is: the regular one, an answer to a probe, or a probe of our own.
+// One hello serves all three.
+func (m *Machine) due() (wire.Hello, bool) {
+	regular := !m.now.Before(m.nextSend)
+	probe := m.status.State == mesh.LinkSuspect && m.probeDue()
+	if !regular && !probe && !m.answer {
+		return wire.Hello{}, false
+	}
+	m.answer = false
+	if regular {
+		// ±10 %, so that the hellos of many links do not fall into step.
+		m.nextSend = m.now.Add(time.Duration(float64(m.interval()) * (0.9 + 0.2*m.rand.Float64())))
+	}
+	if probe {
+		m.doubt.sent(m.now)
+	}
+	// While the link is down every regular hello asks for an answer: two ends then find each other in one round trip.
+	return m.next(probe || regular && m.status.State == mesh.LinkDown), true
+}
+
+func (m *Machine) next(probe bool) wire.Hello {
+	if m.seq++; m.seq == 0 {
+		m.seq = 1 // 0 in an echo means that nothing was heard
+	}
+	h := wire.Hello{
+		Seq: m.seq, SentAt: micros(m.now.Sub(m.start)), Heard: m.in.heard, HeardFrom: m.in.from,
+		Interval: uint32(micros(m.interval())), Probe: probe,
+	}
+	if m.echo.seq != 0 {
+		h.EchoSeq, h.EchoSentAt = m.echo.seq, m.echo.sentAt
+		h.EchoDelay = uint32(min(micros(m.now.Sub(m.echo.at)), 1<<32-1))
+	}
+	return h
+}
+
+func micros(d time.Duration) uint64 { return uint64(max(d, 0) / time.Microsecond) }

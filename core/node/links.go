@@ -1,0 +1,208 @@
+package node
+
+import (
+	"cmp"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"time"
+
+	"x0tta6bl4/core/session"
+	"x0tta6bl4/mesh"
+	"x0tta6bl4/wire"
+)
+
+// A link that comes back after being down this long gets a fresh connection: the old one's retransmission timer
+// has backed off, and would hold the database exchange up by seconds.
+const staleConnection = time.Second
+
+// neighbourLink is one way to one neighbour: its sessions, and what the fast loop says of it.
+type neighbourLink struct {
+	label     mesh.Label
+	neighbour mesh.NodeID
+	remote    netip.AddrPort
+	theirs    mesh.Label // the neighbour's label for this link; 0 until it said so
+	mtu       int
+	sess      *session.Peer
+	via       mesh.ConnID // the session that the fast loop was told to use
+	status    mesh.LinkStatus
+	dialling  bool
+	next      time.Time // earliest time of the next renewal dial
+	backoff   session.Backoff
+}
+
+func (l *neighbourLink) deadline() time.Time {
+	d := l.sess.Deadline()
+	if !d.IsZero() && d.Before(l.next) && !l.dialling {
+		// A wish for a successor waits for the back-off; other deadlines are at most that much late.
+		return l.next
+	}
+	return d
+}
+
+// target is an address that the node keeps a link to.
+type target struct {
+	addr     netip.AddrPort
+	self     bool // it leads to this very node
+	met      bool // a link to it exists
+	dialling bool
+	next     time.Time
+	backoff  session.Backoff
+}
+
+func (t *target) idle() bool { return !t.self && !t.met && !t.dialling }
+
+func (t *target) fail(now time.Time, r *rand.Rand) {
+	t.dialling = false
+	t.next = now.Add(t.backoff.Next(r))
+}
+
+func (c *Control) addTarget(a netip.AddrPort, now time.Time) {
+	if slices.ContainsFunc(c.targets, func(t *target) bool { return t.addr == a }) {
+		return
+	}
+	c.targets = append(c.targets, &target{
+		addr:    a,
+		next:    now.Add(jitter(c.cfg.Rand, c.cfg.RetryFirst/4)),
+		backoff: c.backoff(),
+	})
+}
+
+func (c *Control) backoff() session.Backoff {
+	return session.Backoff{First: c.cfg.RetryFirst, Max: c.cfg.RetryMax}
+}
+
+func (c *Control) settleTargets(now time.Time) {
+	for _, t := range c.targets {
+		t.met = slices.ContainsFunc(c.links, func(l *neighbourLink) bool { return l.remote == t.addr && !l.sess.Empty() })
+		if t.met {
+			t.dialling = false
+		}
+		if t.idle() && !now.Before(t.next) {
+			t.dialling = true
+			c.nextDial++
+			c.dials[c.nextDial] = dialFor{target: t}
+			c.out.Dial = append(c.out.Dial, Dial{ID: c.nextDial, Addr: t.addr})
+		}
+	}
+}
+
+// failTargets backs off from an address whose connection ended before it was of any use, such as one that
+// refused our SVID: with TLS 1.3 the dialler learns of that only after its own handshake is complete.
+func (c *Control) failTargets(now time.Time, a netip.AddrPort) {
+	for _, t := range c.targets {
+		if t.addr == a {
+			t.fail(now, c.cfg.Rand)
+		}
+	}
+}
+
+func (c *Control) linkConnUp(now time.Time, cn *conn, ev ConnUp, d dialFor) {
+	l := c.linkTo(now, ev.Peer, ev.Remote)
+	if d.link != nil {
+		d.link.dialling = false
+	}
+	if d.target != nil {
+		d.target.dialling = false
+	}
+	l.mtu = ev.MTU
+	cn.link = l
+	l.sess.Add(session.Conn{ID: cn.id, Opener: c.opener(ev), Established: now, HardEnd: ev.NotAfter})
+	c.out.Install = append(c.out.Install, Install{cn.id, wire.PurposeLink, ev.Peer, l.label, cn.index, l.mtu})
+	c.out.Send = append(c.out.Send, Send{cn.id, []wire.Message{wire.LinkOpen{
+		Version: ProtocolVersion, Index: cn.index, Label: l.label, Hello: c.cfg.Hello, MTU: uint16(min(ev.MTU, 65535)), Boot: c.cfg.Boot,
+	}}})
+}
+
+func (c *Control) opener(ev ConnUp) mesh.NodeID {
+	if ev.Dial != 0 {
+		return c.cfg.Self
+	}
+	return ev.Peer
+}
+
+// linkTo returns the link to a neighbour over an underlay address, making it if need be.
+func (c *Control) linkTo(now time.Time, n mesh.NodeID, remote netip.AddrPort) *neighbourLink {
+	for _, l := range c.links {
+		if l.neighbour == n && l.remote == remote {
+			return l
+		}
+	}
+	l := &neighbourLink{
+		label: c.labels.get(n, remote), neighbour: n, remote: remote, sess: session.New(c.cfg.Self),
+		status: mesh.LinkStatus{State: mesh.LinkDown, Since: now}, backoff: c.backoff(),
+	}
+	c.links = append(c.links, l)
+	slices.SortFunc(c.links, func(a, b *neighbourLink) int { return cmp.Compare(a.label, b.label) })
+	return l
+}
+
+func (c *Control) linkOpened(now time.Time, cn *conn, m wire.LinkOpen) {
+	l := cn.link
+	cn.opened = true
+	if l.theirs != m.Label {
+		l.theirs = m.Label
+		c.linksNew = true
+	}
+	if m.MTU > 0 {
+		l.mtu = min(l.mtu, int(m.MTU))
+	}
+	for _, t := range c.targets {
+		if t.addr == l.remote {
+			t.backoff.Reset()
+		}
+	}
+	l.backoff.Reset()
+	c.out.Activate = append(c.out.Activate, Activate{cn.id, wire.PurposeLink, m.Index})
+	c.closeAll(l.sess.Confirm(cn.id, m.Boot), "the neighbour was restarted")
+	c.settleLink(now, l)
+	c.sendDigest(cn.id)
+}
+
+func (c *Control) settleLink(now time.Time, l *neighbourLink) {
+	d := l.sess.Decide(now)
+	c.closeAll(d.Close, "superseded")
+	switch {
+	case d.Use == 0 && l.via != 0:
+		l.via = 0
+		c.dropLink(now, l)
+	case d.Use != l.via:
+		l.via = d.Use
+		c.linksNew = true
+		c.out.Reflex = append(c.out.Reflex, LinkSet{l.label, l.neighbour, d.Use, l.remote, l.mtu, c.cfg.Hello})
+	}
+	if d.Renew && !l.dialling && !now.Before(l.next) {
+		l.dialling = true
+		c.nextDial++
+		c.dials[c.nextDial] = dialFor{link: l}
+		c.out.Dial = append(c.out.Dial, Dial{ID: c.nextDial, Addr: l.remote, Want: l.neighbour})
+	}
+	if l.sess.Empty() {
+		c.links = slices.DeleteFunc(c.links, func(o *neighbourLink) bool { return o == l })
+	}
+}
+
+func (c *Control) dropLink(now time.Time, l *neighbourLink) {
+	l.status = mesh.LinkStatus{State: mesh.LinkDown, Since: now}
+	c.linksNew = true
+	c.out.Reflex = append(c.out.Reflex, LinkGone{l.label})
+}
+
+func (c *Control) linkReport(now time.Time, ev LinkReport) {
+	i := slices.IndexFunc(c.links, func(l *neighbourLink) bool { return l.label == ev.Label && l.via != 0 })
+	if i < 0 {
+		return
+	}
+	l := c.links[i]
+	was := l.status
+	l.status = ev.Status
+	if was.State != ev.Status.State || was.Cost != ev.Status.Cost || was.Quality != ev.Status.Quality {
+		c.linksNew = true
+	}
+	if was.State == mesh.LinkDown && ev.Status.State == mesh.LinkUp {
+		if now.Sub(was.Since) > staleConnection && now.Sub(l.sess.Established()) > staleConnection {
+			l.sess.RenewAt(now)
+		}
+		c.sendDigest(l.via)
+	}
+}

@@ -1,0 +1,213 @@
+// Package node composes the deciding half of a mesh node out of its sibling packages. It has two machines, both
+// pure: events and the time go in, effects come out in the order in which they have to be carried out.
+//
+//	Control  slow loop: neighbours, sessions, the link-state database, disjoint paths
+//	Reflex   fast loop: hellos and probes, which path carries packets now, the forwarding table
+//
+// They share nothing; each sends the other events. A shell (the daemon, the simulator) runs each in a loop of its
+// own, so that whatever delays the slow one (a flood of announcements, a thousand new paths) never delays a hello.
+//
+//	            ControlEvent                 ReflexEvent
+//	handshakes ─────────────► Control ─────────────────────► Reflex ◄── hellos, errors, probe replies
+//	messages                     ▲        links, peers, paths   │
+//	requests                     └──────────────────────────────┴──► forwarding table, hellos, probes
+//	                               LinkReport
+package node
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	"x0tta6bl4/core/lsdb"
+	"x0tta6bl4/mesh"
+	"x0tta6bl4/wire"
+)
+
+// ProtocolVersion is the version that open messages carry.
+const ProtocolVersion = 1
+
+// Config is what a node knows when it starts. Zero durations and counts mean the defaults named.
+type Config struct {
+	Self        mesh.NodeID
+	Domain      spiffeid.TrustDomain
+	Incarnation uint64 // random, made once with an empty state directory
+	Boot        uint64 // milliseconds since 1970 at process start; grows with every restart
+	Rand        *rand.Rand
+	Neighbours  []netip.AddrPort // addresses to keep a link to
+	Labels      LabelState       // as last persisted
+	Addresses   []string         // underlay addresses announced in the node record
+	Roles       uint32
+	Hello       time.Duration // hello interval of our links; 0 = 50 ms
+	Disjoint    int           // paths kept per destination; 0 = 3
+	Idle        time.Duration // an end-to-end session without packets is closed after this; 0 = 5 min
+	RetryFirst  time.Duration // wait after the first failed dial; 0 = 100 ms
+	RetryMax    time.Duration // longest wait between dials; 0 = 5 s
+}
+
+func (c *Config) defaults() {
+	set := func(d *time.Duration, v time.Duration) {
+		if *d <= 0 {
+			*d = v
+		}
+	}
+	set(&c.Hello, 50*time.Millisecond)
+	set(&c.Idle, 5*time.Minute)
+	set(&c.RetryFirst, 100*time.Millisecond)
+	set(&c.RetryMax, 5*time.Second)
+	if c.Disjoint <= 0 {
+		c.Disjoint = 3
+	}
+}
+
+// LabelState is what must outlive the process so that no label is used for two links within the life of an
+// announcement: every label below Reserved (in order of handing out) may have been used.
+type LabelState struct {
+	Next     mesh.Label     `json:"next"` // first label that was never handed out, as far as this state knows
+	Bindings []LabelBinding `json:"bindings"`
+}
+
+// LabelBinding ties a label to one way to one neighbour.
+type LabelBinding struct {
+	Label     mesh.Label     `json:"label"`
+	Neighbour mesh.NodeID    `json:"neighbour"`
+	Remote    netip.AddrPort `json:"remote"`
+}
+
+// ControlEvent is what the slow loop takes.
+type ControlEvent interface{ controlEvent() }
+
+type (
+	// ConnUp says that a mutual-TLS connection was established and the peer's identity checked.
+	ConnUp struct {
+		Conn     mesh.ConnID
+		Dial     uint64 // the Dial effect it answers; 0 = the peer dialled us
+		Purpose  wire.Purpose
+		Peer     mesh.NodeID
+		Remote   netip.AddrPort // link: the neighbour's underlay address
+		MTU      int            // link: datagram payload bytes that the way there carries
+		NotAfter time.Time      // the earlier of the two leaves'
+	}
+	// ConnDown says that a connection has ended.
+	ConnDown struct {
+		Conn   mesh.ConnID
+		Reason string
+	}
+	// DialFailed says that a Dial effect came to nothing.
+	DialFailed struct {
+		Dial   uint64
+		Reason string
+		Self   bool // this very node answered
+	}
+	// Received is one control message from a connection.
+	Received struct {
+		Conn    mesh.ConnID
+		Message wire.Message
+	}
+	// Identity says that the node's own SVID is this from now on.
+	Identity struct {
+		Chain    [][]byte // DER, leaf first
+		Leaf     [32]byte // SHA-256 of the leaf's DER
+		NotAfter time.Time
+	}
+	// Signed answers a Sign effect; Raw is empty if the SVID was rotated meanwhile.
+	Signed struct {
+		Kind lsdb.Kind
+		Raw  []byte
+	}
+	// Checked answers a verify job: Err is nil if chain and signature hold, and NotAfter is the leaf's.
+	Checked struct {
+		Job      lsdb.VerifyJob
+		NotAfter time.Time
+		Err      error
+	}
+	// Wanted says that a packet, or an operator, wants to reach a mesh address.
+	Wanted struct{ Addr netip.Addr }
+	// Used says when packets of a peer's session last passed.
+	Used struct {
+		Node mesh.NodeID
+		At   time.Time
+	}
+	// LinkReport is what the fast loop measured of a link.
+	LinkReport struct {
+		Label  mesh.Label
+		Status mesh.LinkStatus
+	}
+	// Stale says that the peer no longer knows the session we send to it with.
+	Stale struct{ Node mesh.NodeID }
+	// Tick says that the deadline has come.
+	Tick struct{}
+)
+
+func (ConnUp) controlEvent()     {}
+func (ConnDown) controlEvent()   {}
+func (DialFailed) controlEvent() {}
+func (Received) controlEvent()   {}
+func (Identity) controlEvent()   {}
+func (Signed) controlEvent()     {}
+func (Checked) controlEvent()    {}
+func (Wanted) controlEvent()     {}
+func (Used) controlEvent()       {}
+func (LinkReport) controlEvent() {}
+func (Stale) controlEvent()      {}
+func (Tick) controlEvent()       {}
+
+// Effects are what the slow loop wants done. The shell carries the fields out in their order and waits for none
+// of them; those with an answer come back as an event.
+type Effects struct {
+	Persist  *LabelState     // must reach the disk some time; labels are reserved ahead, so nothing waits for it
+	Install  []Install       // before Send: the index is announced only when keys can receive
+	Activate []Activate      // before Reflex: the peer's index is there before a table names the session
+	Reflex   []ReflexEvent   // to the fast loop, in order
+	Send     []Send          // to control connections, in order per connection
+	Close    []Close         // connections to end; their keys are erased a little later by Remove
+	Sign     []Sign          // answered by Signed
+	Verify   []lsdb.VerifyJob // answered by Checked
+	Dial     []Dial          // answered by ConnUp or DialFailed
+	Alarm    []string        // for the operator
+}
+
+type (
+	// Install makes a connection's keys receive under an index: those of a link (Label set) or of a peer.
+	Install struct {
+		Conn    mesh.ConnID
+		Purpose wire.Purpose
+		Node    mesh.NodeID
+		Label   mesh.Label
+		Index   uint32
+		MTU     int
+	}
+	// Activate gives the index under which the peer receives.
+	Activate struct {
+		Conn    mesh.ConnID
+		Purpose wire.Purpose
+		Index   uint32
+	}
+	// Send hands messages to a control connection.
+	Send struct {
+		Conn     mesh.ConnID
+		Messages []wire.Message
+	}
+	// Close ends a connection; its receive keys live on until packets in flight have arrived.
+	Close struct {
+		Conn    mesh.ConnID
+		Purpose wire.Purpose
+		Reason  string
+	}
+	// Sign asks for a signature by the SVID that the announcement names.
+	Sign struct {
+		Kind   lsdb.Kind
+		LSA    wire.LSA
+		Record wire.Record
+		SVID   [32]byte
+	}
+	// Dial asks for a connection to a neighbour's underlay address. Connections to peers are dialled through the
+	// fast loop (DialPeer), after the table that holds the way there was published.
+	Dial struct {
+		ID   uint64
+		Addr netip.AddrPort
+		Want mesh.NodeID // zero: any member
+	}
+)

@@ -1,0 +1,139 @@
+package node
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"x0tta6bl4/core/session"
+	"x0tta6bl4/mesh"
+	"x0tta6bl4/wire"
+)
+
+// peer is one destination that this node exchanges packets with, or is asked to.
+type peer struct {
+	node     mesh.NodeID
+	addr     netip.Addr
+	sess     *session.Peer
+	via      mesh.ConnID
+	paths    []mesh.Path
+	used     time.Time // when packets last passed, or were last wanted
+	wanted   time.Time // last request for a session
+	dialling bool
+	next     time.Time
+	backoff  session.Backoff
+	told     bool // the fast loop knows of it
+}
+
+func (p *peer) deadline(idle time.Duration) time.Time {
+	at := p.used.Add(idle)
+	if d := p.sess.Deadline(); !d.IsZero() && d.Before(at) {
+		at = d
+	}
+	if p.sess.Use() == 0 && !p.dialling && len(p.paths) > 0 && !p.next.IsZero() && p.next.Before(at) {
+		at = p.next
+	}
+	return at
+}
+
+func (c *Control) wanted(now time.Time, a netip.Addr) {
+	n, ok := c.addrs[a]
+	if !ok || n == c.cfg.Self {
+		return
+	}
+	p := c.peerFor(now, n)
+	p.used, p.wanted = now, now
+}
+
+// peerFor returns the record of a destination, making it if need be.
+func (c *Control) peerFor(now time.Time, n mesh.NodeID) *peer {
+	if p := c.peer(n); p != nil {
+		return p
+	}
+	p := &peer{
+		node: n, addr: mesh.Addr(c.cfg.Domain, n), sess: session.New(c.cfg.Self), used: now, next: now,
+		backoff: c.backoff(),
+	}
+	c.peers = append(c.peers, p)
+	slices.SortFunc(c.peers, func(a, b *peer) int { return a.node.Compare(b.node) })
+	c.findPaths(p)
+	return p
+}
+
+// findPaths computes the disjoint paths to a peer and tells the fast loop if they changed.
+func (c *Control) findPaths(p *peer) {
+	paths := c.graph.Disjoint(c.cfg.Self, p.node, c.cfg.Disjoint).Paths
+	if p.told && slices.EqualFunc(paths, p.paths, sameMetrics) {
+		return
+	}
+	if len(p.paths) == 0 && len(paths) > 0 && p.sess.Use() == 0 && !p.dialling {
+		p.next = time.Time{} // the destination became reachable: no back-off from when it was not
+		p.backoff.Reset()
+	}
+	p.paths = paths
+	c.tellPeer(p)
+}
+
+func sameMetrics(a, b mesh.Path) bool { return a.Same(b) && a.Cost == b.Cost && a.MTU == b.MTU }
+
+func (c *Control) tellPeer(p *peer) {
+	p.told = true
+	c.out.Reflex = append(c.out.Reflex, PeerSet{p.node, p.addr, p.via, p.paths})
+}
+
+func (c *Control) peerConnUp(now time.Time, cn *conn, ev ConnUp) {
+	p := c.peerFor(now, ev.Peer)
+	if ev.Dial != 0 {
+		p.dialling = false
+	}
+	cn.peer = p
+	p.used = now
+	p.sess.Add(session.Conn{ID: cn.id, Opener: c.opener(ev), Established: now, HardEnd: ev.NotAfter})
+	c.out.Install = append(c.out.Install, Install{Conn: cn.id, Purpose: wire.PurposeE2E, Node: p.node, Index: cn.index})
+	c.out.Send = append(c.out.Send, Send{cn.id, []wire.Message{wire.PeerOpen{
+		Version: ProtocolVersion, Index: cn.index, Boot: c.cfg.Boot,
+	}}})
+}
+
+func (c *Control) peerOpened(now time.Time, cn *conn, m wire.PeerOpen) {
+	cn.opened = true
+	p := cn.peer
+	p.backoff.Reset()
+	c.out.Activate = append(c.out.Activate, Activate{cn.id, wire.PurposeE2E, m.Index})
+	c.closeAll(p.sess.Confirm(cn.id, m.Boot), "the peer was restarted")
+	c.settlePeer(now, p)
+}
+
+// stale handles a peer's claim not to know our session: a hint that only starts a handshake.
+func (c *Control) stale(now time.Time, n mesh.NodeID) {
+	if p := c.peer(n); p != nil && now.Sub(p.sess.Established()) > time.Second {
+		p.sess.RenewAt(now)
+	}
+}
+
+func (c *Control) settlePeer(now time.Time, p *peer) {
+	d := p.sess.Decide(now)
+	c.closeAll(d.Close, "superseded")
+	if d.Use != p.via {
+		p.via = d.Use
+		c.tellPeer(p)
+	}
+	quiet := now.Sub(p.used)
+	if quiet >= c.cfg.Idle {
+		c.dropPeer(p)
+		return
+	}
+	want := d.Use == 0 && now.Sub(p.wanted) < wantedFor || d.Use != 0 && d.Renew
+	if want && !p.dialling && len(p.paths) > 0 && !now.Before(p.next) {
+		p.dialling = true
+		c.nextDial++
+		c.dials[c.nextDial] = dialFor{peer: p}
+		c.out.Reflex = append(c.out.Reflex, DialPeer{ID: c.nextDial, Peer: p.node})
+	}
+}
+
+func (c *Control) dropPeer(p *peer) {
+	c.closeAll(p.sess.Conns(), "idle")
+	c.peers = slices.DeleteFunc(c.peers, func(o *peer) bool { return o == p })
+	c.out.Reflex = append(c.out.Reflex, PeerGone{p.node})
+}

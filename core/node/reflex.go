@@ -1,0 +1,304 @@
+package node
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"time"
+
+	"x0tta6bl4/core/flow"
+	"x0tta6bl4/core/link"
+	"x0tta6bl4/mesh"
+	"x0tta6bl4/wire"
+)
+
+// ReflexEvent is what the fast loop takes.
+type ReflexEvent interface{ reflexEvent() }
+
+type (
+	// LinkSet says that a link exists and which session to send by.
+	LinkSet struct {
+		Label     mesh.Label
+		Neighbour mesh.NodeID
+		Session   mesh.ConnID
+		Remote    netip.AddrPort
+		MTU       int
+		Hello     time.Duration
+	}
+	// LinkGone says that a link has no session any more.
+	LinkGone struct{ Label mesh.Label }
+	// PeerSet gives a destination's session (0 = none) and disjoint paths, the preferred one first.
+	PeerSet struct {
+		Node    mesh.NodeID
+		Addr    netip.Addr
+		Session mesh.ConnID
+		Paths   []mesh.Path
+	}
+	// PeerGone says that a destination is not in use any more.
+	PeerGone struct{ Node mesh.NodeID }
+	// DialPeer asks for an end-to-end connection; it comes out again behind the table that holds the way there.
+	DialPeer struct {
+		ID   uint64
+		Peer mesh.NodeID
+	}
+	// HelloHeard is an authenticated hello from a neighbour.
+	HelloHeard struct {
+		Label mesh.Label
+		Hello wire.Hello
+	}
+	// Heard says that some fresh authenticated frame came over a link at a time.
+	Heard struct {
+		Label mesh.Label
+		At    time.Time
+	}
+	// PathError says that a relay on a path that we sent by reported an error about a packet of ours.
+	PathError struct {
+		Node mesh.NodeID
+		Path mesh.Path
+		Code wire.ErrorCode
+	}
+	// ProbeAnswered says that an end-to-end probe came back.
+	ProbeAnswered struct {
+		Node mesh.NodeID
+		ID   uint64
+	}
+	// Late says that this loop itself ran late.
+	Late struct{ By time.Duration }
+)
+
+func (LinkSet) reflexEvent()       {}
+func (LinkGone) reflexEvent()      {}
+func (PeerSet) reflexEvent()       {}
+func (PeerGone) reflexEvent()      {}
+func (DialPeer) reflexEvent()      {}
+func (HelloHeard) reflexEvent()    {}
+func (Heard) reflexEvent()         {}
+func (PathError) reflexEvent()     {}
+func (ProbeAnswered) reflexEvent() {}
+func (Late) reflexEvent()          {}
+func (Tick) reflexEvent()          {}
+
+// ReflexEffects are what the fast loop wants done, in the order of the fields.
+type ReflexEffects struct {
+	Publish *mesh.Forwarding // the data plane's new table
+	Hellos  []SendHello
+	Probes  []SendProbe
+	Dial    []DialPeer
+	Report  []ControlEvent // to the slow loop
+}
+
+type (
+	// SendHello sends a hello over a link.
+	SendHello struct {
+		Label mesh.Label
+		Hello wire.Hello
+	}
+	// SendProbe sends an end-to-end probe over one path.
+	SendProbe struct {
+		Node mesh.NodeID
+		Path mesh.Path
+		ID   uint64
+	}
+)
+
+// Reflex is the fast machine of a node. Invariant: the published table names only links and sessions that Control
+// has set and not withdrawn.
+type Reflex struct {
+	cfg   Config
+	links []*reflexLink // ascending by label
+	peers []*reflexPeer // ascending by node
+	dirty bool
+	out   ReflexEffects
+}
+
+type reflexLink struct {
+	LinkSet
+	live  *link.Machine
+	state mesh.LinkState
+}
+
+type reflexPeer struct {
+	PeerSet
+	flow   *flow.Flow
+	active []mesh.Path
+}
+
+// NewReflex returns the fast machine of a node that starts without links.
+func NewReflex(cfg Config) *Reflex {
+	cfg.defaults()
+	return &Reflex{cfg: cfg}
+}
+
+// Step takes one event at time now and returns what is to be done.
+func (r *Reflex) Step(now time.Time, ev ReflexEvent) ReflexEffects {
+	r.out = ReflexEffects{}
+	switch ev := ev.(type) {
+	case LinkSet:
+		r.linkSet(now, ev)
+	case LinkGone:
+		r.linkGone(now, ev.Label)
+	case PeerSet:
+		r.peerSet(now, ev)
+	case PeerGone:
+		if i, ok := r.findPeer(ev.Node); ok {
+			r.peers = slices.Delete(r.peers, i, i+1)
+			r.dirty = true
+		}
+	case DialPeer:
+		r.out.Dial = append(r.out.Dial, ev)
+	case HelloHeard:
+		if l := r.link(ev.Label); l != nil {
+			l.live.Hello(now, ev.Hello)
+		}
+	case Heard:
+		if l := r.link(ev.Label); l != nil {
+			l.live.Heard(ev.At)
+		}
+	case PathError:
+		r.pathError(now, ev)
+	case ProbeAnswered:
+		if i, ok := r.findPeer(ev.Node); ok {
+			r.peers[i].flow.ProbeReply(now, ev.ID)
+		}
+	case Late:
+		for _, l := range r.links {
+			l.live.Late(now, ev.By)
+		}
+	case Tick:
+	}
+	r.tick(now)
+	out := r.out
+	r.out = ReflexEffects{}
+	return out
+}
+
+// tick runs the links and flows whose time has come, or that the event touched, and publishes what changed.
+func (r *Reflex) tick(now time.Time) {
+	for _, l := range r.links {
+		o := l.live.Tick(now)
+		for _, h := range o.Send {
+			r.out.Hellos = append(r.out.Hellos, SendHello{l.Label, h})
+		}
+		if o.Changed || o.Measured {
+			r.report(now, l, o.Changed)
+		}
+	}
+	for _, p := range r.peers {
+		for _, pr := range p.flow.Tick(now) {
+			r.out.Probes = append(r.out.Probes, SendProbe{p.Node, pr.Path, pr.ID})
+		}
+		if active := p.flow.Active(); !slices.EqualFunc(active, p.active, mesh.Path.Same) {
+			p.active = active
+			r.dirty = true
+		}
+	}
+	if r.dirty {
+		r.dirty = false
+		r.out.Publish = r.table()
+	}
+}
+
+func (r *Reflex) report(now time.Time, l *reflexLink, changed bool) {
+	st := l.live.Status()
+	r.out.Report = append(r.out.Report, LinkReport{l.Label, st})
+	if changed {
+		l.state = st.State
+		r.dirty = true
+		for _, p := range r.peers {
+			p.flow.Link(now, l.Label, st.State)
+		}
+	}
+}
+
+// Deadline returns when Step must be called with a Tick at the latest; zero when nothing is pending.
+func (r *Reflex) Deadline() time.Time {
+	var at time.Time
+	soonest := func(t time.Time) {
+		if !t.IsZero() && (at.IsZero() || t.Before(at)) {
+			at = t
+		}
+	}
+	for _, l := range r.links {
+		soonest(l.live.Deadline())
+	}
+	for _, p := range r.peers {
+		soonest(p.flow.Deadline())
+	}
+	return at
+}
+
+func (r *Reflex) linkSet(now time.Time, ev LinkSet) {
+	r.dirty = true
+	if l := r.link(ev.Label); l != nil {
+		l.LinkSet = ev // a new session of the same link: its liveness goes on
+		return
+	}
+	l := &reflexLink{LinkSet: ev, live: link.New(link.Config{Hello: ev.Hello}, r.cfg.Rand, now)}
+	r.links = append(r.links, l)
+	slices.SortFunc(r.links, func(a, b *reflexLink) int { return cmp.Compare(a.Label, b.Label) })
+}
+
+func (r *Reflex) linkGone(now time.Time, label mesh.Label) {
+	r.links = slices.DeleteFunc(r.links, func(l *reflexLink) bool { return l.Label == label })
+	r.dirty = true
+	for _, p := range r.peers {
+		p.flow.Link(now, label, mesh.LinkDown)
+	}
+}
+
+func (r *Reflex) peerSet(now time.Time, ev PeerSet) {
+	r.dirty = true
+	i, ok := r.findPeer(ev.Node)
+	if !ok {
+		r.peers = slices.Insert(r.peers, i, &reflexPeer{flow: flow.New(ev.Node)})
+	}
+	p := r.peers[i]
+	p.PeerSet = ev
+	p.flow.SetPaths(now, ev.Paths)
+	for _, path := range ev.Paths {
+		state := mesh.LinkDown
+		if l := r.link(path.Labels[0]); l != nil {
+			state = l.state
+		}
+		p.flow.Link(now, path.Labels[0], state)
+	}
+}
+
+func (r *Reflex) pathError(now time.Time, ev PathError) {
+	if ev.Code == wire.ErrorNoSession {
+		r.out.Report = append(r.out.Report, Stale{ev.Node})
+		return
+	}
+	if i, ok := r.findPeer(ev.Node); ok {
+		r.peers[i].flow.Suspect(now, ev.Path)
+	}
+}
+
+func (r *Reflex) link(label mesh.Label) *reflexLink {
+	if i, ok := slices.BinarySearchFunc(r.links, label, func(l *reflexLink, x mesh.Label) int { return cmp.Compare(l.Label, x) }); ok {
+		return r.links[i]
+	}
+	return nil
+}
+
+func (r *Reflex) findPeer(n mesh.NodeID) (int, bool) {
+	return slices.BinarySearchFunc(r.peers, n, func(p *reflexPeer, x mesh.NodeID) int { return p.Node.Compare(x) })
+}
+
+// table makes the forwarding table of this moment.
+func (r *Reflex) table() *mesh.Forwarding {
+	f := &mesh.Forwarding{
+		Links: make([]mesh.ForwardLink, 0, len(r.links)),
+		Peers: make([]mesh.ForwardPeer, 0, len(r.peers)),
+	}
+	for _, l := range r.links {
+		f.Links = append(f.Links, mesh.ForwardLink{
+			Label: l.Label, Neighbour: l.Neighbour, Session: l.Session, Remote: l.Remote,
+			MTU: uint16(min(l.MTU, 65535)), Usable: l.state != mesh.LinkDown,
+		})
+	}
+	for _, p := range r.peers {
+		f.Peers = append(f.Peers, mesh.ForwardPeer{Node: p.Node, Addr: p.Addr, Session: p.Session, Paths: p.active})
+	}
+	return f
+}

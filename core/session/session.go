@@ -1,0 +1,254 @@
+// Package session decides which of the connections to one peer carries what is sent, when a new one has to be
+// opened and when an old one may go. A peer is a neighbour on one link or the far end of an end-to-end session:
+// the rules are the same. It is pure: no I/O, no clock; keys are handles (mesh.ConnID).
+//
+// Receiving works on every connection that is installed, so the two ends need not agree at every moment on which
+// one to send by: a disagreement loses nothing. The rules only make both settle on the same one:
+//
+//	life longer by more than a second      wins (a renewal replaces what ends earlier)
+//	opened by different ends within 5 s    the smaller SPIFFE ID's wins (both began at once)
+//	otherwise                              the newer wins
+//
+// The loser lives on for a linger time so that nothing in flight is lost: make before break.
+package session
+
+import (
+	"slices"
+	"time"
+
+	"x0tta6bl4/mesh"
+)
+
+// Times that shape a session's life. A fresh handshake replaces a session within an hour (PROTOCOL, sessions).
+const (
+	bothAtOnce   = 5 * time.Second  // two connections opened by different ends this close are one intent
+	linger       = 3 * time.Second  // a superseded connection is closed by its opener after this
+	lingerOther  = 12 * time.Second // and by the other end after this, should the opener not do it
+	confirmLimit = 10 * time.Second // a connection whose peer sends no index in this time is closed
+	maxAge       = 55 * time.Minute // when a session asks for its successor
+	maxConns     = 8                // connections kept to one peer; the oldest goes first
+)
+
+// Conn is one mutually authenticated connection to the peer, and the session whose keys came out of it.
+type Conn struct {
+	ID          mesh.ConnID
+	Opener      mesh.NodeID // who dialled
+	Established time.Time
+	HardEnd     time.Time // the earlier NotAfter of the two leaves: no packet after it
+	Boot        uint64    // boot instance of the peer's process, from its open message
+	Confirmed   bool      // the peer's receive index is known
+	loserSince  time.Time // zero while not superseded
+}
+
+// Peer is the set of connections to one peer. Invariant, checked by Valid: IDs are unique, and the connection in
+// use is confirmed and present.
+type Peer struct {
+	self  mesh.NodeID
+	conns []Conn // in order of arrival
+	use   mesh.ConnID
+	renew time.Time // when to ask for a new connection; zero: the rules decide
+}
+
+// Decision is what to do now. Close lists connections to end; Renew asks for a dial that makes the successor.
+type Decision struct {
+	Use   mesh.ConnID // 0 = none is usable
+	Close []mesh.ConnID
+	Renew bool
+}
+
+// New returns a Peer without connections, seen from self.
+func New(self mesh.NodeID) *Peer { return &Peer{self: self} }
+
+// Add takes a connection that has just been established. It does nothing if the ID is known.
+func (p *Peer) Add(c Conn) {
+	if p.index(c.ID) >= 0 {
+		return
+	}
+	p.conns = append(p.conns, c)
+}
+
+// Confirm notes the peer's open message. Connections to an earlier boot instance of the peer's process are dead;
+// their IDs are returned and forgotten.
+func (p *Peer) Confirm(id mesh.ConnID, boot uint64) (dead []mesh.ConnID) {
+	i := p.index(id)
+	if i < 0 {
+		return nil
+	}
+	p.conns[i].Confirmed = true
+	p.conns[i].Boot = boot
+	p.renew = time.Time{}
+	return p.EndBefore(boot)
+}
+
+// EndBefore forgets the confirmed connections to boot instances older than boot and returns their IDs.
+func (p *Peer) EndBefore(boot uint64) (dead []mesh.ConnID) {
+	p.conns = slices.DeleteFunc(p.conns, func(c Conn) bool {
+		if c.Confirmed && c.Boot < boot {
+			dead = append(dead, c.ID)
+			return true
+		}
+		return false
+	})
+	return dead
+}
+
+// Closed forgets a connection that ended.
+func (p *Peer) Closed(id mesh.ConnID) {
+	p.conns = slices.DeleteFunc(p.conns, func(c Conn) bool { return c.ID == id })
+}
+
+// RenewAt asks for a successor at the given time, unless one comes before. Used when the own SVID was rotated.
+func (p *Peer) RenewAt(t time.Time) {
+	if p.renew.IsZero() || t.Before(p.renew) {
+		p.renew = t
+	}
+}
+
+// Has reports whether id is one of the connections.
+func (p *Peer) Has(id mesh.ConnID) bool { return p.index(id) >= 0 }
+
+// Empty reports whether there is no connection at all, confirmed or not.
+func (p *Peer) Empty() bool { return len(p.conns) == 0 }
+
+// Use returns the connection that Decide chose last, 0 for none.
+func (p *Peer) Use() mesh.ConnID { return p.use }
+
+// Conns returns the IDs of all connections in order of arrival.
+func (p *Peer) Conns() []mesh.ConnID {
+	ids := make([]mesh.ConnID, len(p.conns))
+	for i, c := range p.conns {
+		ids[i] = c.ID
+	}
+	return ids
+}
+
+// Established returns when the connection in use was established; zero for none.
+func (p *Peer) Established() time.Time {
+	if i := p.index(p.use); i >= 0 {
+		return p.conns[i].Established
+	}
+	return time.Time{}
+}
+
+// Decide applies the rules at time now. Connections in Close are forgotten; the caller ends them. Renew is true
+// at every call until a new connection is confirmed or RenewAt moves the wish; the caller paces its dials.
+func (p *Peer) Decide(now time.Time) Decision {
+	best := -1
+	for i := range p.conns {
+		c := &p.conns[i]
+		if c.Confirmed && now.Before(c.HardEnd) && (best < 0 || better(*c, p.conns[best])) {
+			best = i
+		}
+	}
+	var d Decision
+	if best >= 0 {
+		d.Use = p.conns[best].ID
+		d.Renew = p.wantsSuccessor(now, p.conns[best])
+	}
+	p.use = d.Use
+	for i := range p.conns {
+		c := &p.conns[i]
+		switch {
+		case i == best:
+			c.loserSince = time.Time{}
+		case c.Confirmed && best >= 0 && c.loserSince.IsZero():
+			c.loserSince = now
+		}
+	}
+	d.Close = p.reap(now)
+	return d
+}
+
+// Deadline returns when Decide must be called again at the latest; zero when nothing is pending.
+func (p *Peer) Deadline() time.Time {
+	var at time.Time
+	soonest := func(t time.Time) {
+		if !t.IsZero() && (at.IsZero() || t.Before(at)) {
+			at = t
+		}
+	}
+	for _, c := range p.conns {
+		soonest(c.HardEnd)
+		switch {
+		case !c.Confirmed:
+			soonest(c.Established.Add(confirmLimit))
+		case !c.loserSince.IsZero():
+			soonest(c.loserSince.Add(p.lingerOf(c)))
+		case c.ID == p.use:
+			soonest(successorDue(c))
+			soonest(p.renew)
+		}
+	}
+	return at
+}
+
+func (p *Peer) index(id mesh.ConnID) int {
+	return slices.IndexFunc(p.conns, func(c Conn) bool { return c.ID == id })
+}
+
+// better reports whether a, which may be older or newer, is to be used rather than b.
+func better(a, b Conn) bool {
+	if d := a.HardEnd.Sub(b.HardEnd); d > time.Second || d < -time.Second {
+		return d > 0
+	}
+	gap := a.Established.Sub(b.Established)
+	if a.Opener != b.Opener && gap.Abs() <= bothAtOnce {
+		return a.Opener.Compare(b.Opener) < 0
+	}
+	return gap > 0 || gap == 0 && a.ID > b.ID
+}
+
+// successorDue is when the connection asks for its successor by itself: at seven eighths of its life, or after
+// an hour less a margin, whichever comes first. A rotation of either SVID normally comes before both.
+func successorDue(c Conn) time.Time {
+	due := c.Established.Add(maxAge)
+	if t := c.Established.Add(c.HardEnd.Sub(c.Established) / 8 * 7); t.Before(due) {
+		return t
+	}
+	return due
+}
+
+func (p *Peer) wantsSuccessor(now time.Time, c Conn) bool {
+	if !p.renew.IsZero() && !now.Before(p.renew) {
+		return true
+	}
+	return !now.Before(successorDue(c))
+}
+
+func (p *Peer) lingerOf(c Conn) time.Duration {
+	if c.Opener == p.self {
+		return linger
+	}
+	return lingerOther
+}
+
+func (p *Peer) reap(now time.Time) (gone []mesh.ConnID) {
+	surplus := len(p.conns) - maxConns
+	p.conns = slices.DeleteFunc(p.conns, func(c Conn) bool {
+		end := !now.Before(c.HardEnd) ||
+			!c.Confirmed && now.Sub(c.Established) >= confirmLimit ||
+			!c.loserSince.IsZero() && now.Sub(c.loserSince) >= p.lingerOf(c)
+		if !end && surplus > 0 && c.ID != p.use {
+			end = true
+		}
+		if end {
+			surplus--
+			gone = append(gone, c.ID)
+		}
+		return end
+	})
+	return gone
+}
+
+// Valid reports whether the invariant holds; tests call it after every step.
+func (p *Peer) Valid() bool {
+	seen := map[mesh.ConnID]bool{}
+	for _, c := range p.conns {
+		if c.ID == 0 || seen[c.ID] {
+			return false
+		}
+		seen[c.ID] = true
+	}
+	i := p.index(p.use)
+	return p.use == 0 || i < 0 || p.conns[i].Confirmed
+}

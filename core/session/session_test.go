@@ -1,0 +1,195 @@
+package session
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"x0tta6bl4/mesh"
+)
+
+var (
+	alpha = mesh.MustNodeID("alpha")
+	beta  = mesh.MustNodeID("beta")
+	t0    = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+)
+
+func at(d time.Duration) time.Time { return t0.Add(d) }
+
+func add(p *Peer, id mesh.ConnID, opener mesh.NodeID, when, end time.Duration, boot uint64) {
+	p.Add(Conn{ID: id, Opener: opener, Established: at(when), HardEnd: at(end)})
+	p.Confirm(id, boot)
+}
+
+func TestBothBeginAtOnce(t *testing.T) {
+	for _, self := range []mesh.NodeID{alpha, beta} {
+		p := New(self)
+		add(p, 1, beta, 0, time.Hour, 7)
+		add(p, 2, alpha, time.Second, time.Hour, 7)
+		add(p, 3, beta, 2*time.Second, time.Hour, 7)
+		d := p.Decide(at(2 * time.Second))
+		if d.Use != 2 {
+			t.Errorf("seen from %v: use = %d, want 2, which the smaller ID opened", self, d.Use)
+		}
+		if len(d.Close) != 0 {
+			t.Errorf("closed %v at once: packets in flight would be lost", d.Close)
+		}
+		d = p.Decide(at(2*time.Second + linger))
+		if wantClosed := self == beta; (len(d.Close) == 2) != wantClosed {
+			t.Errorf("seen from %v after the linger time: closed %v", self, d.Close)
+		}
+		d = p.Decide(at(2*time.Second + lingerOther))
+		if len(p.Conns()) != 1 || d.Use != 2 {
+			t.Errorf("seen from %v at last: connections %v, use %d", self, p.Conns(), d.Use)
+		}
+	}
+}
+
+func TestRenewalMakesBeforeBreak(t *testing.T) {
+	p := New(alpha)
+	add(p, 1, alpha, 0, 20*time.Second, 1)
+	if d := p.Decide(at(time.Second)); d.Use != 1 || d.Renew {
+		t.Fatalf("fresh session: %+v", d)
+	}
+	p.RenewAt(at(10 * time.Second))
+	if d := p.Decide(at(9 * time.Second)); d.Renew {
+		t.Fatal("renewed before the time asked for")
+	}
+	if !p.Deadline().Equal(at(10 * time.Second)) {
+		t.Fatalf("deadline %v, want the renewal", p.Deadline())
+	}
+	if d := p.Decide(at(10 * time.Second)); !d.Renew || d.Use != 1 {
+		t.Fatalf("at the time asked for: %+v", d)
+	}
+	p.Add(Conn{ID: 2, Opener: alpha, Established: at(11 * time.Second), HardEnd: at(30 * time.Second)})
+	if d := p.Decide(at(11 * time.Second)); d.Use != 1 {
+		t.Fatalf("uses %d before the peer's index is known", d.Use)
+	}
+	p.Confirm(2, 1)
+	if d := p.Decide(at(11 * time.Second)); d.Use != 2 || d.Renew || len(d.Close) != 0 {
+		t.Fatalf("with the successor: %+v", d)
+	}
+	if d := p.Decide(at(14 * time.Second)); len(d.Close) != 1 || d.Close[0] != 1 {
+		t.Fatalf("the old one was not closed: %+v", d)
+	}
+}
+
+// A renewal by the end with the larger ID comes within seconds of one by the smaller: the longer life wins.
+func TestLongerLifeWinsOverTieBreak(t *testing.T) {
+	p := New(alpha)
+	add(p, 1, alpha, 0, 20*time.Second, 1)
+	add(p, 2, beta, 2*time.Second, 30*time.Second, 1)
+	if d := p.Decide(at(3 * time.Second)); d.Use != 2 {
+		t.Fatalf("use = %d", d.Use)
+	}
+}
+
+func TestSuccessorWithoutRotation(t *testing.T) {
+	p := New(alpha)
+	add(p, 1, alpha, 0, 24*time.Hour, 1)
+	p.Decide(at(0))
+	if !p.Deadline().Equal(at(maxAge)) {
+		t.Fatalf("a session of a day is renewed at %v, want after %v", p.Deadline().Sub(t0), maxAge)
+	}
+	if d := p.Decide(at(maxAge)); !d.Renew {
+		t.Fatal("not renewed within the hour")
+	}
+	p = New(alpha)
+	add(p, 1, alpha, 0, 16*time.Second, 1)
+	if d := p.Decide(at(14 * time.Second)); !d.Renew {
+		t.Fatal("a short session asks at seven eighths of its life")
+	}
+}
+
+func TestEnds(t *testing.T) {
+	p := New(alpha)
+	add(p, 1, alpha, 0, 10*time.Second, 5)
+	p.Add(Conn{ID: 2, Opener: beta, Established: at(0), HardEnd: at(time.Hour)})
+	if d := p.Decide(at(10 * time.Second)); d.Use != 0 || len(d.Close) != 2 {
+		t.Errorf("at the hard end of one, and with the other never confirmed: %+v", d)
+	}
+	add(p, 3, alpha, 0, time.Hour, 5)
+	add(p, 4, beta, time.Minute, time.Hour, 5)
+	if dead := p.Confirm(4, 6); len(dead) != 1 || dead[0] != 3 {
+		t.Errorf("a restart of the peer ends older sessions: %v", dead)
+	}
+	if dead := p.EndBefore(9); len(dead) != 1 || !p.Empty() {
+		t.Errorf("EndBefore: %v", dead)
+	}
+	if !p.Deadline().IsZero() || !p.Established().IsZero() {
+		t.Errorf("an empty peer: deadline %v", p.Deadline())
+	}
+	if d := p.Decide(at(time.Minute)); d.Use != 0 {
+		t.Errorf("use %d of an empty peer", d.Use)
+	}
+	if p.Confirm(77, 1) != nil || p.Has(77) {
+		t.Error("an unknown connection was confirmed")
+	}
+}
+
+// Both ends see the same connections, in different orders and with different delays: they settle on the same one,
+// neither ever holds more than the bound, and at no time is there none to use while a living one is confirmed.
+func TestAgreement(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		ends := [2]*Peer{New(alpha), New(beta)}
+		now := time.Duration(0)
+		n := rapid.IntRange(1, 12).Draw(t, "connections")
+		for i := range n {
+			now += time.Duration(rapid.IntRange(0, 8000).Draw(t, "gap")) * time.Millisecond
+			opener := []mesh.NodeID{alpha, beta}[rapid.IntRange(0, 1).Draw(t, "opener")]
+			end := now + time.Duration(rapid.IntRange(20, 40).Draw(t, "life"))*time.Second
+			for _, e := range ends {
+				add(e, mesh.ConnID(i+1), opener, now, end, 1)
+				d := e.Decide(at(now))
+				if d.Use == 0 || !e.Valid() || len(e.Conns()) > maxConns {
+					t.Fatalf("after connection %d: %+v, %v", i+1, d, e.Conns())
+				}
+			}
+		}
+		var use [2]mesh.ConnID
+		for step := time.Duration(0); step < 16*time.Second; step += time.Second {
+			for i, e := range ends {
+				use[i] = e.Decide(at(now + step)).Use
+			}
+		}
+		if use[0] != use[1] {
+			t.Fatalf("one end uses %d, the other %d", use[0], use[1])
+		}
+	})
+}
+
+func TestBackoff(t *testing.T) {
+	r := rand.New(rand.NewChaCha8([32]byte{1}))
+	b := Backoff{First: 100 * time.Millisecond, Max: time.Second}
+	longest := time.Duration(0)
+	for i := range 50 {
+		w := b.Next(r)
+		longest = max(longest, w)
+		if w < 50*time.Millisecond || w > time.Second {
+			t.Fatalf("wait %d is %v", i, w)
+		}
+	}
+	if longest < 800*time.Millisecond {
+		t.Errorf("never waited longer than %v", longest)
+	}
+	b.Reset()
+	if w := b.Next(r); w > 100*time.Millisecond {
+		t.Errorf("after a success: %v", w)
+	}
+}
+
+func TestIndices(t *testing.T) {
+	r := rand.New(rand.NewChaCha8([32]byte{2}))
+	var x Indices
+	seen := map[uint32]bool{}
+	for range 1000 {
+		i := x.Take(r)
+		if i == 0 || seen[i] {
+			t.Fatalf("index %d twice, or zero", i)
+		}
+		seen[i] = true
+	}
+	x.Release(1)
+}

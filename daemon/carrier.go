@@ -1,0 +1,276 @@
+package daemon
+
+import (
+	crand "crypto/rand"
+	"encoding/binary"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"x0tta6bl4/mesh"
+	"x0tta6bl4/wire"
+)
+
+// carrier is the packet connection under the end-to-end handshakes: QUIC datagrams cross the mesh as handshake
+// frames. A conversation is named by 64 random bits, so that nobody on the way sees who talks to whom; QUIC gets
+// to see it as an address that stays the same whatever path the frames take.
+//
+// The end that began sends by its own paths to the peer. The end that answers sends by the reversed prefix of
+// what it received, at most three times as many bytes (RFC 9000 §8.1), until the handshake has told who the peer
+// is; then by its own paths too.
+type carrier struct {
+	table   func() *mesh.Forwarding
+	send    func(first mesh.Label, labels []mesh.Label, h wire.Handshake) error
+	packets chan carried
+
+	mu     sync.Mutex
+	talks  map[talkKey]*talk
+	closed chan struct{}
+	once   sync.Once
+	read   deadline
+}
+
+type talkKey struct {
+	id   uint64
+	mine bool // this end began it
+}
+
+type talk struct {
+	peer      mesh.NodeID // zero until the handshake has told
+	first     mesh.Label  // the reversed prefix
+	back      []mesh.Label
+	allowance int
+	seen      time.Time
+	dropped   bool
+}
+
+type carried struct {
+	from talkKey
+	data []byte
+}
+
+// Bounds of the answering side: strangers cannot make the table grow.
+const (
+	maxTalks     = 4096
+	talkIdle     = 15 * time.Second
+	carrierQueue = 512
+)
+
+func newCarrier(table func() *mesh.Forwarding, send func(mesh.Label, []mesh.Label, wire.Handshake) error) *carrier {
+	return &carrier{
+		table: table, send: send, packets: make(chan carried, carrierQueue),
+		talks: map[talkKey]*talk{}, closed: make(chan struct{}), read: newDeadline(),
+	}
+}
+
+// begin returns the address of a new conversation with a peer.
+func (c *carrier) begin(peer mesh.NodeID) (net.Addr, error) {
+	var b [8]byte
+	if _, err := crand.Read(b[:]); err != nil {
+		return nil, err
+	}
+	k := talkKey{binary.BigEndian.Uint64(b[:]), true}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.talks[k] = &talk{peer: peer, seen: time.Now()}
+	return k.addr(), nil
+}
+
+// established tells who is at the other end of a conversation.
+func (c *carrier) established(a net.Addr, peer mesh.NodeID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if k, ok := keyOf(a); ok && c.talks[k] != nil {
+		c.talks[k].peer = peer
+	}
+}
+
+// end forgets a conversation a while after its connection has ended.
+func (c *carrier) end(a net.Addr) {
+	k, ok := keyOf(a)
+	if !ok {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if t := c.talks[k]; t != nil {
+		t.peer, t.dropped, t.seen = mesh.NodeID{}, true, time.Now()
+		if k.mine {
+			delete(c.talks, k)
+		}
+	}
+}
+
+// deliver takes a handshake frame that ended here: it came in by link `in`, and back leads to its sender from
+// there. The datagram is copied.
+func (c *carrier) deliver(h wire.Handshake, in mesh.Label, back []mesh.Label) {
+	k := talkKey{h.Conversation, !h.FromInitiator}
+	c.mu.Lock()
+	t := c.talks[k]
+	if t == nil {
+		if k.mine || !c.makeRoom() {
+			c.mu.Unlock()
+			return
+		}
+		t = &talk{}
+		c.talks[k] = t
+	}
+	t.seen = time.Now()
+	if !k.mine {
+		t.first, t.back = in, append(t.back[:0], back...)
+		t.allowance += 3 * len(h.Datagram)
+	}
+	c.mu.Unlock()
+	select {
+	case c.packets <- carried{k, slices.Clone(h.Datagram)}:
+	default: // QUIC repeats what is lost
+	}
+}
+
+// makeRoom drops conversations of strangers that went silent when the table is full.
+func (c *carrier) makeRoom() bool {
+	if len(c.talks) < maxTalks {
+		return true
+	}
+	limit := time.Now().Add(-talkIdle)
+	for k, t := range c.talks {
+		if t.peer.IsZero() && t.seen.Before(limit) {
+			delete(c.talks, k)
+		}
+	}
+	return len(c.talks) < maxTalks
+}
+
+// ReadFrom implements net.PacketConn.
+func (c *carrier) ReadFrom(b []byte) (int, net.Addr, error) {
+	select {
+	case <-c.closed:
+		return 0, nil, net.ErrClosed
+	case p := <-c.packets:
+		return copy(b, p.data), p.from.addr(), nil
+	case <-c.read.wait():
+		return 0, nil, os.ErrDeadlineExceeded
+	}
+}
+
+// WriteTo implements net.PacketConn. A datagram that finds no way now is lost, as on any network.
+func (c *carrier) WriteTo(b []byte, a net.Addr) (int, error) {
+	k, ok := keyOf(a)
+	if !ok {
+		return 0, net.InvalidAddrError("not a conversation of this node: " + a.String())
+	}
+	h := wire.Handshake{FromInitiator: k.mine, Conversation: k.id, Datagram: b}
+	c.mu.Lock()
+	t := c.talks[k]
+	if t == nil {
+		c.mu.Unlock()
+		return len(b), nil
+	}
+	peer, first, back := t.peer, t.first, slices.Clone(t.back)
+	if peer.IsZero() {
+		if t.allowance < len(b) {
+			c.mu.Unlock()
+			return len(b), nil
+		}
+		t.allowance -= len(b)
+	}
+	c.mu.Unlock()
+	if !peer.IsZero() {
+		if p, ok := c.table().Peer(peer); ok && len(p.Paths) > 0 {
+			first, back = p.Paths[0].Labels[0], p.Paths[0].Labels[1:]
+		}
+	}
+	if first != 0 {
+		_ = c.send(first, back, h) // a link that is down just now: QUIC repeats
+	}
+	return len(b), nil
+}
+
+// Close implements net.PacketConn.
+func (c *carrier) Close() error {
+	c.once.Do(func() { close(c.closed) })
+	return nil
+}
+
+// LocalAddr implements net.PacketConn.
+func (c *carrier) LocalAddr() net.Addr { return talkKey{}.addr() }
+
+// SetDeadline implements net.PacketConn; writes never wait.
+func (c *carrier) SetDeadline(t time.Time) error { return c.SetReadDeadline(t) }
+
+// SetReadDeadline implements net.PacketConn.
+func (c *carrier) SetReadDeadline(t time.Time) error {
+	c.read.set(t)
+	return nil
+}
+
+// SetWriteDeadline implements net.PacketConn; writes never wait.
+func (c *carrier) SetWriteDeadline(time.Time) error { return nil }
+
+// addr shows a conversation as an address of the IPv6 discard-only block (RFC 6666), which never leaves this
+// process: quic-go compares and prints addresses, and knows only this kind.
+func (k talkKey) addr() net.Addr {
+	a := [16]byte{0: 0x01}
+	binary.BigEndian.PutUint64(a[8:], k.id)
+	port := uint16(2)
+	if k.mine {
+		port = 1
+	}
+	return net.UDPAddrFromAddrPort(netip.AddrPortFrom(netip.AddrFrom16(a), port))
+}
+
+func keyOf(a net.Addr) (talkKey, bool) {
+	u, ok := a.(*net.UDPAddr)
+	if !ok {
+		return talkKey{}, false
+	}
+	b := u.AddrPort().Addr().As16()
+	return talkKey{binary.BigEndian.Uint64(b[8:]), u.Port == 1}, b[0] == 0x01
+}
+
+// deadline is a read deadline that can be moved while a read waits.
+type deadline struct{ state *deadlineState }
+
+type deadlineState struct {
+	mu    sync.Mutex
+	timer *time.Timer
+	fired chan struct{}
+}
+
+func newDeadline() deadline { return deadline{&deadlineState{fired: make(chan struct{})}} }
+
+func (d deadline) wait() <-chan struct{} {
+	d.state.mu.Lock()
+	defer d.state.mu.Unlock()
+	return d.state.fired
+}
+
+func (d deadline) set(t time.Time) {
+	s := d.state
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+	select {
+	case <-s.fired:
+		s.fired = make(chan struct{})
+	default:
+	}
+	if t.IsZero() {
+		return
+	}
+	fired := s.fired
+	s.timer = time.AfterFunc(time.Until(t), func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		select {
+		case <-fired:
+		default:
+			close(fired)
+		}
+	})
+}

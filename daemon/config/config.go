@@ -1,0 +1,118 @@
+// Package config reads the daemon's configuration: strict YAML in which every key has a default and every mistake
+// is an error that names file and line, says what is wrong and what to write instead.
+//
+//	node:      {name: alpha}
+//	identity:  {trust_domain: example.mesh, ttl: 24h}
+//	links:     {listen: ["[::]:7420"], neighbours: ["192.0.2.7:7420"], advertise: [], hello: 50ms}
+//	routing:   {k: 2}
+//	api:       {listen: "127.0.0.1:7421"}
+//	log:       {level: info, format: text}
+//
+// A key exists here only if it has an effect. Unknown keys, keys given twice, values of the wrong type, aliases and
+// second documents are refused, so that what a file says and what the daemon does cannot differ.
+package config
+
+import (
+	"io"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	"x0tta6bl4/mesh"
+)
+
+// Config is a whole configuration. Default gives one, Load and Parse fill in what a file leaves out.
+type Config struct {
+	Node     Node
+	Identity Identity
+	Links    Links
+	Routing  Routing
+	API      API
+	Log      Log
+}
+
+// Node says which node this is.
+type Node struct {
+	Name mesh.NodeID // zero = what the state directory says; another name than the state's is refused at start
+}
+
+// Identity says to which trust domain the node belongs.
+type Identity struct {
+	TrustDomain spiffeid.TrustDomain // zero = what the state directory says; another than the state's is refused at start
+	TTL         time.Duration        // life of the SVIDs that this node issues as an authority; zero = what x0t init was told, 24 h if nothing
+}
+
+// Links says how the node meets its neighbours.
+type Links struct {
+	Listen     []netip.AddrPort // UDP and TCP; none = [::]:7420, which is IPv4 as well
+	Neighbours []netip.AddrPort // dialled until they answer; none = only those that the state directory knows
+	Advertise  []netip.AddrPort // told to others as the way to this node; none = the listen addresses, or those of the interfaces
+	Hello      time.Duration    // between two hellos on a link; zero = 50 ms
+}
+
+// Routing says how paths are chosen.
+type Routing struct {
+	K int // paths kept for a destination, as disjoint as the topology allows; zero = 2
+}
+
+// API says where else than on the unix socket the API answers.
+type API struct {
+	Listen netip.AddrPort // health and counters over TCP, loopback only; zero = nowhere
+}
+
+// Log says what is logged and how.
+type Log struct {
+	Level  slog.Level // the least that is logged; zero = info
+	Format Format     // zero = text
+}
+
+// Format is how log lines look.
+type Format string
+
+// The formats.
+const (
+	FormatText Format = "text"
+	FormatJSON Format = "json"
+)
+
+// Defaults and limits.
+const (
+	DefaultHello = 50 * time.Millisecond
+	DefaultK     = 2
+	DefaultPort  = 7420
+
+	minTTL, maxTTL     = 2 * time.Second, 90 * 24 * time.Hour // those of host/authority
+	minHello, maxHello = 10 * time.Millisecond, 10 * time.Second
+	maxK               = 8
+	maxList            = 256
+)
+
+// Default returns the configuration of an empty file.
+func Default() Config { return Config{}.withDefaults() }
+
+func (c Config) withDefaults() Config {
+	if len(c.Links.Listen) == 0 {
+		c.Links.Listen = []netip.AddrPort{netip.AddrPortFrom(netip.IPv6Unspecified(), DefaultPort)}
+	}
+	if c.Links.Hello == 0 {
+		c.Links.Hello = DefaultHello
+	}
+	if c.Routing.K == 0 {
+		c.Routing.K = DefaultK
+	}
+	if c.Log.Format == "" {
+		c.Log.Format = FormatText
+	}
+	return c
+}
+
+// Logger returns a logger as l says, writing to w.
+func (l Log) Logger(w io.Writer) *slog.Logger {
+	opt := &slog.HandlerOptions{Level: l.Level}
+	if l.Format == FormatJSON {
+		return slog.New(slog.NewJSONHandler(w, opt))
+	}
+	return slog.New(slog.NewTextHandler(w, opt))
+}

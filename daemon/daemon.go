@@ -1,0 +1,330 @@
+// Package daemon is the one place where the deciding half (core/node) and the acting half (host) meet: it opens
+// the sockets, runs the two loops, carries effects out, answers the API, and ends all of it in order.
+package daemon
+
+import (
+	"context"
+	crand "crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	"x0tta6bl4/api"
+	"x0tta6bl4/core/node"
+	"x0tta6bl4/daemon/config"
+	"x0tta6bl4/host/dataplane"
+	"x0tta6bl4/host/disk"
+	"x0tta6bl4/host/quic"
+	"x0tta6bl4/host/tun"
+	"x0tta6bl4/host/udp"
+	"x0tta6bl4/mesh"
+	"x0tta6bl4/wire"
+)
+
+// Defaults of the data plane.
+const (
+	MeshMTU = 1360 // inner packets; fits 16 labels into 1452 bytes
+	TunName = "x0t0"
+
+	labelsFile   = "labels.json"
+	instanceFile = "instance.json"
+)
+
+// Options say where a daemon finds what it needs.
+type Options struct {
+	Config  config.Config
+	State   string // directory
+	Socket  string // of the API
+	Log     *slog.Logger
+	Version string
+	Ready   func() // called once when the API answers; may be nil
+}
+
+// Daemon is a running node. Its fields are set before any goroutine starts and not changed afterwards, but for
+// those that say so.
+type Daemon struct {
+	opt      Options
+	log      *slog.Logger
+	self     mesh.NodeID
+	domain   spiffeid.TrustDomain
+	addr     netip.Addr
+	hello    time.Duration
+	started  time.Time
+	store    *disk.Dir
+	identity *Membership
+
+	core     *node.Control // touched by the slow loop only
+	reflex   *node.Reflex  // touched by the fast loop only
+	plane    *dataplane.Plane
+	tun      *tun.Device
+	sockets  []*udp.Socket
+	links    []*quicconn.Transport // parallel to sockets
+	peers    *quicconn.Transport
+	carrier  *carrier
+	registry *registry
+
+	events    chan node.ControlEvent
+	reports   *mailbox[node.ControlEvent]
+	frames    chan node.ReflexEvent
+	orders    *mailbox[node.ReflexEvent]
+	asks      chan func(*node.Control)
+	asksFast  chan func(*node.Reflex)
+	jobs      *mailbox[func()]
+	lastHeard labelTimes
+	table     atomic.Pointer[mesh.Forwarding]
+	done      chan struct{}
+
+	framesDropped atomic.Uint64
+	nextProbe     atomic.Uint64
+
+	mu       sync.Mutex // guards what follows
+	refused  []api.Refusal
+	warnings []string
+	pings    map[uint64]chan time.Time
+	rtts     map[mesh.NodeID]time.Duration
+	failures map[netip.AddrPort]string // why the last dial of a neighbour's address failed
+}
+
+// Run runs a node until ctx ends. It returns nil if it ended because of that.
+func Run(ctx context.Context, opt Options) error {
+	if opt.Log == nil {
+		opt.Log = slog.Default()
+	}
+	member, err := openMembership(opt)
+	if err != nil {
+		return err
+	}
+	defer member.Close()
+	d := newDaemon(opt, member)
+	if err := d.open(); err != nil {
+		d.close()
+		return err
+	}
+	defer d.close()
+	return d.run(ctx)
+}
+
+func newDaemon(opt Options, m *Membership) *Daemon {
+	d := &Daemon{
+		opt: opt, log: opt.Log, self: m.Node, domain: m.Domain, addr: mesh.Addr(m.Domain, m.Node),
+		hello: opt.Config.Links.Hello, started: time.Now(), store: m.Store, identity: m,
+		registry: newRegistry(),
+		events:   make(chan node.ControlEvent, 256),
+		reports:  newMailbox[node.ControlEvent](),
+		frames:   make(chan node.ReflexEvent, 1024),
+		orders:   newMailbox[node.ReflexEvent](),
+		asks:     make(chan func(*node.Control)),
+		asksFast: make(chan func(*node.Reflex)),
+		jobs:     newMailbox[func()](), lastHeard: labelTimes{},
+		done:  make(chan struct{}),
+		pings: map[uint64]chan time.Time{}, rtts: map[mesh.NodeID]time.Duration{}, failures: map[netip.AddrPort]string{},
+	}
+	d.table.Store(&mesh.Forwarding{})
+	d.nextProbe.Store(1 << 32) // below: probes of the fast loop; above: pings of operators
+	return d
+}
+
+// open takes everything from the system that the node needs, and says what is missing.
+func (d *Daemon) open() error {
+	cfg, err := d.nodeConfig()
+	if err != nil {
+		return err
+	}
+	d.tun, err = tun.Open(TunName, netip.PrefixFrom(d.addr, 128), mesh.Prefix(d.domain), MeshMTU)
+	if err != nil {
+		return fmt.Errorf("open the network device %s: %w", TunName, err)
+	}
+	d.plane = dataplane.New(dataplane.Config{
+		Self: d.addr, Prefix: mesh.Prefix(d.domain), Tun: d.tun, Send: d.sendDatagram, Callbacks: d.planeCallbacks(),
+	})
+	for _, a := range d.opt.Config.Links.Listen {
+		s, err := udp.Listen(a, udp.Handlers{Frame: func(_ *udp.Socket, from netip.AddrPort, b []byte) {
+			d.plane.HandleFrame(from, b)
+		}})
+		if err != nil {
+			return fmt.Errorf("listen for links on %s: %w", a, err)
+		}
+		d.sockets = append(d.sockets, s)
+	}
+	d.core = node.NewControl(cfg, time.Now())
+	fast := cfg
+	fast.Rand = newRand()
+	d.reflex = node.NewReflex(fast)
+	d.carrier = newCarrier(d.table.Load, d.plane.SendHandshake)
+	for _, s := range d.sockets {
+		t, err := d.transport(s.QUIC(), wire.PurposeLink)
+		if err != nil {
+			return err
+		}
+		d.links = append(d.links, t)
+	}
+	d.peers, err = d.transport(d.carrier, wire.PurposeE2E)
+	return err
+}
+
+func (d *Daemon) nodeConfig() (node.Config, error) {
+	c := d.opt.Config
+	cfg := node.Config{
+		Self: d.self, Domain: d.domain, Boot: uint64(d.started.UnixMilli()), Rand: newRand(), // #nosec G115 -- after 1970
+		Hello: c.Links.Hello, Disjoint: c.Routing.K,
+	}
+	var inst struct {
+		Incarnation uint64 `json:"incarnation"`
+	}
+	if err := d.readState(instanceFile, &inst); err != nil {
+		return cfg, err
+	}
+	if inst.Incarnation == 0 {
+		inst.Incarnation = cfg.Rand.Uint64() | 1
+		b, err := json.Marshal(inst)
+		if err == nil {
+			err = d.store.Write(instanceFile, b)
+		}
+		if err != nil {
+			return cfg, err
+		}
+	}
+	cfg.Incarnation = inst.Incarnation
+	if err := d.readState(labelsFile, &cfg.Labels); err != nil {
+		return cfg, err
+	}
+	cfg.Neighbours = append(cfg.Neighbours, c.Links.Neighbours...)
+	cfg.Neighbours = append(cfg.Neighbours, d.identity.Bootstrap...)
+	for _, a := range d.advertised() {
+		cfg.Addresses = append(cfg.Addresses, a.String())
+	}
+	return cfg, nil
+}
+
+// readState reads a JSON file of the state directory; a file that is not there leaves v as it is.
+func (d *Daemon) readState(name string, v any) error {
+	b, err := d.store.Read(name)
+	if errors.Is(err, errNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = json.Unmarshal(b, v)
+	}
+	if err != nil {
+		return fmt.Errorf("state file %s in %s: %w; restore it, or delete it to start it afresh", name, d.opt.State, err)
+	}
+	return nil
+}
+
+// run starts the loops and servers, and ends them when ctx ends or one of them fails.
+func (d *Daemon) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	must := func(what string, f func(context.Context) error) {
+		wg.Go(func() {
+			if err := f(ctx); err != nil && ctx.Err() == nil {
+				cancel(fmt.Errorf("%s: %w", what, err))
+			}
+		})
+	}
+	loop := func(f func(context.Context)) {
+		wg.Go(func() { f(ctx) })
+	}
+	loop(d.work)
+	loop(d.fast)
+	loop(d.control)
+	d.post(d.identityEvent())
+	must("packets from "+TunName, d.plane.RunTUN)
+	must("API on "+d.opt.Socket, d.serveAPI)
+	loop(d.renewLoop)
+	loop(d.usageLoop)
+	must("join server", d.serveJoin)
+	d.log.Info("up", "node", d.self, "domain", d.domain.Name(), "address", d.addr, "listen", d.listening())
+	<-ctx.Done()
+	err := context.Cause(ctx)
+	d.log.Info("going down")
+	close(d.done)
+	d.sayBye()
+	_ = d.tun.Close() // ends the packet loop
+	wg.Wait()
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// sayBye closes every connection with a reason, so that neighbours need not wait for their timers.
+func (d *Daemon) sayBye() {
+	for _, t := range d.links {
+		_ = t.Close()
+	}
+	_ = d.peers.Close()
+}
+
+func (d *Daemon) close() {
+	for _, t := range d.links {
+		_ = t.Close()
+	}
+	if d.peers != nil {
+		_ = d.peers.Close()
+	}
+	for _, s := range d.sockets {
+		_ = s.Close()
+	}
+	if d.tun != nil {
+		_ = d.tun.Close()
+	}
+}
+
+// work runs what the slow loop must not wait for, in order: signatures and writes.
+func (d *Daemon) work(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-d.jobs.ready:
+			for _, job := range d.jobs.take() {
+				job()
+			}
+		}
+	}
+}
+
+// usageLoop tells the slow loop which sessions are in use.
+func (d *Daemon) usageLoop(ctx context.Context) {
+	t := time.NewTicker(10 * time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			for n, u := range d.plane.PeerUsage() {
+				d.post(node.Used{Node: n, At: u.Last()})
+			}
+		}
+	}
+}
+
+func (d *Daemon) warn(s string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, w := range d.warnings {
+		if w == s {
+			return
+		}
+	}
+	if d.warnings = append(d.warnings, s); len(d.warnings) > 16 {
+		d.warnings = d.warnings[1:]
+	}
+}
+
+func newRand() *rand.Rand {
+	var seed [32]byte
+	_, _ = crand.Read(seed[:]) // never fails (crypto/rand)
+	return rand.New(rand.NewChaCha8(seed))
+}

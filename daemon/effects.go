@@ -1,0 +1,155 @@
+package daemon
+
+import (
+	"encoding/json"
+	"log/slog"
+	"time"
+
+	"x0tta6bl4/core/lsdb"
+	"x0tta6bl4/core/node"
+	"x0tta6bl4/mesh"
+	"x0tta6bl4/wire"
+)
+
+// Receive keys outlive their connection by this, so that what was sent before the other end knew still arrives.
+const keyLinger = 2 * time.Second
+
+func (d *Daemon) stepControl(ev node.ControlEvent) {
+	out := d.core.Step(time.Now(), ev)
+	if out.Persist != nil {
+		d.persistLabels(*out.Persist)
+	}
+	for _, e := range out.Install {
+		d.install(e)
+	}
+	for _, e := range out.Activate {
+		if e.Purpose == wire.PurposeLink {
+			d.plane.SetLinkTx(e.Conn, e.Index)
+		} else {
+			d.plane.SetPeerTx(e.Conn, e.Index)
+		}
+	}
+	d.orders.put(out.Reflex...)
+	for _, e := range out.Send {
+		d.send(e)
+	}
+	for _, e := range out.Close {
+		d.closeConn(e)
+	}
+	for _, e := range out.Sign {
+		d.jobs.put(func() { d.post(d.sign(e)) })
+	}
+	for _, e := range out.Verify {
+		d.jobs.put(func() { d.post(d.verify(e)) })
+	}
+	for _, e := range out.Dial {
+		d.dialLink(e)
+	}
+	for _, a := range out.Alarm {
+		d.log.Error(a)
+		d.warn(a)
+	}
+}
+
+// install derives the keys of a connection and lets them receive. The exported secret is erased: nothing else
+// is ever made of it.
+func (d *Daemon) install(e node.Install) {
+	c := d.registry.get(e.Conn)
+	if c == nil || c.secret == nil {
+		return
+	}
+	defer func() { clear(c.secret); c.secret = nil }()
+	if e.Purpose == wire.PurposeLink {
+		keys, err := wire.DeriveLinkKeys(c.secret, c.outbound)
+		if err != nil {
+			d.log.Error("derive link keys", "neighbour", e.Node, "error", err)
+			return
+		}
+		d.plane.AddLink(e.Conn, e.Label, e.Index, keys, e.MTU)
+		return
+	}
+	keys, err := wire.DeriveDataKeys(c.secret, c.outbound)
+	if err != nil {
+		d.log.Error("derive session keys", "peer", e.Node, "error", err)
+		return
+	}
+	d.plane.AddPeer(e.Conn, e.Node, mesh.Addr(d.domain, e.Node), e.Index, keys)
+}
+
+func (d *Daemon) send(e node.Send) {
+	c := d.registry.get(e.Conn)
+	if c == nil {
+		return
+	}
+	if err := c.sender.Send(e.Conn, e.Messages...); err != nil {
+		// The queue of a neighbour that does not read is full: a new connection starts with a digest exchange.
+		d.log.Warn("control channel closed", "peer", c.peer, "error", err)
+		c.sender.CloseConn(e.Conn, "not reading")
+	}
+}
+
+func (d *Daemon) closeConn(e node.Close) {
+	c := d.registry.remove(e.Conn)
+	if c == nil {
+		return
+	}
+	d.log.Debug("connection closed", "peer", c.peer, "remote", c.remote, "reason", e.Reason)
+	c.sender.CloseConn(e.Conn, e.Reason)
+	time.AfterFunc(keyLinger, func() {
+		if e.Purpose == wire.PurposeLink {
+			d.plane.RemoveLink(e.Conn)
+		} else {
+			d.plane.RemovePeer(e.Conn)
+			d.carrier.end(c.remote)
+		}
+	})
+}
+
+// sign makes the announcement that core asked for. If the SVID was rotated since, the answer is empty and core
+// asks again with the new one.
+func (d *Daemon) sign(e node.Sign) node.Signed {
+	id := d.identity.Source.Current()
+	if id.Hash() != e.SVID {
+		return node.Signed{Kind: e.Kind}
+	}
+	input := e.LSA.SigningInput
+	appendSigned := e.LSA.AppendSigned
+	if e.Kind == lsdb.KindRecord {
+		input, appendSigned = e.Record.SigningInput, e.Record.AppendSigned
+	}
+	sig, err := id.Sign(input())
+	if err != nil {
+		d.log.Error("sign announcement", "error", err)
+		return node.Signed{Kind: e.Kind}
+	}
+	return node.Signed{Kind: e.Kind, Raw: appendSigned(nil, sig)}
+}
+
+// verify checks who signed an announcement: the chain by the rules for SVIDs, then the signature by its leaf.
+func (d *Daemon) verify(job lsdb.VerifyJob) node.Checked {
+	leaf, id, err := d.verifyChain(job.Chain)
+	if err == nil && id != job.Origin {
+		err = lsdb.ErrWrongSigner
+	}
+	if err != nil {
+		return node.Checked{Job: job, Err: err}
+	}
+	if !verifyECDSA(leaf.PublicKey, job.Signed, job.Sig) {
+		return node.Checked{Job: job, Err: lsdb.ErrWrongSigner}
+	}
+	return node.Checked{Job: job, NotAfter: leaf.NotAfter}
+}
+
+// persistLabels writes the label table behind the loop's back: labels are reserved ahead, so nothing waits.
+func (d *Daemon) persistLabels(s node.LabelState) {
+	d.jobs.put(func() {
+		b, err := json.Marshal(s)
+		if err == nil {
+			err = d.store.Write(labelsFile, b)
+		}
+		if err != nil {
+			d.log.Error("labels were not saved", slog.Any("error", err))
+			d.warn("labels were not saved: " + err.Error())
+		}
+	})
+}

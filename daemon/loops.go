@@ -1,0 +1,152 @@
+package daemon
+
+import (
+	"context"
+	"time"
+
+	"x0tta6bl4/core/node"
+	"x0tta6bl4/mesh"
+)
+
+// The two loops of PROTOCOL.md. Each owns one machine of core/node; nothing else touches it. The fast one waits
+// for nobody: what it tells the slow one goes through a mailbox, what it hears it takes from a bounded channel
+// that drops, and its effects are sends that do not block.
+
+// control runs the slow loop until ctx ends.
+func (d *Daemon) control(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case ev := <-d.events:
+			d.stepControl(ev)
+		case <-d.reports.ready:
+			for _, ev := range d.reports.take() {
+				d.stepControl(ev)
+			}
+		case ask := <-d.asks:
+			ask(d.core)
+		case <-timer.C:
+			d.stepControl(node.Tick{})
+		}
+		timer.Reset(max(0, time.Until(d.core.Deadline())))
+	}
+}
+
+// fast runs the fast loop until ctx ends.
+func (d *Daemon) fast(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	due := time.Time{}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case ev := <-d.frames:
+			d.stepReflex(ev)
+		case <-d.orders.ready:
+			for _, ev := range d.orders.take() {
+				d.stepReflex(ev)
+			}
+		case ask := <-d.asksFast:
+			ask(d.reflex)
+		case <-timer.C:
+			if late := time.Since(due); !due.IsZero() && late > d.hello/2 {
+				d.stepReflex(node.Late{By: late})
+			}
+			d.heard()
+			d.stepReflex(node.Tick{})
+		}
+		due = d.reflex.Deadline()
+		if due.IsZero() {
+			due = time.Now().Add(time.Second)
+		}
+		timer.Reset(max(0, time.Until(due)))
+	}
+}
+
+// heard tells the fast machine which links had traffic since it last looked.
+func (d *Daemon) heard() {
+	table := d.table.Load()
+	for _, l := range table.Links {
+		at := d.plane.LastHeard(l.Label)
+		if at.After(d.lastHeard[l.Label]) {
+			d.lastHeard[l.Label] = at
+			d.stepReflex(node.Heard{Label: l.Label, At: at})
+		}
+	}
+	if len(d.lastHeard) > 2*len(table.Links)+16 {
+		clear(d.lastHeard)
+	}
+}
+
+func (d *Daemon) stepReflex(ev node.ReflexEvent) {
+	now := time.Now()
+	out := d.reflex.Step(now, ev)
+	if out.Publish != nil {
+		d.table.Store(out.Publish)
+		d.plane.Publish(out.Publish)
+	}
+	for _, h := range out.Hellos {
+		d.plane.SendHello(h.Label, h.Hello)
+	}
+	for _, p := range out.Probes {
+		d.sendProbe(p)
+	}
+	for _, dial := range out.Dial {
+		d.dialPeer(dial)
+	}
+	d.reports.put(out.Report...)
+}
+
+// post hands an event to the slow loop; it waits when that one is behind, which holds back the connection that
+// the event came from and nothing else.
+func (d *Daemon) post(ev node.ControlEvent) {
+	select {
+	case d.events <- ev:
+	case <-d.done:
+	}
+}
+
+// tell hands a frame's event to the fast loop; if that one is behind by its whole queue the event is dropped,
+// as a frame may be.
+func (d *Daemon) tell(ev node.ReflexEvent) {
+	select {
+	case d.frames <- ev:
+	default:
+		d.framesDropped.Add(1)
+	}
+}
+
+// ask runs f on the slow loop, between two events, and waits for it.
+func (d *Daemon) ask(ctx context.Context, f func(*node.Control)) error {
+	done := make(chan struct{})
+	select {
+	case d.asks <- func(c *node.Control) { f(c); close(done) }:
+		<-done
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-d.done:
+		return context.Canceled
+	}
+}
+
+// askFast runs f on the fast loop and waits for it.
+func (d *Daemon) askFast(ctx context.Context, f func(*node.Reflex)) error {
+	done := make(chan struct{})
+	select {
+	case d.asksFast <- func(r *node.Reflex) { f(r); close(done) }:
+		<-done
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-d.done:
+		return context.Canceled
+	}
+}
+
+// labelTimes is when each link was last heard, as the fast machine was told.
+type labelTimes map[mesh.Label]time.Time

@@ -1,0 +1,222 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	"x0tta6bl4/api"
+	"x0tta6bl4/core/node"
+	"x0tta6bl4/host/dataplane"
+	"x0tta6bl4/host/quic"
+	"x0tta6bl4/mesh"
+	"x0tta6bl4/wire"
+)
+
+// maxRefusals bounds what is remembered of handshakes that were turned away.
+const maxRefusals = 32
+
+func (d *Daemon) transport(pc net.PacketConn, p wire.Purpose) (*quicconn.Transport, error) {
+	var t *quicconn.Transport
+	ready := make(chan struct{}) // callbacks need t
+	cfg := quicconn.Config{
+		Purpose: p, TrustDomain: d.domain, Identity: d.identity.Certificate, Verify: d.identity.Verify,
+		NextConn: d.registry.allocate,
+		Callbacks: quicconn.Callbacks{
+			Established: func(e quicconn.Established) {
+				<-ready
+				d.established(t, p, e)
+			},
+			Failed:  func(dial uint64, remote net.Addr, err error) { d.dialFailed(p, dial, remote, err) },
+			Message: func(id mesh.ConnID, m wire.Message) { d.post(node.Received{Conn: id, Message: m}) },
+			Closed: func(id mesh.ConnID, err error) {
+				d.post(node.ConnDown{Conn: id, Reason: fmt.Sprint(err)})
+			},
+			Refused: func(remote net.Addr, err error) { d.refuse(remote.String(), err) },
+		},
+	}
+	if p == wire.PurposeE2E {
+		cfg.KeepAlive = 10 * time.Second
+	}
+	var err error
+	t, err = quicconn.New(pc, cfg)
+	close(ready)
+	return t, err
+}
+
+func (d *Daemon) established(t *quicconn.Transport, p wire.Purpose, e quicconn.Established) {
+	d.registry.add(e.Conn, &connection{
+		purpose: p, peer: e.Peer, remote: e.Remote, outbound: e.Dial != 0, secret: e.Secret, sender: t,
+	})
+	up := node.ConnUp{Conn: e.Conn, Dial: e.Dial, Purpose: p, Peer: e.Peer, NotAfter: e.NotAfter}
+	if p == wire.PurposeLink {
+		up.Remote = addrPort(e.Remote)
+		up.MTU = d.linkMTU(up.Remote)
+	} else {
+		d.carrier.established(e.Remote, e.Peer)
+	}
+	d.post(up)
+}
+
+// linkMTU returns how many bytes of UDP payload the way to a neighbour carries in one datagram.
+func (d *Daemon) linkMTU(to netip.AddrPort) int {
+	s := d.socketFor(to.Addr())
+	if s < 0 {
+		return wire.MaxFrame
+	}
+	mtu, err := d.sockets[s].PathMTU(to)
+	if err != nil {
+		d.log.Warn("path MTU unknown, taking the least that links must carry", "to", to, "error", err)
+		return wire.MinLinkMTU
+	}
+	return min(mtu, wire.MaxFrame)
+}
+
+func (d *Daemon) dialFailed(p wire.Purpose, dial uint64, remote net.Addr, err error) {
+	if p == wire.PurposeE2E {
+		d.carrier.end(remote)
+	} else {
+		d.log.Debug("no link", "to", remote, "error", err)
+		d.noteFailure(addrPort(remote), err)
+	}
+	d.post(node.DialFailed{Dial: dial, Reason: err.Error(), Self: errors.Is(err, quicconn.ErrSelf)})
+	if errors.Is(err, quicconn.ErrUnverified) {
+		d.refuse(remote.String(), err)
+	}
+}
+
+func (d *Daemon) refuse(remote string, err error) {
+	d.log.Warn("handshake refused", "remote", remote, "error", err)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.refused = slices.Insert(d.refused, 0, api.Refusal{Remote: remote, Reason: err.Error(), At: time.Now()})
+	d.refused = d.refused[:min(len(d.refused), maxRefusals)]
+}
+
+// noteFailure remembers why no link to an address came about.
+func (d *Daemon) noteFailure(a netip.AddrPort, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.failures) < 1024 {
+		d.failures[a] = err.Error()
+	}
+}
+
+func (d *Daemon) dialLink(e node.Dial) {
+	s := d.socketFor(e.Addr.Addr())
+	if s < 0 {
+		d.jobs.put(func() {
+			d.post(node.DialFailed{Dial: e.ID, Reason: fmt.Sprintf("no listening socket of the family of %s; add one to links.listen", e.Addr)})
+		})
+		return
+	}
+	d.links[s].Dial(e.ID, net.UDPAddrFromAddrPort(e.Addr), e.Want)
+}
+
+func (d *Daemon) dialPeer(e node.DialPeer) {
+	a, err := d.carrier.begin(e.Peer)
+	if err != nil {
+		d.jobs.put(func() { d.post(node.DialFailed{Dial: e.ID, Reason: err.Error()}) })
+		return
+	}
+	d.peers.Dial(e.ID, a, e.Peer)
+}
+
+// socketFor returns the index of the socket that reaches addresses of a family, -1 if there is none.
+func (d *Daemon) socketFor(a netip.Addr) int {
+	for i, s := range d.sockets {
+		l := s.LocalAddr().Addr()
+		if l.Is4() == a.Is4() || l.IsUnspecified() && l.Is6() {
+			return i
+		}
+	}
+	return -1
+}
+
+func (d *Daemon) sendDatagram(to netip.AddrPort, b []byte) error {
+	s := d.socketFor(to.Addr())
+	if s < 0 {
+		return fmt.Errorf("no socket of the family of %s", to)
+	}
+	return d.sockets[s].Send(to, b)
+}
+
+func (d *Daemon) planeCallbacks() dataplane.Callbacks {
+	return dataplane.Callbacks{
+		Hello: func(label mesh.Label, h wire.Hello, _ time.Time) { d.tell(node.HelloHeard{Label: label, Hello: h}) },
+		Error: func(e wire.ErrorFrame, _ mesh.Label, _ time.Time, match *dataplane.SentMatch) {
+			d.tell(node.PathError{Node: match.Node, Path: match.Path, Code: e.Code})
+		},
+		Need: func(a netip.Addr) { d.need(a) },
+		ProbeReply: func(n mesh.NodeID, p wire.Probe, at time.Time) {
+			d.probeAnswered(n, p, at)
+		},
+		Handshake: func(h wire.Handshake, in mesh.Label, back []mesh.Label) { d.carrier.deliver(h, in, back) },
+	}
+}
+
+// need asks for a session; packets to the destination wait meanwhile.
+func (d *Daemon) need(a netip.Addr) {
+	select {
+	case d.events <- node.Wanted{Addr: a}:
+	default: // asked again with the next packet
+	}
+}
+
+// listening returns the addresses of the link sockets.
+func (d *Daemon) listening() []netip.AddrPort {
+	var as []netip.AddrPort
+	for _, s := range d.sockets {
+		as = append(as, s.LocalAddr())
+	}
+	return as
+}
+
+// advertised returns where other machines find this one: what the configuration says, else every global address
+// of the interfaces with the listening port, the mesh's own address left out.
+func (d *Daemon) advertised() []netip.AddrPort {
+	c := d.opt.Config.Links
+	if len(c.Advertise) > 0 {
+		return c.Advertise
+	}
+	var as []netip.AddrPort
+	for _, l := range c.Listen {
+		if !l.Addr().IsUnspecified() {
+			as = append(as, l)
+			continue
+		}
+		as = append(as, d.interfaceAddrs(l)...)
+	}
+	slices.SortFunc(as, netip.AddrPort.Compare)
+	return slices.Compact(as)
+}
+
+func (d *Daemon) interfaceAddrs(l netip.AddrPort) (as []netip.AddrPort) {
+	all, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil
+	}
+	for _, a := range all {
+		p, err := netip.ParsePrefix(a.String())
+		if err != nil {
+			continue
+		}
+		ip := p.Addr().Unmap()
+		if !ip.IsGlobalUnicast() || mesh.Prefix(d.domain).Contains(ip) || l.Addr().Is4() && !ip.Is4() {
+			continue
+		}
+		as = append(as, netip.AddrPortFrom(ip, l.Port()))
+	}
+	return as
+}
+
+func addrPort(a net.Addr) netip.AddrPort {
+	if u, ok := a.(*net.UDPAddr); ok {
+		p := u.AddrPort()
+		return netip.AddrPortFrom(p.Addr().Unmap(), p.Port())
+	}
+	return netip.AddrPort{}
+}

@@ -1,0 +1,141 @@
+package dataplane
+
+import "sync/atomic"
+
+// counter names one thing the plane counts. Nothing is dropped without being counted under one of these.
+type counter int
+
+// The counters, in the order of counterNames, which documents each.
+const (
+	frameTruncated counter = iota
+	frameMalformed
+	frameBadType
+	linkUnknownSession
+	linkBadMAC
+	linkReplay
+	linkOnlyRouted
+	partMalformed
+	partBadType
+	partJoined
+	partSent
+
+	relayForwarded
+	relayNoLabel
+	relayUTurn
+	relayLinkDown
+	relayTooBig
+
+	peerUnknownSession
+	peerReplay
+	peerBadSeal
+	peerMalformed
+	peerBadKind
+	peerBadPacket
+	peerBadSource
+	peerBadDestination
+	peerCongestionDrop
+	peerKeyUsedUp
+	peerNoWayBack
+	delivered
+	tunWriteFailed
+
+	tunRead
+	tunNotIPv6
+	tunOutside
+	tunBadSource
+	tunTooBig
+	tunSent
+	tunNoLink
+	queueAdded
+	queueOverflow
+	queueExpired
+
+	errorSent
+	errorLimited
+	errorNotSent
+	errorReceived
+	errorMalformed
+	errorUnmatched
+
+	helloMalformed
+	helloNoLink
+	handshakeMalformed
+	sendNoSession
+	sendFailed
+	pathInvalid
+
+	numCounters
+)
+
+var counterNames = [numCounters]string{
+	frameTruncated:     "frame_truncated",      // shorter than its header or its labels
+	frameMalformed:     "frame_malformed",      // hop index or number of labels that cannot be, or too long
+	frameBadType:       "frame_bad_type",       // first byte is of no known frame type
+	linkUnknownSession: "link_unknown_session", // link session index that is not ours
+	linkBadMAC:         "link_bad_mac",         // link MAC does not verify
+	linkReplay:         "link_replay",          // link counter seen before or too old
+	linkOnlyRouted:     "link_only_routed",     // hello, challenge or part with labels: those never leave a link
+	partMalformed:      "part_malformed",       // part that cannot be joined
+	partBadType:        "part_bad_type",        // parts of something that is never split
+	partJoined:         "part_joined",          // frames rejoined from two parts
+	partSent:           "part_sent",            // frames sent in two parts
+
+	relayForwarded: "relay_forwarded",  // frames sent on for others
+	relayNoLabel:   "relay_no_label",   // next label names no link here
+	relayUTurn:     "relay_u_turn",     // would leave by the link it came in on
+	relayLinkDown:  "relay_link_down",  // next link is down or has no session
+	relayTooBig:    "relay_too_big",    // does not fit the next link even in two parts
+
+	peerUnknownSession: "peer_unknown_session", // end-to-end index that is not ours
+	peerReplay:         "peer_replay",          // end-to-end counter seen before (also the second copy of a duplicate) or too old
+	peerBadSeal:        "peer_bad_seal",        // ciphertext does not authenticate
+	peerMalformed:      "peer_malformed",       // payload or its inner header truncated
+	peerBadKind:        "peer_bad_kind",        // inner kind unknown
+	peerBadPacket:      "peer_bad_packet",      // inner packet is not one whole IPv6 packet
+	peerBadSource:      "peer_bad_source",      // inner source is not the address of the peer it came from
+	peerBadDestination: "peer_bad_destination", // inner destination is not this node
+	peerCongestionDrop: "peer_congestion_drop", // congestion marked on a packet that cannot carry the mark (RFC 6040 §4.2)
+	peerKeyUsedUp:      "peer_key_used_up",     // session has sealed as much as one key may
+	peerNoWayBack:      "peer_no_way_back",     // probe that could not be answered
+	delivered:          "delivered",            // packets written to the TUN
+	tunWriteFailed:     "tun_write_failed",     // packets the TUN refused
+
+	tunRead:       "tun_read",        // packets read from the TUN
+	tunNotIPv6:    "tun_not_ipv6",    // not IPv6, or shorter than its header
+	tunOutside:    "tun_outside",     // destination outside the mesh prefix, or this node itself
+	tunBadSource:  "tun_bad_source",  // source is not this node's mesh address
+	tunTooBig:     "tun_too_big",     // does not fit a frame of any path
+	tunSent:       "tun_sent",        // packets sealed and sent on at least one path
+	tunNoLink:     "tun_no_link",     // packets that none of their paths' first links could send
+	queueAdded:    "queue_added",     // packets that waited for a session
+	queueOverflow: "queue_overflow",  // packets dropped because the queue was full
+	queueExpired:  "queue_expired",   // packets dropped because no session came in time
+
+	errorSent:      "error_sent",      // error frames made here
+	errorLimited:   "error_limited",   // error frames not made: over the rate
+	errorNotSent:   "error_not_sent",  // error frames not made: about an error, longer than the cause, or no way back
+	errorReceived:  "error_received",  // error frames for this node that matched something it sent
+	errorMalformed: "error_malformed", // error frames that do not parse
+	errorUnmatched: "error_unmatched", // error frames that quote nothing this node sent that way
+
+	helloMalformed:     "hello_malformed",     // hellos that do not parse
+	helloNoLink:        "hello_no_link",       // hellos and challenges not sent: no such link or no session
+	handshakeMalformed: "handshake_malformed", // handshake frames that do not parse
+	sendNoSession:      "send_no_session",     // frames not sent: the link has no session with a transmit index
+	sendFailed:         "send_failed",         // frames the underlay refused
+	pathInvalid:        "path_invalid",        // published paths that are no paths
+}
+
+// counters is all of the plane's, each its own atomic.
+type counters [numCounters]atomic.Uint64
+
+func (c *counters) inc(k counter) { c[k].Add(1) }
+
+// Counters returns every counter by name, zeros included. The names are documented at counterNames.
+func (p *Plane) Counters() map[string]uint64 {
+	m := make(map[string]uint64, numCounters)
+	for k, name := range counterNames {
+		m[name] = p.count[k].Load()
+	}
+	return m
+}

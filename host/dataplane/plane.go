@@ -1,0 +1,223 @@
+package dataplane
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"x0tta6bl4/mesh"
+	"x0tta6bl4/wire"
+)
+
+// Errors of the Send and Add methods.
+var (
+	ErrNoLink    = errors.New("no link with that label, or no session on it yet")
+	ErrNoSession = errors.New("no session with that node yet")
+	ErrPath      = errors.New("not a path")
+	ErrTooBig    = errors.New("does not fit a frame")
+)
+
+// Config says what a Plane is connected to.
+type Config struct {
+	Self   netip.Addr   // this node's mesh address: the only source of its packets
+	Prefix netip.Prefix // of the mesh: packets to anywhere else are dropped
+
+	// TUN carries one IPv6 packet per Read and Write. Writes may come from several goroutines at once.
+	TUN io.ReadWriter
+
+	// Send hands a datagram to the underlay. b is the plane's and valid only during the call. Send must not block.
+	Send func(to netip.AddrPort, b []byte) error
+
+	Now func() time.Time // nil = time.Now; should be monotonic
+
+	Callbacks Callbacks
+}
+
+// Callbacks are called on the goroutine that handled the packet, with no lock held. They must not block. What they
+// are given is theirs to keep. Any may be nil.
+type Callbacks struct {
+	// Hello is called for every hello of a neighbour.
+	Hello func(label mesh.Label, h wire.Hello, at time.Time)
+
+	// Challenge is called for challenges and their replies: from is where it came from, not what is published.
+	Challenge func(label mesh.Label, from netip.AddrPort, reply bool, payload []byte)
+
+	// Moved is called when the newest frame of a link came from another address than the published one, at most
+	// once per 100 ms and link. It is no proof: an address is believed after an echoed challenge only.
+	Moved func(label mesh.Label, conn mesh.ConnID, from netip.AddrPort)
+
+	// Error is called for an error that quotes something this node sent, never for another. match is not nil.
+	Error func(e wire.ErrorFrame, in mesh.Label, at time.Time, match *SentMatch)
+
+	// Need is called when packets wait for a session to addr, at most once per 100 ms and address.
+	Need func(addr netip.Addr)
+
+	// ProbeReply is called when node answered a probe.
+	ProbeReply func(node mesh.NodeID, p wire.Probe, at time.Time)
+
+	// Handshake is called for handshake frames for this node. The answer goes by SendHandshakeBack(in, back, …).
+	Handshake func(h wire.Handshake, in mesh.Label, back []mesh.Label)
+
+	// UnknownSession is called when a frame names no link session of ours (most likely from before a restart),
+	// at most once per 100 ms. Anybody can cause it.
+	UnknownSession func(from netip.AddrPort, index uint32)
+}
+
+// SentMatch is what an error was about: something this node sent on Path.
+type SentMatch struct {
+	Node      mesh.NodeID // the destination
+	Path      mesh.Path   // as it was sent; without Nodes if it was an answer by the way back
+	Reporter  int         // the reporting node's index in Path.Nodes
+	Handshake bool        // a handshake frame, not data
+}
+
+// Plane is one node's data plane. Make it with New.
+type Plane struct {
+	self    [16]byte
+	prefix  netip.Prefix
+	tun     io.ReadWriter
+	send    func(netip.AddrPort, []byte) error
+	clock   func() time.Time
+	base    time.Time // the plane's own clock counts from here
+	cb      Callbacks
+	count   counters
+	view    atomic.Pointer[view]
+	queue   queue
+	sealers sync.Pool
+	shakes  ring // handshake frames sent
+	unknown limiter
+
+	mu  sync.Mutex // guards reg and the order of view changes; never taken by packets
+	reg registry
+}
+
+// New returns a plane that knows no links and no peers yet.
+func New(cfg Config) (*Plane, error) {
+	if !cfg.Self.Is6() || cfg.Self.Is4In6() || !cfg.Prefix.Contains(cfg.Self) {
+		return nil, fmt.Errorf("dataplane: own address %v is not an IPv6 address in %v", cfg.Self, cfg.Prefix)
+	}
+	if cfg.TUN == nil || cfg.Send == nil {
+		return nil, errors.New("dataplane: both a TUN and a Send function are required")
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	p := &Plane{
+		self: cfg.Self.As16(), prefix: cfg.Prefix.Masked(), tun: cfg.TUN, send: cfg.Send,
+		clock: cfg.Now, base: cfg.Now().Add(-1), cb: cfg.Callbacks.withDefaults(),
+		reg: newRegistry(), shakes: newRing(handshakeSends),
+	}
+	p.queue.to = make(map[[16]byte]*waiting)
+	p.sealers.New = func() any { return new(sealer) }
+	p.view.Store(p.reg.compile(&p.count))
+	return p, nil
+}
+
+func (c Callbacks) withDefaults() Callbacks {
+	if c.Hello == nil {
+		c.Hello = func(mesh.Label, wire.Hello, time.Time) {}
+	}
+	if c.Challenge == nil {
+		c.Challenge = func(mesh.Label, netip.AddrPort, bool, []byte) {}
+	}
+	if c.Moved == nil {
+		c.Moved = func(mesh.Label, mesh.ConnID, netip.AddrPort) {}
+	}
+	if c.Error == nil {
+		c.Error = func(wire.ErrorFrame, mesh.Label, time.Time, *SentMatch) {}
+	}
+	if c.Need == nil {
+		c.Need = func(netip.Addr) {}
+	}
+	if c.ProbeReply == nil {
+		c.ProbeReply = func(mesh.NodeID, wire.Probe, time.Time) {}
+	}
+	if c.Handshake == nil {
+		c.Handshake = func(wire.Handshake, mesh.Label, []mesh.Label) {}
+	}
+	if c.UnknownSession == nil {
+		c.UnknownSession = func(netip.AddrPort, uint32) {}
+	}
+	return c
+}
+
+// now is the time since base, never 0: stored times use 0 for never.
+func (p *Plane) now() time.Duration { return max(1, p.clock().Sub(p.base)) }
+
+// time turns a stored time back into a time.Time, zero for never.
+func (p *Plane) time(d int64) time.Time {
+	if d == 0 {
+		return time.Time{}
+	}
+	return p.base.Add(time.Duration(d))
+}
+
+// change applies f to the registry and publishes the view that follows from it.
+func (p *Plane) change(f func(*registry)) {
+	p.mu.Lock()
+	f(&p.reg)
+	p.view.Store(p.reg.compile(&p.count))
+	p.mu.Unlock()
+	p.drainAll()
+}
+
+// Publish makes f the table that packets are forwarded by, at once and as a whole, and sends what waited for it.
+// f must not be changed afterwards.
+func (p *Plane) Publish(f *mesh.Forwarding) {
+	p.change(func(r *registry) { r.forwarding = f })
+}
+
+// AddLink adds a link session: frames with rxIndex are from now on received as from the neighbour at label.
+// Frames are sent with it when SetLinkTx was called and the published ForwardLink.Session is conn. mtu is used where
+// the published MTU is 0.
+func (p *Plane) AddLink(conn mesh.ConnID, label mesh.Label, rxIndex uint32, keys wire.LinkKeys, mtu int) {
+	p.change(func(r *registry) {
+		r.links[conn] = newLinkSession(conn, label, rxIndex, keys, mtu, r.linkState(label))
+	})
+}
+
+// SetLinkTx gives the index that the neighbour wants to see in frames of this session.
+func (p *Plane) SetLinkTx(conn mesh.ConnID, txIndex uint32) {
+	p.change(func(r *registry) {
+		if s := r.links[conn]; s != nil {
+			s.tx.set(txIndex)
+		}
+	})
+}
+
+// RemoveLink ends a link session: its frames are unknown from now on.
+func (p *Plane) RemoveLink(conn mesh.ConnID) {
+	p.change(func(r *registry) { delete(r.links, conn) })
+}
+
+// AddPeer adds an end-to-end session with node, whose mesh address is addr: data with rxIndex is from now on opened
+// with it. Packets are sealed with it when SetPeerTx was called and the published ForwardPeer.Session is conn.
+func (p *Plane) AddPeer(conn mesh.ConnID, node mesh.NodeID, addr netip.Addr, rxIndex uint32, keys wire.DataKeys) error {
+	s, err := newPeerSession(conn, node, addr, rxIndex, keys)
+	if err != nil {
+		return fmt.Errorf("dataplane: session %d with %v: %w", conn, node, err)
+	}
+	p.change(func(r *registry) {
+		s.peer = r.peerState(node, addr)
+		r.peers[conn] = s
+	})
+	return nil
+}
+
+// SetPeerTx gives the index that the peer wants to see in data of this session, and sends what waited for it.
+func (p *Plane) SetPeerTx(conn mesh.ConnID, txIndex uint32) {
+	p.change(func(r *registry) {
+		if s := r.peers[conn]; s != nil {
+			s.tx.set(txIndex)
+		}
+	})
+}
+
+// RemovePeer ends an end-to-end session in both directions.
+func (p *Plane) RemovePeer(conn mesh.ConnID) {
+	p.change(func(r *registry) { delete(r.peers, conn) })
+}

@@ -1,0 +1,172 @@
+package dataplane
+
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"x0tta6bl4/mesh"
+	"x0tta6bl4/wire"
+)
+
+// registry is everything the plane was told. Plane.mu guards it; packets never look at it.
+type registry struct {
+	forwarding *mesh.Forwarding
+	links      map[mesh.ConnID]*linkSession
+	peers      map[mesh.ConnID]*peerSession
+	linkStates map[mesh.Label]*linkState
+	peerStates map[mesh.NodeID]*peerState
+}
+
+func newRegistry() registry {
+	return registry{
+		forwarding: &mesh.Forwarding{},
+		links:      make(map[mesh.ConnID]*linkSession),
+		peers:      make(map[mesh.ConnID]*peerSession),
+		linkStates: make(map[mesh.Label]*linkState),
+		peerStates: make(map[mesh.NodeID]*peerState),
+	}
+}
+
+// linkState returns what outlives the sessions of a link.
+func (r *registry) linkState(l mesh.Label) *linkState {
+	if r.linkStates[l] == nil {
+		r.linkStates[l] = &linkState{label: l}
+	}
+	return r.linkStates[l]
+}
+
+// peerState returns what outlives the sessions with a node.
+func (r *registry) peerState(n mesh.NodeID, addr netip.Addr) *peerState {
+	if r.peerStates[n] == nil {
+		r.peerStates[n] = &peerState{node: n, addr: addr, sent: newRing(peerSends)}
+	}
+	return r.peerStates[n]
+}
+
+// view is what packets look at: the registry resolved into the lookups they need. Immutable but for the atomics
+// and small locks inside sessions and states.
+type view struct {
+	linkRx     map[uint32]*linkSession
+	peerRx     map[uint32]*peerSession
+	links      map[mesh.Label]*outLink
+	byAddr     map[[16]byte]*outPeer
+	byNode     map[mesh.NodeID]*outPeer
+	sessions   []*peerSession
+	linkStates map[mesh.Label]*linkState
+	peerStates []*peerState
+}
+
+// outLink is a link to send by.
+type outLink struct {
+	label   mesh.Label
+	remote  netip.AddrPort
+	mtu     int
+	usable  bool
+	session *linkSession // nil: none of the published name
+	state   *linkState
+}
+
+// ready reports whether frames for others may go out by this link.
+func (o *outLink) ready() bool { return o.usable && o.session != nil && o.session.tx.known() }
+
+// outPeer is a destination of own packets.
+type outPeer struct {
+	node    mesh.NodeID
+	session *peerSession // nil: none of the published name
+	paths   []outPath
+}
+
+// ready reports whether packets for this destination can be sealed and have somewhere to go. A nil peer is not.
+func (o *outPeer) ready() bool {
+	return o != nil && o.session != nil && o.session.tx.known() && len(o.paths) > 0
+}
+
+// outPath is one path, ready to be put in front of a payload.
+type outPath struct {
+	first  *outLink // nil: no such link
+	labels []byte   // all but the first, as in the frame
+	path   *mesh.Path
+}
+
+func (r *registry) compile(count *counters) *view {
+	v := &view{
+		linkRx:     make(map[uint32]*linkSession, len(r.links)),
+		peerRx:     make(map[uint32]*peerSession, len(r.peers)),
+		links:      make(map[mesh.Label]*outLink, len(r.forwarding.Links)),
+		byAddr:     make(map[[16]byte]*outPeer, len(r.forwarding.Peers)),
+		byNode:     make(map[mesh.NodeID]*outPeer, len(r.forwarding.Peers)),
+		linkStates: make(map[mesh.Label]*linkState),
+	}
+	usedPeers := make(map[mesh.NodeID]*peerState)
+	for _, s := range r.links {
+		v.linkRx[s.rxIndex] = s
+		v.linkStates[s.label] = s.state
+	}
+	for _, s := range r.peers {
+		v.peerRx[s.rxIndex] = s
+		v.sessions = append(v.sessions, s)
+		usedPeers[s.node] = s.peer
+	}
+	for i := range r.forwarding.Links {
+		l := r.outLink(&r.forwarding.Links[i])
+		v.links[l.label] = l
+		v.linkStates[l.label] = l.state
+	}
+	for i := range r.forwarding.Peers {
+		f := &r.forwarding.Peers[i]
+		o := &outPeer{node: f.Node, session: r.peers[f.Session], paths: v.outPaths(f.Paths, count)}
+		v.byAddr[f.Addr.As16()] = o
+		v.byNode[f.Node] = o
+		usedPeers[f.Node] = r.peerState(f.Node, f.Addr)
+	}
+	for _, s := range usedPeers {
+		v.peerStates = append(v.peerStates, s)
+	}
+	// What neither a session nor the table names any more is forgotten.
+	r.linkStates, r.peerStates = v.linkStates, usedPeers
+	return v
+}
+
+func (r *registry) outLink(f *mesh.ForwardLink) *outLink {
+	o := &outLink{
+		label: f.Label, remote: f.Remote, mtu: int(f.MTU), usable: f.Usable,
+		session: r.links[f.Session], state: r.linkState(f.Label),
+	}
+	if o.session != nil && o.session.label != o.label {
+		o.session = nil // keys of one link never serve another
+	}
+	if o.mtu == 0 && o.session != nil {
+		o.mtu = o.session.mtu
+	}
+	if o.mtu == 0 {
+		o.mtu = minMTU
+	}
+	return o
+}
+
+func (v *view) outPaths(paths []mesh.Path, count *counters) []outPath {
+	out := make([]outPath, 0, len(paths))
+	for i := range paths {
+		o, ok := v.outPath(&paths[i])
+		if !ok {
+			count.inc(pathInvalid)
+			continue
+		}
+		out = append(out, o)
+	}
+	return out
+}
+
+func (v *view) outPath(p *mesh.Path) (outPath, bool) {
+	if !p.Valid() || len(p.Labels)-1 > wire.MaxLabels {
+		return outPath{}, false
+	}
+	return outPath{first: v.links[p.Labels[0]], labels: appendLabels(nil, p.Labels[1:]), path: p}, true
+}
+
+func appendLabels(dst []byte, labels []mesh.Label) []byte {
+	for _, l := range labels {
+		dst = binary.BigEndian.AppendUint16(dst, uint16(l))
+	}
+	return dst
+}

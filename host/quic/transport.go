@@ -1,0 +1,318 @@
+// Package quicconn carries the control messages of the mesh between two nodes that have proved who they are: QUIC
+// (RFC 9000) with a full mutual TLS 1.3 handshake (RFC 9001) between two X.509-SVIDs, over any net.PacketConn. Once
+// per connection it exports the secret from which the keys of frames or data are derived (RFC 8446 §7.5).
+//
+// On the connection there is one bidirectional stream, opened by the dialler, and on it each side writes
+//
+//	0 … 3   u32 length of what follows, 1 to 256 KiB, big endian
+//	4       u8 message type
+//	5 …     body
+//
+// as package wire defines. A stream becomes known to the other side by its first byte, so the dialler speaks first.
+// There is no 0-RTT, no ticket, no resumption and no server name in clear.
+//
+// What happens to a connection, in this order: the dialler's Dial ends in one Failed or one Established; the
+// acceptor has Established, or Refused where its check or the peer's failed. After Established come any number of
+// Message and exactly one Closed. In TLS 1.3 the dialler is done before the acceptor has seen its certificate: a
+// dialler that the acceptor refuses usually has Established first, and then Closed with an error that wraps
+// ErrRefused. Only the peer's first message confirms that it agreed.
+package quicconn
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/quic-go/quic-go"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	"x0tta6bl4/mesh"
+	"x0tta6bl4/wire"
+)
+
+// Identity returns the SVID to present: chain and key. It is asked at every handshake, so rotation is returning
+// another. A certificate without chain means that there is none now.
+type Identity func() tls.Certificate
+
+// Verify checks a peer's chain, leaf first, against the trust domain's bundle, SPIFFE rules and time, and returns
+// who it is. Its error reaches Failed or Refused, wrapped.
+type Verify func(chain []*x509.Certificate) (mesh.NodeID, error)
+
+// Callbacks tell what happened. They come from several goroutines, but those of one connection one after another. A
+// callback that waits holds up its connection only; it must not wait for whoever calls Transport.Close, nor call it.
+type Callbacks struct {
+	// Established: the handshake is complete and the peer verified.
+	Established func(Established)
+	// Failed: a Dial came to nothing.
+	Failed func(dial uint64, remote net.Addr, err error)
+	// Refused: an incoming handshake was ended by a certificate that one of the two sides did not accept. nil = not told.
+	Refused func(remote net.Addr, err error)
+	// Message: the peer sent m.
+	Message func(mesh.ConnID, wire.Message)
+	// Closed: the connection is over and its handle dead. The error is never nil and wraps one of this package's.
+	Closed func(mesh.ConnID, error)
+}
+
+// Established describes a new connection.
+type Established struct {
+	Conn     mesh.ConnID
+	Dial     uint64 // the number given to Dial; 0 = the peer dialled
+	Peer     mesh.NodeID
+	Remote   net.Addr
+	Secret   []byte    // 32 bytes from the TLS exporter, equal at both ends; the receiver owns it
+	NotAfter time.Time // the earlier end of the two leaves
+	LeafHash [32]byte  // SHA-256 of the peer's leaf (DER)
+}
+
+// Config is what a Transport needs. The fields up to Callbacks must be set.
+type Config struct {
+	Purpose     wire.Purpose
+	TrustDomain spiffeid.TrustDomain
+	Identity    Identity
+	Verify      Verify
+	NextConn    func() mesh.ConnID // new handles, unique in the process; called from several goroutines
+	Callbacks   Callbacks
+
+	HandshakeTimeout time.Duration // silence that ends a handshake, and half of its longest duration; 0 = 5 s
+	KeepAlive        time.Duration // pings when silent for this long; 0 = 3 s for links, none end to end; negative = none
+	IdleTimeout      time.Duration // silence that ends a connection; 0 = 10 s for links, 30 s end to end
+	RetryAbove       int           // incoming handshakes a second beyond which sources are validated (RFC 9000 §8.1.2); 0 = 50, negative = always
+	MaxHalfOpen      int           // incoming handshakes at once; 0 = 64
+	MaxConns         int           // accepted connections at once; 0 = 4096
+	QueueBytes       int           // bytes that wait to be sent on one connection; 0 = 1 MiB
+}
+
+// Transport keeps the connections over one packet connection. Its methods may be called from any goroutine.
+type Transport struct {
+	cfg    Config
+	qt     *quic.Transport
+	ln     *quic.Listener
+	gate   gate
+	count  counters
+	ctx    context.Context // ends when Close begins
+	cancel context.CancelFunc
+
+	mu     sync.Mutex
+	closed bool
+	conns  map[mesh.ConnID]*conn
+	wg     sync.WaitGroup // every goroutine of ours; grows under mu while not closed
+}
+
+// New starts to accept connections on pc, which must carry nothing but QUIC. Close ends that and leaves pc open.
+func New(pc net.PacketConn, cfg Config) (*Transport, error) {
+	cfg, err := cfg.complete()
+	if err != nil {
+		return nil, err
+	}
+	t := &Transport{cfg: cfg, conns: make(map[mesh.ConnID]*conn)}
+	t.gate = gate{rate: cfg.RetryAbove, maxHalfOpen: cfg.MaxHalfOpen, maxConns: cfg.MaxConns}
+	t.ctx, t.cancel = context.WithCancel(context.Background())
+	t.qt = &quic.Transport{
+		Conn:                             lossy{pc, &t.count.sendErrors},
+		ConnectionIDLength:               8,
+		VerifySourceAddress:              t.needRetry,
+		ConnContext:                      t.incoming,
+		DisableVersionNegotiationPackets: true, // nothing to negotiate, and silence for scanners
+	}
+	t.ln, err = t.qt.Listen(t.serverTLS(), t.quicConfig(1))
+	if err != nil {
+		t.cancel()
+		return nil, fmt.Errorf("quic: listen on %s: %w", pc.LocalAddr(), err)
+	}
+	t.spawn(t.acceptLoop)
+	return t, nil
+}
+
+func (c Config) complete() (Config, error) {
+	cb := c.Callbacks
+	switch {
+	case c.Purpose != wire.PurposeLink && c.Purpose != wire.PurposeE2E:
+		return c, fmt.Errorf("quic: purpose %d: use link or end to end", c.Purpose)
+	case c.TrustDomain.IsZero() || c.Identity == nil || c.Verify == nil || c.NextConn == nil:
+		return c, fmt.Errorf("quic: trust domain, identity, verification and handles must be given")
+	case cb.Established == nil || cb.Failed == nil || cb.Message == nil || cb.Closed == nil:
+		return c, fmt.Errorf("quic: all callbacks but Refused must be given")
+	}
+	keepAlive, idle := 3*time.Second, 10*time.Second
+	if c.Purpose == wire.PurposeE2E {
+		keepAlive, idle = 0, 30*time.Second
+	}
+	c.HandshakeTimeout = or(c.HandshakeTimeout, 5*time.Second)
+	c.KeepAlive = max(0, or(c.KeepAlive, keepAlive))
+	c.IdleTimeout = or(c.IdleTimeout, idle)
+	c.RetryAbove = or(c.RetryAbove, 50)
+	c.MaxHalfOpen = or(c.MaxHalfOpen, 64)
+	c.MaxConns = or(c.MaxConns, 4096)
+	c.QueueBytes = or(c.QueueBytes, 1<<20)
+	return c, nil
+}
+
+func or[T int | time.Duration](v, unset T) T {
+	if v == 0 {
+		return unset
+	}
+	return v
+}
+
+// quicConfig allows the peer that many streams: one when it dialled, else none (negative).
+func (t *Transport) quicConfig(streams int64) *quic.Config {
+	return &quic.Config{
+		Versions:                       []quic.Version{quic.Version1},
+		HandshakeIdleTimeout:           t.cfg.HandshakeTimeout,
+		MaxIdleTimeout:                 t.cfg.IdleTimeout,
+		KeepAlivePeriod:                t.cfg.KeepAlive,
+		MaxIncomingStreams:             streams,
+		MaxIncomingUniStreams:          -1,
+		InitialStreamReceiveWindow:     128 << 10,
+		MaxStreamReceiveWindow:         512 << 10,
+		InitialConnectionReceiveWindow: 128 << 10,
+		MaxConnectionReceiveWindow:     768 << 10,
+		InitialPacketSize:              1200, // fits every link and the mesh itself
+		DisablePathMTUDiscovery:        true,
+	}
+}
+
+// Dial begins a connection to remote and returns at once; dial, not zero, comes back in Failed or Established. Only
+// the node want is accepted, or any of the trust domain if want is zero. After Close it does nothing.
+func (t *Transport) Dial(dial uint64, remote net.Addr, want mesh.NodeID) {
+	t.spawn(func() { t.dial(dial, remote, want) })
+}
+
+func (t *Transport) dial(dial uint64, remote net.Addr, want mesh.NodeID) {
+	t.count.dials.Add(1)
+	err := t.tryDial(dial, remote, want)
+	if err != nil {
+		t.count.failed.Add(1)
+		t.cfg.Callbacks.Failed(dial, remote, fmt.Errorf("quic: dial %s: %w", remote, err))
+	}
+}
+
+// tryDial returns an error if the dial failed, else when the connection is over.
+func (t *Transport) tryDial(dial uint64, remote net.Addr, want mesh.NodeID) error {
+	a, err := t.newAttempt(want)
+	if err != nil {
+		return err
+	}
+	qc, err := t.qt.Dial(t.ctx, remote, t.clientTLS(a), t.quicConfig(-1))
+	if err != nil {
+		return a.explain(err)
+	}
+	e, err := a.established(qc, true)
+	if err != nil {
+		qc.CloseWithError(codeInternal, "")
+		return err
+	}
+	e.Dial = dial
+	t.serve(qc, e)
+	return nil
+}
+
+// serve owns a connection from Established to Closed.
+func (t *Transport) serve(qc *quic.Conn, e Established) {
+	e.Conn = t.cfg.NextConn()
+	c := newConn(t, qc, e)
+	if !t.add(c) {
+		qc.CloseWithError(codeShutdown, textShutdown)
+		if c.dialled {
+			t.cfg.Callbacks.Failed(e.Dial, e.Remote, fmt.Errorf("quic: dial %s: %w", e.Remote, ErrClosed))
+		}
+		return
+	}
+	t.count.established.Add(1)
+	t.cfg.Callbacks.Established(e)
+	e.Secret = nil
+	err := c.run()
+	t.remove(c)
+	t.cfg.Callbacks.Closed(c.id, fmt.Errorf("quic: connection with %s at %s: %w", e.Peer, e.Remote, err))
+}
+
+// Send queues messages for the peer, all of them or none, and never waits. ErrQueueFull means that the peer takes
+// them too slowly, ErrNoConn that the connection is over; the caller may send again or close it.
+func (t *Transport) Send(id mesh.ConnID, msgs ...wire.Message) error {
+	c := t.lookup(id)
+	if c == nil {
+		return fmt.Errorf("quic: send on connection %d: %w", id, ErrNoConn)
+	}
+	var b []byte
+	for _, m := range msgs {
+		var err error
+		if b, err = wire.AppendMessage(b, m); err != nil {
+			return fmt.Errorf("quic: send %T on connection %d: %w", m, id, err)
+		}
+	}
+	if err := c.queue.put(b); err != nil {
+		t.count.queueFull.Add(1)
+		return fmt.Errorf("quic: send %d bytes on connection %d: %w", len(b), id, err)
+	}
+	return nil
+}
+
+// CloseConn ends a connection and tells the peer why. It does not wait; Closed follows, with an error that wraps
+// ErrLocal. Messages still queued may be lost. An unknown or dead handle is ignored.
+func (t *Transport) CloseConn(id mesh.ConnID, reason string) {
+	if c := t.lookup(id); c != nil {
+		reason = clip(reason)
+		t.spawn(func() { c.fail(codeDone, reason, fmt.Errorf("%w: %q", ErrLocal, reason)) })
+	}
+}
+
+// Close ends every dial and connection, telling the peers, and returns when all callbacks have returned and all
+// goroutines ended. The packet connection stays open, and nothing reads from it any more.
+func (t *Transport) Close() error {
+	t.mu.Lock()
+	first := !t.closed
+	t.closed = true
+	conns := make([]*conn, 0, len(t.conns))
+	for _, c := range t.conns {
+		conns = append(conns, c)
+	}
+	t.mu.Unlock()
+	if !first {
+		t.wg.Wait()
+		return nil
+	}
+	t.cancel()
+	var closing sync.WaitGroup
+	for _, c := range conns {
+		closing.Go(func() { c.fail(codeShutdown, textShutdown, ErrClosed) })
+	}
+	closing.Wait()
+	t.wg.Wait()
+	t.ln.Close()
+	return t.qt.Close()
+}
+
+// spawn runs f on a goroutine that Close waits for. After Close it does nothing.
+func (t *Transport) spawn(f func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.closed {
+		t.wg.Go(f)
+	}
+}
+
+func (t *Transport) add(c *conn) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return false
+	}
+	t.conns[c.id] = c
+	return true
+}
+
+func (t *Transport) remove(c *conn) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.conns, c.id)
+}
+
+func (t *Transport) lookup(id mesh.ConnID) *conn {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.conns[id]
+}

@@ -1,0 +1,55 @@
+package tun
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+const addrGenNone = 1 // IN6_ADDR_GEN_MODE_NONE of linux/if_link.h
+
+// setup configures the interface. Order matters: the route needs the interface up, and the address must be there
+// first, so that the kernel prefers it as source.
+func setup(name string, addr, prefix netip.Prefix, mtu int) error {
+	link, err := netlink.LinkByName(name)
+	if err != nil {
+		return fmt.Errorf("tun: find interface %s: %w", name, explain(err))
+	}
+	quieten(name, link)
+	if err := netlink.LinkSetMTU(link, mtu); err != nil {
+		return fmt.Errorf("tun: set MTU %d of %s: %w", mtu, name, explain(err))
+	}
+	// No duplicate address detection: nobody else is on this link, and the address must serve at once.
+	a := &netlink.Addr{IPNet: ipNet(addr), Flags: unix.IFA_F_NODAD}
+	if err := netlink.AddrAdd(link, a); err != nil && !errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("tun: add address %s to %s (is IPv6 disabled on this host?): %w", addr, name, explain(err))
+	}
+	if err := netlink.LinkSetUp(link); err != nil {
+		return fmt.Errorf("tun: set %s up: %w", name, explain(err))
+	}
+	err = netlink.RouteAdd(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: ipNet(prefix.Masked())})
+	if errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("tun: route %s to %s: %w", prefix.Masked(), name, ErrRoute)
+	}
+	if err != nil {
+		return fmt.Errorf("tun: route %s to %s: %w", prefix.Masked(), name, explain(err))
+	}
+	return nil
+}
+
+// quieten allows IPv6 on the interface where the host disables it for new ones, and stops the kernel from inventing
+// a link-local address and soliciting routers with it. The device works without either, so failure is no error.
+func quieten(name string, link netlink.Link) {
+	_ = os.WriteFile(filepath.Join("/proc/sys/net/ipv6/conf", name, "disable_ipv6"), []byte("0"), 0)
+	_ = netlink.LinkSetIP6AddrGenMode(link, addrGenNone)
+}
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}

@@ -1,0 +1,123 @@
+// Package tun gives the node its network device: a layer 3 TUN interface that holds the node's mesh address and
+// the route of the mesh prefix. Package tuntest has the same device in memory.
+package tun
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// The reasons why a device cannot be opened that an operator can act upon.
+var (
+	ErrNoTun      = errors.New("no TUN support: load it with \"modprobe tun\", or give the container the device /dev/net/tun")
+	ErrPermission = errors.New("not permitted: run as root or with CAP_NET_ADMIN and access to /dev/net/tun")
+	ErrBusy       = errors.New("interface in use: stop the program that holds it or configure another name")
+	ErrRoute      = errors.New("the mesh prefix is already routed elsewhere: remove that route")
+)
+
+const devicePath = "/dev/net/tun"
+
+// Device is an open TUN interface. It carries one IP packet per Read and Write, without any header before it. The
+// interface vanishes when the Device is closed. Its methods may be called from any goroutine.
+type Device struct {
+	file *os.File
+	name string
+}
+
+// Open makes the interface name ("" or a pattern like "x0t%d" lets the kernel number it), gives it the address
+// addr (the node's own /128) and the route of prefix (the domain's /48), the MTU in bytes, and sets it up.
+func Open(name string, addr, prefix netip.Prefix, mtu int) (*Device, error) {
+	if err := validate(addr, prefix, mtu); err != nil {
+		return nil, err
+	}
+	d, err := create(name)
+	if err != nil {
+		return nil, err
+	}
+	if err := setup(d.name, addr, prefix, mtu); err != nil {
+		d.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+func validate(addr, prefix netip.Prefix, mtu int) error {
+	switch {
+	case !addr.IsValid() || !addr.Addr().Is6() || addr.Addr().Is4In6():
+		return fmt.Errorf("tun: address %s is not IPv6", addr)
+	case !prefix.IsValid() || !prefix.Contains(addr.Addr()):
+		return fmt.Errorf("tun: address %s is outside of the prefix %s", addr, prefix)
+	case mtu < 1280 || mtu > 65535:
+		return fmt.Errorf("tun: MTU %d: IPv6 needs 1280 to 65535 bytes (RFC 8200 §5)", mtu)
+	}
+	return nil
+}
+
+// create opens and attaches the device. The descriptor joins Go's poller only once attached: before, it polls as
+// an error for ever.
+func create(name string) (*Device, error) {
+	ifr, err := unix.NewIfreq(name)
+	if err != nil {
+		return nil, fmt.Errorf("tun: interface name %q: use at most %d bytes", name, unix.IFNAMSIZ-1)
+	}
+	fd, err := unix.Open(devicePath, unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("tun: %w", explain(&fs.PathError{Op: "open", Path: devicePath, Err: err}))
+	}
+	ifr.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
+	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr); err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("tun: create interface %q: %w", name, explain(err))
+	}
+	return &Device{file: os.NewFile(uintptr(fd), devicePath), name: ifr.Name()}, nil
+}
+
+// explain puts the sentinel that tells what to do in front of an error of the system.
+func explain(err error) error {
+	for _, e := range []struct {
+		cause  error
+		reason error
+	}{
+		{fs.ErrNotExist, ErrNoTun}, {unix.ENODEV, ErrNoTun}, {unix.ENXIO, ErrNoTun},
+		{fs.ErrPermission, ErrPermission},
+		{unix.EBUSY, ErrBusy},
+	} {
+		if errors.Is(err, e.cause) {
+			return fmt.Errorf("%w (%w)", e.reason, err)
+		}
+	}
+	return err
+}
+
+// Name returns the name of the interface.
+func (d *Device) Name() string { return d.name }
+
+// Read waits for the next packet that the host sends into the mesh and copies it to b; what exceeds b is lost. After
+// Close it returns an error that wraps net.ErrClosed.
+func (d *Device) Read(b []byte) (int, error) {
+	n, err := d.file.Read(b)
+	return n, closed(err)
+}
+
+// Write hands one packet to the host. The kernel drops it, with an error, while the interface is down.
+func (d *Device) Write(b []byte) (int, error) {
+	n, err := d.file.Write(b)
+	return n, closed(err)
+}
+
+// closed gives a closed file the error that closed sockets have, so that one test serves every seam.
+func closed(err error) error {
+	if errors.Is(err, os.ErrClosed) {
+		return fmt.Errorf("tun: %w", net.ErrClosed)
+	}
+	return err
+}
+
+// Close removes the interface and ends a waiting Read.
+func (d *Device) Close() error { return closed(d.file.Close()) }

@@ -1,0 +1,244 @@
+// Package udp owns the node's UDP socket. Mesh frames and QUIC share one port and are told apart by the first
+// byte of a datagram, in the manner of RFC 9443:
+//
+//	0x30 … 0x3f          mesh frame, handed to Handlers.Frame on the read goroutine
+//	0x40 or 0x80 set     QUIC, queued for the packet connection that QUIC returns
+//	anything else        counted and dropped
+//
+// One goroutine reads, in batches (recvmmsg), into buffers it reuses. Addresses given out and taken are plain
+// IPv4 or IPv6: the v4-mapped form (::ffff:a.b.c.d) stays inside. Datagrams leave unfragmented (don't-fragment
+// set), from the source address that the kernel's routing chooses.
+package udp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrTooBig is wrapped by Send when the datagram exceeds the path MTU that the kernel knows, so that it would
+// have had to be fragmented. PathMTU tells what fits.
+var ErrTooBig = errors.New("datagram larger than the path MTU")
+
+// MaxDatagram is the largest datagram that is received whole; longer ones are counted as truncated and dropped.
+const MaxDatagram = 2048
+
+const (
+	receiveBuffer = 8 << 20
+	sendBuffer    = 2 << 20
+)
+
+// Handlers are the receivers of what arrives. A nil field drops and counts.
+type Handlers struct {
+	// Frame gets every mesh frame. It is called by one goroutine, one datagram at a time; b is valid during the
+	// call only. It must not call Close of the socket.
+	Frame func(local *Socket, from netip.AddrPort, b []byte)
+}
+
+// Socket is an open UDP port. Its methods may be called from any goroutine.
+type Socket struct {
+	conn  *net.UDPConn
+	local netip.AddrPort
+	h     Handlers
+	quic  *packetConn
+	count counters
+	done  chan struct{} // closed when Close begins
+	wg    sync.WaitGroup
+	once  sync.Once
+}
+
+type counters struct {
+	frames, quic, quicDropped, garbage, truncated, receiveErrors, sent, sendErrors atomic.Uint64
+}
+
+// Listen opens addr and starts reading. A zero or unspecified IPv6 address takes IPv4 and IPv6 (IPv4 alone where
+// the kernel has no IPv6), 0.0.0.0 IPv4 only, any other just itself. Port 0 picks a free one; see LocalAddr.
+func Listen(addr netip.AddrPort, h Handlers) (*Socket, error) {
+	network, bind := binding(addr)
+	lc := net.ListenConfig{Control: configure}
+	pc, err := lc.ListenPacket(context.Background(), network, bind)
+	if err != nil {
+		return nil, listenError(bind, err)
+	}
+	conn := pc.(*net.UDPConn) // what ListenPacket returns for udp networks
+	local := conn.LocalAddr().(*net.UDPAddr).AddrPort()
+	s := &Socket{
+		conn:  conn,
+		local: netip.AddrPortFrom(local.Addr().Unmap(), local.Port()),
+		h:     h,
+		done:  make(chan struct{}),
+	}
+	s.quic = newPacketConn(s)
+	r, err := newReader(conn)
+	if err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("udp: read from %s: %w", s.local, err)
+	}
+	s.wg.Go(func() { s.readLoop(r) })
+	return s, nil
+}
+
+// binding maps a configured address to the arguments of the net package.
+func binding(addr netip.AddrPort) (network, bind string) {
+	a := addr.Addr().Unmap()
+	switch {
+	case !a.IsValid() || a.Is6() && a.IsUnspecified():
+		return "udp", fmt.Sprintf(":%d", addr.Port())
+	case a.Is4():
+		return "udp4", netip.AddrPortFrom(a, addr.Port()).String()
+	}
+	return "udp6", addr.String()
+}
+
+func listenError(bind string, err error) error {
+	switch {
+	case errors.Is(err, unix.EADDRINUSE):
+		return fmt.Errorf("udp: listen on %s: %w: stop the program that holds the port or choose another", bind, err)
+	case errors.Is(err, unix.EADDRNOTAVAIL):
+		return fmt.Errorf("udp: listen on %s: %w: the address must be one of this host's", bind, err)
+	}
+	return fmt.Errorf("udp: listen on %s: %w", bind, err)
+}
+
+// configure sets what must hold before bind: buffers, and no fragmentation in either family.
+func configure(network, _ string, c syscall.RawConn) error {
+	var failed error
+	err := c.Control(func(fd uintptr) { failed = configureFD(int(fd), network) })
+	return errors.Join(err, failed)
+}
+
+func configureFD(fd int, network string) error {
+	setBuffer(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, receiveBuffer)
+	setBuffer(fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, sendBuffer)
+	if network != "udp6" { // also the IPv4 half of a dual-stack socket
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DO); err != nil {
+			return os.NewSyscallError("set IP_MTU_DISCOVER", err)
+		}
+	}
+	domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+	if err != nil {
+		return os.NewSyscallError("get SO_DOMAIN", err)
+	}
+	if domain == unix.AF_INET6 {
+		err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_DO)
+		return os.NewSyscallError("set IPV6_MTU_DISCOVER", err)
+	}
+	return nil
+}
+
+// setBuffer asks for a large buffer: beyond the system's limit where allowed (CAP_NET_ADMIN), else up to it. A
+// small buffer costs packets in bursts and nothing else, so failure is no error.
+func setBuffer(fd, force, plain, size int) {
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, force, size) != nil {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, plain, size)
+	}
+}
+
+// LocalAddr returns the address bound, with the real port. The address is unspecified for a wildcard socket.
+func (s *Socket) LocalAddr() netip.AddrPort { return s.local }
+
+// Send writes one datagram. It allocates nothing unless it fails, and waits only while the kernel's send buffer
+// is full. An error concerns this datagram alone: the socket stays usable until Close.
+func (s *Socket) Send(to netip.AddrPort, b []byte) error {
+	_, err := s.conn.WriteToUDPAddrPort(b, to)
+	if err == nil {
+		s.count.sent.Add(1)
+		return nil
+	}
+	s.count.sendErrors.Add(1)
+	if errors.Is(err, unix.EMSGSIZE) {
+		return fmt.Errorf("udp: send %d bytes to %s: %w: %w", len(b), to, ErrTooBig, err)
+	}
+	return fmt.Errorf("udp: send to %s: %w", to, err)
+}
+
+// QUIC returns the packet connection that carries the datagrams of QUIC. It is the same one at every call.
+// Closing it drops QUIC datagrams from then on and leaves the socket open.
+func (s *Socket) QUIC() net.PacketConn { return s.quic }
+
+// Counters returns what was received, sent and dropped so far, by name.
+func (s *Socket) Counters() map[string]uint64 {
+	return map[string]uint64{
+		"udp_frames":         s.count.frames.Load(),
+		"udp_quic":           s.count.quic.Load(),
+		"udp_quic_dropped":   s.count.quicDropped.Load(),
+		"udp_garbage":        s.count.garbage.Load(),
+		"udp_truncated":      s.count.truncated.Load(),
+		"udp_receive_errors": s.count.receiveErrors.Load(),
+		"udp_sent":           s.count.sent.Load(),
+		"udp_send_errors":    s.count.sendErrors.Load(),
+	}
+}
+
+// Close closes the socket and returns when the read goroutine has ended: no handler runs after it.
+func (s *Socket) Close() error {
+	var err error
+	s.once.Do(func() {
+		close(s.done)
+		err = s.conn.Close()
+		s.quic.Close()
+	})
+	s.wg.Wait()
+	return err
+}
+
+// readLoop ends only when the socket is closed: ICMP errors, full tables and refusals by a packet filter come
+// back here as errors too, and concern one peer.
+func (s *Socket) readLoop(r *reader) {
+	for {
+		n, err := r.read()
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			return
+		case err != nil:
+			s.count.receiveErrors.Add(1)
+			if !s.pause(10 * time.Millisecond) { // never spin on an error that stays
+				return
+			}
+			continue
+		}
+		for i := range n {
+			b, from, whole := r.datagram(i)
+			if !whole {
+				s.count.truncated.Add(1)
+				continue
+			}
+			s.demux(from, b)
+		}
+	}
+}
+
+// pause waits for d; false means that the socket was closed meanwhile.
+func (s *Socket) pause(d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-s.done:
+		return false
+	}
+}
+
+func (s *Socket) demux(from netip.AddrPort, b []byte) {
+	switch {
+	case len(b) == 0 || !from.IsValid():
+		s.count.garbage.Add(1)
+	case b[0]&0xc0 != 0: // long header, or short header with the fixed bit (RFC 9000 §17)
+		s.quic.deliver(from, b)
+	case b[0]&0xf0 == 0x30 && s.h.Frame != nil:
+		s.count.frames.Add(1)
+		s.h.Frame(s, from, b)
+	default:
+		s.count.garbage.Add(1)
+	}
+}

@@ -1,0 +1,237 @@
+package lab
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"x0tta6bl4/mesh"
+)
+
+// Where and how applications probe.
+const (
+	probePort     = 7421
+	probeInterval = time.Millisecond
+	probeLen      = 64
+	probeHeader   = 8 + 4 + 4
+	probeDrain    = 500 * time.Millisecond // for what is under way when sending ends
+)
+
+// Prober sends probes between applications on the nodes and notes which arrive, when. All nodes are in one process,
+// so one clock serves for sending and receiving.
+//
+//	0 run u64 (foreign packets do not carry it)   8 flow u32   12 sequence u32   16.. zeroes up to 64 bytes
+type Prober struct {
+	began time.Time
+	run   uint64
+	socks map[mesh.NodeID]*net.UDPConn
+	addrs map[mesh.NodeID]netip.Addr
+	wg    sync.WaitGroup
+
+	mu    sync.Mutex
+	flows []*Flow
+}
+
+// Flow is one direction of a probed pair. Times are since the prober began; index = sequence number.
+type Flow struct {
+	from, to mesh.NodeID
+	id       uint32
+	dst      netip.AddrPort
+
+	mu    sync.Mutex
+	sent  []time.Duration
+	got   []time.Duration // 0 = not (yet)
+	first chan struct{}   // closed when the first one arrives
+}
+
+// newProber opens one socket in each of spaces. addrs are the mesh addresses of the nodes.
+func newProber(spaces map[mesh.NodeID]*space, addrs map[mesh.NodeID]netip.Addr) (*Prober, error) {
+	p := &Prober{began: time.Now(), run: rand.Uint64(), socks: map[mesh.NodeID]*net.UDPConn{}, addrs: addrs} // #nosec G404
+	for id, s := range spaces {
+		c, err := s.listenUDP(&net.UDPAddr{IP: net.IPv6unspecified, Port: probePort})
+		if err != nil {
+			p.Close()
+			return nil, fmt.Errorf("probe socket on %s: %w", id, err)
+		}
+		p.socks[id] = c
+		p.wg.Go(func() { p.receive(id, c) })
+	}
+	return p, nil
+}
+
+// Close closes the sockets.
+func (p *Prober) Close() {
+	for _, c := range p.socks {
+		c.Close()
+	}
+	p.wg.Wait()
+}
+
+// Now is the time since the prober began.
+func (p *Prober) Now() time.Duration { return time.Since(p.began) }
+
+// Flow makes a new flow.
+func (p *Prober) Flow(from, to mesh.NodeID) *Flow {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	f := &Flow{from: from, to: to, id: uint32(len(p.flows)), first: make(chan struct{}), // #nosec G115 -- few
+		dst: netip.AddrPortFrom(p.addrs[to], probePort)}
+	p.flows = append(p.flows, f)
+	return f
+}
+
+func (p *Prober) receive(at mesh.NodeID, c *net.UDPConn) {
+	buf := make([]byte, 2*probeLen)
+	for {
+		n, src, err := c.ReadFromUDPAddrPort(buf)
+		now := p.Now()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil || n != probeLen || binary.BigEndian.Uint64(buf) != p.run {
+			continue // errors of single packets, such as an ICMP answer to an earlier one
+		}
+		if f := p.find(binary.BigEndian.Uint32(buf[8:])); f != nil && f.to == at && p.addrs[f.from] == src.Addr() {
+			f.arrived(int(binary.BigEndian.Uint32(buf[12:])), now)
+		}
+	}
+}
+
+func (p *Prober) find(id uint32) *Flow {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if int64(id) >= int64(len(p.flows)) {
+		return nil
+	}
+	return p.flows[id]
+}
+
+// send sends the next probe of f. A send that the kernel refuses, for example because the daemon and its TUN are
+// gone, counts as sent and lost.
+func (p *Prober) send(f *Flow) {
+	var b [probeLen]byte
+	f.mu.Lock()
+	seq := len(f.sent)
+	f.sent, f.got = append(f.sent, p.Now()), append(f.got, 0)
+	f.mu.Unlock()
+	binary.BigEndian.PutUint64(b[:], p.run)
+	binary.BigEndian.PutUint32(b[8:], f.id)
+	binary.BigEndian.PutUint32(b[12:], uint32(seq)) // #nosec G115 -- 49 days at 1 kHz
+	_, _ = p.socks[f.from].WriteToUDPAddrPort(b[:], f.dst)
+}
+
+func (f *Flow) arrived(seq int, now time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if seq >= len(f.got) || f.got[seq] != 0 {
+		return // a duplicate
+	}
+	f.got[seq] = now
+	select {
+	case <-f.first:
+	default:
+		close(f.first)
+	}
+}
+
+// Knock sends probes from one node to another, one and then one more for every period that passes in vain, until one
+// arrives or ctx ends. It returns the time from the first sent to the first received.
+func (p *Prober) Knock(ctx context.Context, from, to mesh.NodeID, period time.Duration) (time.Duration, error) {
+	f := p.Flow(from, to)
+	tick := time.NewTicker(period)
+	defer tick.Stop()
+	for {
+		p.send(f)
+		select {
+		case <-f.first:
+			return f.latency(), nil
+		case <-tick.C:
+		case <-ctx.Done():
+			return 0, fmt.Errorf("no probe from %s reached %s: %w", from, to, ctx.Err())
+		}
+	}
+}
+
+// latency is the time from the first probe sent to the first received.
+func (f *Flow) latency() time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var first time.Duration
+	for _, g := range f.got {
+		if g != 0 && (first == 0 || g < first) {
+			first = g
+		}
+	}
+	return first - f.sent[0]
+}
+
+// Stream sends probes on all flows every interval until ctx ends, and then waits for those under way. A late turn is
+// made up for, so that the rate holds.
+func (p *Prober) Stream(ctx context.Context, flows []*Flow) {
+	next := time.Now()
+	for ctx.Err() == nil {
+		for range int(time.Since(next)/probeInterval) + 1 {
+			for _, f := range flows {
+				p.send(f)
+			}
+			next = next.Add(probeInterval)
+		}
+		time.Sleep(time.Until(next))
+	}
+	time.Sleep(probeDrain)
+}
+
+// Window is what happened to a flow between two moments.
+type Window struct {
+	Sent, Lost int
+	Outage     time.Duration // the longest gap between two arrivals, less the interval
+	Tail       float64       // share that arrived of what was sent in the last half second
+}
+
+// tailLength is how long service must be back at the end of a fault to count as returned.
+const tailLength = 500 * time.Millisecond
+
+// Look judges the probes that were sent from begin until end. The gap may begin with an arrival before begin.
+func (f *Flow) Look(begin, end time.Duration) Window {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var w Window
+	last, lastSent, late, lateGot := begin, begin, 0, 0
+	for seq, sent := range f.sent {
+		got := f.got[seq]
+		if sent < begin {
+			if got != 0 && got > last {
+				last = got // under way when the window began
+			}
+			continue
+		}
+		if sent >= end {
+			break
+		}
+		w.Sent++
+		lastSent = sent
+		if sent >= end-tailLength {
+			late++
+		}
+		if got == 0 {
+			w.Lost++
+			continue
+		}
+		if sent >= end-tailLength {
+			lateGot++
+		}
+		w.Outage = max(w.Outage, got-last)
+		last = max(last, got)
+	}
+	w.Outage = max(0, max(w.Outage, lastSent-last)-probeInterval)
+	if late > 0 {
+		w.Tail = float64(lateGot) / float64(late)
+	}
+	return w
+}

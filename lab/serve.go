@@ -1,0 +1,3 @@
+package lab
+
+func serveMain() error { return nil }
