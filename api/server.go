@@ -136,7 +136,7 @@ func (l *socketListener) Close() error {
 // when its mode is right: there is no moment at which another user could connect.
 func listenUnix(path string) (net.Listener, error) {
 	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // users must be able to see that a daemon runs; the socket is 0600
+	if err := os.MkdirAll(dir, 0o755); err != nil { // #nosec G301 -- users may see that a daemon runs; the socket is 0600
 		return nil, fmt.Errorf("API socket: %w", err)
 	}
 	if err := clearStale(path); err != nil {

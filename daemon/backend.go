@@ -225,7 +225,7 @@ func disjointness(r path.Result) api.Disjointness {
 	if len(r.Paths) < 2 {
 		return api.DisjointNone
 	}
-	switch r.Disjointness {
+	switch r.Disjoint {
 	case path.NodeDisjoint:
 		return api.DisjointNode
 	case path.LinkDisjoint:

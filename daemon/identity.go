@@ -74,7 +74,11 @@ func loadMembership(dir *disk.Dir, cfg config.Config) (*Membership, error) {
 	}
 	m.setLog(have.Log)
 	if authority.IsAuthority(dir) {
-		if m.Authority, err = authority.Open(dir, cfg.Identity.TTL); err != nil {
+		ttl, err := issuingTTL(dir, cfg)
+		if err != nil {
+			return nil, err
+		}
+		if m.Authority, err = authority.Open(dir, ttl); err != nil {
 			return nil, err
 		}
 		m.setLog(m.Authority.Log())

@@ -84,7 +84,7 @@ func (l *Lab) users(t Target, routes map[pair][][]mesh.NodeID) []pair {
 	var us []user
 	for _, q := range l.m.pairs() {
 		for _, path := range routes[q] {
-			if t.on(path) {
+			if onPath(t, path) {
 				us = append(us, user{q, len(path)})
 				break
 			}
@@ -96,17 +96,4 @@ func (l *Lab) users(t Target, routes map[pair][][]mesh.NodeID) []pair {
 		out = append(out, u.pair)
 	}
 	return out
-}
-
-// on reports whether a link or, as a relay, a node is on a path.
-func (t Target) on(path []mesh.NodeID) bool {
-	if t.B.IsZero() {
-		return slices.Contains(path[1:len(path)-1], t.A)
-	}
-	for i, n := range path[1:] {
-		if p := path[i]; p == t.A && n == t.B || p == t.B && n == t.A {
-			return true
-		}
-	}
-	return false
 }

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"x0tta6bl4/mesh/fault"
 )
 
 // childEnv makes the test binary play a part in a process of its own.
@@ -20,6 +22,15 @@ const childEnv = "X0T_LAB_TEST_CHILD"
 
 func actAsChild() (code int, ok bool) {
 	switch os.Getenv(childEnv) {
+	case "x0t":
+		if len(os.Args) < 2 || strings.HasPrefix(os.Args[1], "-test.") {
+			return 0, false // the test itself, which set the variable for the children to come
+		}
+		if err := fakeX0t(os.Args[1:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1, true
+		}
+		return 0, true
 	case "crash":
 		return childCrash(), true
 	case "user":
@@ -133,7 +144,7 @@ func childUser() int {
 			p.Close()
 		}
 		if err == nil {
-			err = l.Inject(Fault{Kind: Blackhole, Target: Target{A: w.ends[0].node, B: w.ends[1].node}})
+			err = l.Inject(Fault{Kind: fault.Blackhole, Target: Target{A: w.ends[0].node, B: w.ends[1].node}})
 		}
 		if err != nil {
 			fmt.Println(err)

@@ -1,222 +1,62 @@
 package lab
 
 import (
-	"bufio"
-	"cmp"
-	"errors"
 	"fmt"
 	"os"
 	"slices"
 	"strings"
-	"time"
 
 	"x0tta6bl4/mesh"
+	"x0tta6bl4/mesh/fault"
 )
 
-// Errors of fault scripts.
-var (
-	ErrFaultSyntax      = errors.New("not a fault")
-	ErrFaultUnsupported = errors.New("this lab cannot inject it yet")
+// The language of faults is shared with the simulator.
+type (
+	Fault  = fault.Fault
+	Target = fault.Target
+	Kind   = fault.Kind
 )
-
-// Kind is what a fault does.
-type Kind string
-
-// The kinds that this lab injects.
-const (
-	Cut       Kind = "cut"       // an interface at one end of a link is set down
-	Blackhole Kind = "blackhole" // a link drops everything, both ways, while its interfaces stay up
-	Oneway    Kind = "oneway"    // the same in one direction only, that of the target's name
-	Kill      Kind = "kill"      // SIGKILL of a node's daemon; it is started again when the fault ends
-	Freeze    Kind = "freeze"    // SIGSTOP of a node's daemon, SIGCONT when the fault ends
-	Restart   Kind = "restart"   // SIGKILL of a node's daemon, and a new one at once
-)
-
-// onNode tells for every kind of the script language whether it strikes a node or a link; supported are those that
-// are constants above.
-var onNode = map[Kind]bool{
-	Cut: false, Blackhole: false, Oneway: false, "greydrop": true, "loss": false, "delay": false, "jitter": false,
-	"rate": false, "reorder": false, "duplicate": false, "mtu": false, "flap": false, Kill: true, Freeze: true,
-	Restart: true, "cpu": true, "memory": true, "disk-full": true, "disk-error": true, "partition": false, "clock": true,
-}
-
-var supported = []Kind{Cut, Blackhole, Oneway, Kill, Freeze, Restart}
-
-// OnNode reports whether the kind strikes a node's daemon rather than a link.
-func (k Kind) OnNode() bool { return onNode[k] }
-
-// Target is what a fault strikes: exactly one of a link (A and B), a node (A), and the middle of the path in use
-// from A to B (Path). The zero value, only in builtin faults, is the path between the two farthest nodes.
-type Target struct {
-	A, B mesh.NodeID
-	Path bool
-}
-
-func (t Target) String() string {
-	switch {
-	case t.A.IsZero():
-		return "builtin"
-	case t.Path:
-		return "path:" + t.A.String() + "-" + t.B.String()
-	case t.B.IsZero():
-		return "node:" + t.A.String()
-	}
-	return "link:" + t.A.String() + "-" + t.B.String()
-}
-
-// Fault is one line of a script: Kind strikes Target At after the probes have begun, For as long as that says.
-type Fault struct {
-	Kind   Kind
-	Target Target
-	At     time.Duration
-	For    time.Duration // 0 = until the end of the run
-}
-
-func (f Fault) String() string {
-	s := fmt.Sprintf("%s %s at %s", f.Kind, f.Target, f.At)
-	if f.For > 0 {
-		s += fmt.Sprintf(" for %s", f.For)
-	}
-	return s
-}
-
-// builtinAt is when a builtin fault strikes.
-const builtinAt = 2 * time.Second
 
 // LoadFaults reads what --faults was given: a script itself (lines may be separated by semicolons), or the name of a
 // file that holds one. known are the nodes that targets may name.
 func LoadFaults(arg string, known []mesh.NodeID) ([]Fault, error) {
 	if arg == "" || strings.HasPrefix(arg, "builtin:") || strings.ContainsAny(strings.TrimSpace(arg), " \n;") {
-		return ParseFaults(strings.ReplaceAll(arg, ";", "\n"), known)
+		return fault.Parse(strings.ReplaceAll(arg, ";", "\n"), known)
 	}
 	b, err := os.ReadFile(arg) // #nosec G304 -- the user names the file
 	if err != nil {
 		return nil, fmt.Errorf("--faults %q: %w (a script looks like %q or %q)", arg, err, "builtin:cut", "cut link:a-b at 2s")
 	}
-	return ParseFaults(string(b), known)
+	return fault.Parse(string(b), known)
 }
 
-// ParseFaults reads a script: one fault a line, # begins a comment. The result is ordered by time.
-func ParseFaults(script string, known []mesh.NodeID) ([]Fault, error) {
-	var fs []Fault
-	sc := bufio.NewScanner(strings.NewReader(script))
-	for n := 1; sc.Scan(); n++ {
-		line, _, _ := strings.Cut(sc.Text(), "#")
-		words := strings.Fields(line)
-		if len(words) == 0 {
-			continue
-		}
-		f, err := parseFault(words, known)
-		if err != nil {
-			return nil, fmt.Errorf("fault in line %d, %q: %w", n, strings.TrimSpace(line), err)
-		}
-		fs = append(fs, f)
-	}
-	if err := sc.Err(); err != nil {
-		return nil, fmt.Errorf("fault script: %w", err)
-	}
-	slices.SortStableFunc(fs, func(a, b Fault) int { return cmp.Compare(a.At, b.At) })
-	return fs, nil
-}
-
-func parseFault(words []string, known []mesh.NodeID) (Fault, error) {
-	if name, ok := strings.CutPrefix(words[0], "builtin:"); ok {
-		if len(words) > 1 {
-			return Fault{}, fmt.Errorf("%w: nothing may follow builtin:KIND", ErrFaultSyntax)
-		}
-		k, err := parseKind(name)
-		return Fault{Kind: k, Target: Target{Path: true}, At: builtinAt}, err
-	}
-	k, err := parseKind(words[0])
-	if err != nil {
-		return Fault{}, err
-	}
-	f := Fault{Kind: k}
-	if len(words) < 4 {
-		return f, fmt.Errorf("%w: write KIND TARGET at T [for D], for example: cut link:a-b at 2s for 5s", ErrFaultSyntax)
-	}
-	if f.Target, err = parseTarget(words[1], known); err != nil {
-		return f, err
-	}
-	if err := f.Kind.fits(f.Target); err != nil {
-		return f, err
-	}
-	return f, f.parseTimes(words[2:])
-}
-
-func (f *Fault) parseTimes(words []string) (err error) {
-	if words[0] != "at" || len(words) != 2 && (len(words) != 4 || words[2] != "for") {
-		return fmt.Errorf("%w: after the target comes at T [for D] (kind %s takes no parameter)", ErrFaultSyntax, f.Kind)
-	}
-	if f.At, err = time.ParseDuration(words[1]); err != nil || f.At < 0 {
-		return fmt.Errorf("%w: time %q: write for example 2s or 1500ms", ErrFaultSyntax, words[1])
-	}
-	if len(words) == 4 {
-		if f.For, err = time.ParseDuration(words[3]); err != nil || f.For <= 0 {
-			return fmt.Errorf("%w: duration %q: write for example 2s or 1500ms", ErrFaultSyntax, words[3])
-		}
+// resolved checks that a fault says which link or node it strikes.
+func resolved(f Fault) error {
+	if f.Target.Path || f.Target.A.IsZero() || f.Kind.OnNode() != f.Target.B.IsZero() {
+		return fmt.Errorf("%w: %s does not name the link or node that it strikes", fault.ErrSyntax, f)
 	}
 	return nil
 }
 
-func parseKind(s string) (Kind, error) {
-	k := Kind(s)
-	if slices.Contains(supported, k) {
-		return k, nil
-	}
-	var names []string
-	for _, k := range supported {
-		names = append(names, string(k))
-	}
-	have := strings.Join(names, ", ")
-	if _, ok := onNode[k]; ok {
-		return k, fmt.Errorf("fault kind %q: %w; it can inject %s", s, ErrFaultUnsupported, have)
-	}
-	return k, fmt.Errorf("%w: there is no kind %q; this lab can inject %s", ErrFaultSyntax, s, have)
+// middleLink is the link in the middle of a path, middleRelay the relay.
+func middleLink(path []mesh.NodeID) Target {
+	i := (len(path) - 2) / 2
+	return Target{A: path[i], B: path[i+1]}
 }
 
-// fits checks that a kind is aimed at something that it can strike.
-func (k Kind) fits(t Target) error {
-	if t.Path || k.OnNode() == t.B.IsZero() {
-		return nil
-	}
-	want := "link:A-B"
-	if k.OnNode() {
-		want = "node:A"
-	}
-	return fmt.Errorf("%w: %s strikes %s or path:A-D, not %s", ErrFaultSyntax, k, want, t)
+func middleRelay(path []mesh.NodeID) (Target, bool) {
+	return Target{A: path[len(path)/2]}, len(path) > 2
 }
 
-func parseTarget(s string, known []mesh.NodeID) (Target, error) {
-	sort, names, _ := strings.Cut(s, ":")
-	switch sort {
-	case "node":
-		n, err := mesh.ParseNodeID(names)
-		if err != nil || !slices.Contains(known, n) {
-			return Target{}, fmt.Errorf("%w: target %q: the map has no node %q", ErrFaultSyntax, s, names)
-		}
-		return Target{A: n}, nil
-	case "link", "path":
-		a, b, ok := splitPair(names, known)
-		if !ok {
-			return Target{}, fmt.Errorf("%w: target %q: %q is not two nodes of the map with a hyphen between", ErrFaultSyntax, s, names)
-		}
-		return Target{A: a, B: b, Path: sort == "path"}, nil
+// onPath reports whether a link or, as a relay, a node is on a path.
+func onPath(t Target, path []mesh.NodeID) bool {
+	if t.B.IsZero() {
+		return slices.Contains(path[1:len(path)-1], t.A)
 	}
-	return Target{}, fmt.Errorf("%w: target %q: write link:A-B, node:A or path:A-D", ErrFaultSyntax, s)
-}
-
-// splitPair finds the hyphen that parts two names of nodes, which may hold hyphens themselves.
-func splitPair(s string, known []mesh.NodeID) (a, b mesh.NodeID, ok bool) {
-	for i := range s {
-		if s[i] != '-' {
-			continue
-		}
-		x, errX := mesh.ParseNodeID(s[:i])
-		y, errY := mesh.ParseNodeID(s[i+1:])
-		if errX == nil && errY == nil && x != y && slices.Contains(known, x) && slices.Contains(known, y) {
-			return x, y, true
+	for i, n := range path[1:] {
+		if p := path[i]; p == t.A && n == t.B || p == t.B && n == t.A {
+			return true
 		}
 	}
-	return a, b, false
+	return false
 }

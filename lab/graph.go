@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"x0tta6bl4/mesh"
+	"x0tta6bl4/mesh/topology"
 )
 
 // Map says which nodes there are and which links between them.
@@ -20,6 +21,18 @@ type Map struct {
 type MapLink struct {
 	A, B  mesh.NodeID
 	Delay time.Duration // one way; 0 = as Options say
+}
+
+// FromTopology turns a map into one that a lab builds, with the map's own delays.
+func FromTopology(t *topology.Map) Map {
+	m := Map{Name: t.Name}
+	for _, n := range t.Nodes {
+		m.Nodes = append(m.Nodes, n.ID)
+	}
+	for _, l := range t.Links {
+		m.Links = append(m.Links, MapLink{A: m.Nodes[l.A], B: m.Nodes[l.B], Delay: l.Delay})
+	}
+	return m
 }
 
 // maxNodes is how many daemons one lab runs.

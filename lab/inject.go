@@ -5,7 +5,7 @@ import (
 	"slices"
 	"syscall"
 
-	"x0tta6bl4/mesh"
+	"x0tta6bl4/mesh/fault"
 )
 
 // injector breaks things and mends them. It knows interfaces and processes, and never speaks with a daemon.
@@ -16,8 +16,8 @@ type injector struct {
 
 // inject makes a fault happen. Its target must be a link or a node: a path has to be resolved before.
 func (j *injector) inject(f Fault) error {
-	if err := f.Kind.fits(f.Target); err != nil || f.Target.Path {
-		return fmt.Errorf("inject %s: %w", f, orPath(err))
+	if err := resolved(f); err != nil {
+		return err
 	}
 	if f.Kind.OnNode() {
 		return j.injectNode(f)
@@ -28,11 +28,11 @@ func (j *injector) inject(f Fault) error {
 	}
 	here, there := w.at(f.Target.A)
 	switch f.Kind {
-	case Cut:
+	case fault.Cut:
 		err = here.down()
-	case Oneway:
+	case fault.Oneway:
 		err = here.swallow(true)
-	case Blackhole:
+	case fault.Blackhole:
 		if err = here.swallow(true); err == nil {
 			err = there.swallow(true)
 		}
@@ -44,13 +44,6 @@ func (j *injector) inject(f Fault) error {
 	return nil
 }
 
-func orPath(err error) error {
-	if err != nil {
-		return err
-	}
-	return fmt.Errorf("%w: the path was not resolved to a link or node", ErrFaultSyntax)
-}
-
 func (j *injector) injectNode(f Fault) error {
 	n, err := j.lab.node(f.Target.A)
 	if err != nil {
@@ -59,11 +52,11 @@ func (j *injector) injectNode(f Fault) error {
 	switch p := n.running(); {
 	case p == nil:
 		err = fmt.Errorf("no daemon runs on %s", n.id)
-	case f.Kind == Freeze:
+	case f.Kind == fault.Freeze:
 		err = p.signal(syscall.SIGSTOP)
-	case f.Kind == Kill:
+	case f.Kind == fault.Kill:
 		err = p.kill()
-	case f.Kind == Restart:
+	case f.Kind == fault.Restart:
 		if err = p.kill(); err == nil {
 			return j.lab.startDaemon(n.id)
 		}
@@ -86,11 +79,11 @@ func (j *injector) mend(f Fault) error {
 	}
 	here, there := w.at(f.Target.A)
 	switch f.Kind {
-	case Cut:
+	case fault.Cut:
 		err = here.up()
-	case Oneway:
+	case fault.Oneway:
 		err = here.swallow(false)
-	case Blackhole:
+	case fault.Blackhole:
 		if err = here.swallow(false); err == nil {
 			err = there.swallow(false)
 		}
@@ -108,11 +101,11 @@ func (j *injector) mendNode(f Fault) error {
 		return err
 	}
 	switch f.Kind {
-	case Freeze:
+	case fault.Freeze:
 		err = n.signal(syscall.SIGCONT)
-	case Kill:
+	case fault.Kill:
 		err = j.lab.startDaemon(n.id)
-	case Restart:
+	case fault.Restart:
 		return nil
 	}
 	if err != nil {
@@ -158,14 +151,4 @@ func (l *Lab) broken() damage {
 	l.injecting.Lock()
 	defer l.injecting.Unlock()
 	return l.injector.damage
-}
-
-// middleLink is the link in the middle of a path, middleRelay the relay.
-func middleLink(path []mesh.NodeID) Target {
-	i := (len(path) - 2) / 2
-	return Target{A: path[i], B: path[i+1]}
-}
-
-func middleRelay(path []mesh.NodeID) (Target, bool) {
-	return Target{A: path[len(path)/2]}, len(path) > 2
 }

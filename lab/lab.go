@@ -38,6 +38,9 @@ type Options struct {
 	Duration    time.Duration // of the probes of Run; 0 = 10 s if there are faults, none otherwise
 	Keep        string        // directory for the daemons' logs and configurations; "" = they are removed
 	Progress    io.Writer     // one line per step; nil = silence
+
+	guest   mesh.NodeID // a machine that is no member, zero = none
+	guestAt mesh.NodeID // the node that it has a link with, and that has it among its neighbours
 }
 
 // Lab is a set of nodes that run. Its methods may be called at the same time.
@@ -165,6 +168,14 @@ func (l *Lab) wireUp() error {
 	}
 	for i, k := range l.m.Links {
 		if err := l.addWire(i, k); err != nil {
+			return err
+		}
+	}
+	if !l.opt.guest.IsZero() {
+		if err := l.addNode(l.opt.guest, len(l.m.Nodes)); err != nil {
+			return err
+		}
+		if err := l.addWire(len(l.m.Links), MapLink{A: l.opt.guestAt, B: l.opt.guest, Delay: max(0, l.opt.Delay)}); err != nil {
 			return err
 		}
 	}

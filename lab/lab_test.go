@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"x0tta6bl4/mesh"
+	"x0tta6bl4/mesh/fault"
 )
 
 func TestMain(m *testing.M) {
@@ -18,7 +19,11 @@ func TestMain(m *testing.M) {
 	if code, ok := actAsChild(); ok {
 		os.Exit(code)
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if built != "" {
+		os.RemoveAll(built)
+	}
+	os.Exit(code)
 }
 
 // needLab skips a test where the kernel or the user's rights do not allow labs, and says why.
@@ -140,13 +145,13 @@ func TestLinkFaultsAndTheirEnds(t *testing.T) {
 					}
 				}
 				works(a, b, true, "at first")
-				for _, k := range []Kind{Cut, Blackhole, Oneway} {
+				for _, k := range []Kind{fault.Cut, fault.Blackhole, fault.Oneway} {
 					f := Fault{Kind: k, Target: Target{A: a, B: b}}
 					if err := l.Inject(f); err != nil {
 						t.Fatal(err)
 					}
 					works(a, b, false, string(k))
-					works(b, a, k == Oneway, string(k))
+					works(b, a, k == fault.Oneway, string(k))
 					if got := l.m.connected(a, b, l.broken()); got {
 						t.Errorf("%s: the oracle still sees a way", k)
 					}
@@ -169,7 +174,7 @@ func TestBlackholeIsSilent(t *testing.T) {
 	if _, err := reached(p, a, b, 5*time.Second); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Inject(Fault{Kind: Blackhole, Target: Target{A: a, B: b}}); err != nil {
+	if err := l.Inject(Fault{Kind: fault.Blackhole, Target: Target{A: a, B: b}}); err != nil {
 		t.Fatal(err)
 	}
 	for range 50 {
@@ -194,7 +199,7 @@ func TestOutageIsMeasured(t *testing.T) {
 	done := make(chan struct{})
 	begin := p.Now()
 	go func() { p.Stream(ctx, f); close(done) }()
-	fault := Fault{Kind: Blackhole, Target: Target{A: a, B: b}}
+	fault := Fault{Kind: fault.Blackhole, Target: Target{A: a, B: b}}
 	steps := []func() error{func() error { return l.Inject(fault) }, func() error { return l.Mend(fault) }}
 	for i, step := range steps {
 		if err := p.sleep(ctx, begin+time.Duration(i+1)*400*time.Millisecond); err != nil {
@@ -210,7 +215,7 @@ func TestOutageIsMeasured(t *testing.T) {
 	cancel()
 	<-done
 	for _, f := range f {
-		w := f.Look(begin, p.Now())
+		w := f.Look(begin, begin+2*time.Second)
 		t.Logf("%s-%s: %+v", f.from, f.to, w)
 		if w.Outage < 380*time.Millisecond || w.Outage > 600*time.Millisecond {
 			t.Errorf("outage %s, want about 400 ms", w.Outage)

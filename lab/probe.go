@@ -97,7 +97,7 @@ func (p *Prober) receive(at mesh.NodeID, c *net.UDPConn) {
 		if err != nil || n != probeLen || binary.BigEndian.Uint64(buf) != p.run {
 			continue // errors of single packets, such as an ICMP answer to an earlier one
 		}
-		if f := p.find(binary.BigEndian.Uint32(buf[8:])); f != nil && f.to == at && p.addrs[f.from] == src.Addr() {
+		if f := p.find(binary.BigEndian.Uint32(buf[8:])); f != nil && f.to == at && p.addrs[f.from] == src.Addr().Unmap() {
 			f.arrived(int(binary.BigEndian.Uint32(buf[12:])), now)
 		}
 	}

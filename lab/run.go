@@ -85,12 +85,12 @@ func (l *Lab) measure(ctx context.Context) (*Report, error) {
 // Prober opens probe sockets on all nodes.
 func (l *Lab) Prober(ctx context.Context) (*Prober, error) {
 	spaces, addrs := map[mesh.NodeID]*space{}, map[mesh.NodeID]netip.Addr{}
-	for id, n := range l.nodes {
-		s, err := n.client.Status(ctx)
+	for _, id := range l.m.Nodes {
+		s, err := l.Status(ctx, id)
 		if err != nil {
 			return nil, fmt.Errorf("mesh address of %s: %w", id, err)
 		}
-		spaces[id], addrs[id] = n.space, s.Address
+		spaces[id], addrs[id] = l.nodes[id].space, s.Address
 	}
 	return newProber(spaces, addrs)
 }
@@ -311,7 +311,7 @@ func (l *Lab) resolve(ctx context.Context, f *Fault) error {
 // judge says what a fault did to its pairs.
 func (v *victim) judge(begin time.Duration, flows []*Flow) FaultReport {
 	r := FaultReport{Kind: v.fault.Kind, Target: v.fault.Target.String(), At: api.Millis(v.from - begin),
-		For: api.Millis(v.to - v.from), PathExisted: v.existed, Recovered: v.existed}
+		For: api.Millis(v.to - v.from), PathExisted: v.existed, Recovered: v.existed, Pairs: []string{}}
 	for _, q := range v.pairs {
 		r.Pairs = append(r.Pairs, q.String())
 		for _, f := range flows {

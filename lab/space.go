@@ -73,6 +73,8 @@ func (s *space) enter() error {
 		return err
 	}
 	s.file = f
+	// Where new namespaces have no IPv6 by default, the lab turns it on; where that is not allowed, links will tell.
+	_ = os.WriteFile("/proc/sys/net/ipv6/conf/all/disable_ipv6", []byte("0"), 0) // #nosec G306 -- exists
 	lo, err := netlink.LinkByName("lo")
 	if err != nil {
 		return fmt.Errorf("loopback: %w", err)
@@ -102,11 +104,11 @@ func (s *space) start(cmd *exec.Cmd) error {
 	return s.do(cmd.Start)
 }
 
-// listenUDP opens a UDP socket inside the namespace.
+// listenUDP opens a UDP socket for both families inside the namespace.
 func (s *space) listenUDP(at *net.UDPAddr) (*net.UDPConn, error) {
 	var c *net.UDPConn
 	err := s.do(func() (err error) {
-		c, err = net.ListenUDP("udp6", at)
+		c, err = net.ListenUDP("udp", at)
 		return err
 	})
 	return c, err

@@ -12,10 +12,11 @@ import (
 	"x0tta6bl4/mesh"
 )
 
-// MaxMessage is the longest control message in bytes, type and body; MaxReason that of a reason in it.
+// Sizes in bytes: the length in front of a control message, the most it may say, and a reason's limit.
 const (
-	MaxMessage = 256 << 10
-	MaxReason  = 255
+	MessageHeader = 4
+	MaxMessage    = 256 << 10
+	MaxReason     = 255
 )
 
 // Version is the protocol version that LinkOpen and PeerOpen name.
@@ -100,16 +101,33 @@ const minSummaryEntry = 2 + 8 + 8 + 32 + 8
 // Digest returns the hash that stands for s. The order of entries counts: sort them by origin.
 func (s Summary) Digest() Digest { return Digest{sha256.Sum256(s.append([]byte("x0t-summary/1\x00")))} }
 
-// AppendMessage appends the type and body of m, which is what ParseMessage reads; the length in front of it belongs
-// to the stream. On an error dst is returned as it was.
+// MessageLength reads the length in front of a message: how many bytes of type and body follow.
+func MessageLength(b []byte) (int, error) {
+	if len(b) < MessageHeader {
+		return 0, ErrTruncated
+	}
+	n := binary.BigEndian.Uint32(b)
+	if n == 0 {
+		return 0, fmt.Errorf("%w: a message without a type", ErrTruncated)
+	}
+	if n > MaxMessage {
+		return 0, fmt.Errorf("%w: a message of %d bytes, at most %d", ErrTooLong, n, MaxMessage)
+	}
+	return int(n), nil
+}
+
+// AppendMessage appends the length, the type and the body of m. On an error dst is returned as it was.
 func AppendMessage(dst []byte, m Message) ([]byte, error) {
-	out, err := appendBody(dst, m)
+	start := len(dst)
+	out, err := appendBody(append(dst, 0, 0, 0, 0), m)
 	if err != nil {
 		return dst, err
 	}
-	if n := len(out) - len(dst); n > MaxMessage {
+	n := len(out) - start - MessageHeader
+	if n > MaxMessage {
 		return dst, fmt.Errorf("%w: a %T of %d bytes, at most %d", ErrTooLong, m, n, MaxMessage)
 	}
+	binary.BigEndian.PutUint32(out[start:], uint32(n))
 	return out, nil
 }
 
@@ -266,7 +284,7 @@ func parsePeerOpen(r *reader) (Message, error) {
 
 func parseSummary(r *reader) Summary {
 	n := r.count(int(r.u32()), MaxMessage/minSummaryEntry, minSummaryEntry)
-	s := Summary{Entries: make([]SummaryEntry, 0, n)}
+	var s Summary
 	for range n {
 		s.Entries = append(s.Entries, SummaryEntry{
 			Origin:    r.node(),
@@ -284,7 +302,7 @@ func parseSummary(r *reader) Summary {
 
 func parseRecordRequest(r *reader) RecordRequest {
 	n := r.count(int(r.u32()), MaxMessage/32, 32)
-	q := RecordRequest{SVIDs: make([][32]byte, 0, n)}
+	var q RecordRequest
 	for range n {
 		q.SVIDs = append(q.SVIDs, r.hash())
 	}

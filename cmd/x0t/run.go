@@ -35,6 +35,11 @@ const (
 // errQuiet makes the exit code 1 when everything has been said already.
 var errQuiet = errors.New("failed")
 
+// exitError is the exit code of another process that did the work and said what went wrong.
+type exitError int
+
+func (e exitError) Error() string { return fmt.Sprintf("ended with code %d", int(e)) }
+
 // usageError is a command line that makes no sense.
 type usageError struct{ error }
 
@@ -74,7 +79,10 @@ func (a *app) report(err error) int {
 	msg := err.Error()
 	var usage usageError
 	var told *api.Error
+	var exit exitError
 	switch {
+	case errors.As(err, &exit):
+		return int(exit)
 	case errors.Is(err, errQuiet):
 		return exitFailed
 	case errors.Is(err, api.ErrNoDaemon):
@@ -122,7 +130,7 @@ func (a *app) root() *cobra.Command {
 func (a *app) verbs() []*cobra.Command {
 	return []*cobra.Command{
 		a.statusCmd(), a.peersCmd(), a.linksCmd(), a.pathsCmd(), a.pingCmd(), a.traceCmd(), a.tokenCmd(), a.identityCmd(),
-		a.configCmd(), a.versionCmd(),
+		a.initCmd(), a.joinCmd(), a.upCmd(), a.labCmd(), a.configCmd(), a.versionCmd(),
 	}
 }
 

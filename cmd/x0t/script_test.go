@@ -123,7 +123,12 @@ func runArgs(ctx context.Context, stdin string, args ...string) (stdout, stderr 
 
 func serveFake(t *testing.T, socket string) {
 	t.Helper()
-	s, err := api.Listen(api.ServerOptions{Socket: socket, Backend: fake{}})
+	serveBackend(t, socket, fake{})
+}
+
+func serveBackend(t *testing.T, socket string, b api.Backend) {
+	t.Helper()
+	s, err := api.Listen(api.ServerOptions{Socket: socket, Backend: b})
 	if err != nil {
 		t.Fatal(err)
 	}

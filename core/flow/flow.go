@@ -3,10 +3,10 @@
 //
 // A path is judged twice: by the state of its first link, which this node sees for itself, and end to end:
 //
-//	            error frame                    3 probes unanswered
-//	 (alive) ────────────────► (suspect) ────────────────────────► (dead)
-//	    ▲                          │                                 │
-//	    └──────── probe reply ─────┴────────── probe reply ──────────┘
+//	           error frame                    3 probes unanswered
+//	(alive) ────────────────► (suspect) ────────────────────────► (dead)
+//	   ▲                          │                                 │
+//	   └──────── probe reply ─────┴────────── probe reply ──────────┘
 //
 // A suspicion is a hint (an error frame can be wrong, never forged by who did not see the packet): it moves packets
 // away at once if there is anywhere better, and starts probes; only their silence makes a path dead. A dead path carries
@@ -25,7 +25,7 @@ import (
 
 const (
 	// Hold is how long the preferred path must be better before packets move to it. It doubles with each suspicion
-	// of that path until the path has been quiet for calm.
+	// of that path after the first, until the path has been quiet for two minutes.
 	Hold = time.Second
 
 	minTimeout = 200 * time.Millisecond

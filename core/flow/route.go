@@ -114,7 +114,7 @@ func (r *route) accuse(now time.Time) {
 // probes would otherwise win them back every second.
 func (r *route) hold(now time.Time) time.Duration {
 	r.decay(now)
-	return Hold << r.strikes
+	return Hold << max(r.strikes-1, 0)
 }
 
 func (r *route) decay(now time.Time) {

@@ -414,3 +414,59 @@ func TestCostHysteresis(t *testing.T) {
 		t.Errorf("%d announcements, cost %d → %d", measured, was, got)
 	}
 }
+
+func TestNothingIsGivenUpDuringAStall(t *testing.T) {
+	p := newPair(t, 2, Config{}, Config{})
+	p.run(5 * time.Second)
+	p.lose = func(from int, _ time.Time) float64 { return float64(from) }
+	for p.state(0) != mesh.LinkSuspect {
+		p.run(ms)
+	}
+	p.run(70 * ms)
+	p.m[0].Late(p.now, 40*ms)
+	stalled := p.now
+	p.run(99 * ms)
+	if p.state(0) == mesh.LinkDown {
+		t.Fatal("given up within two intervals of a stall of our own")
+	}
+	p.until(mesh.LinkDown, time.Second)
+	if d := p.now.Sub(stalled); d > 150*ms {
+		t.Errorf("given up %v after the stall", d)
+	}
+}
+
+func TestReportsAreComparedWithinOneCountOnly(t *testing.T) {
+	r := reports{prior: priorLoss}
+	for i := range uint32(50) {
+		r.add(1000, 1000+i, i+1)
+	}
+	if lost, n := r.lost(); lost != 0 || n != 49 {
+		t.Fatalf("%d of %d lost", lost, n)
+	}
+	if r.add(1000, 1049, 50) || r.add(1000, 1010, 11) {
+		t.Error("an old statement is news")
+	}
+	r.add(1060, 1070, 11) // the neighbour was restarted, and nothing was lost since
+	r.add(1060, 1080, 16)
+	if lost, n := r.lost(); lost != 5 || n != 10 {
+		t.Errorf("%d of %d lost, want 5 of 10", lost, n)
+	}
+}
+
+func TestArrivals(t *testing.T) {
+	var a arrivals
+	for _, seq := range []uint32{1<<32 - 3, 1<<32 - 1, 1<<32 - 2, 2, 2, 1<<32 - 1} {
+		a.add(seq) // across the end of the numbers, out of order, twice
+	}
+	if lost, n := a.lost(); lost != 2 || n != 6 || a.heard != 4 || a.from != 1<<32-3 {
+		t.Errorf("%d of %d lost, %d heard from %d", lost, n, a.heard, a.from)
+	}
+	a.add(500)
+	if lost, n := a.lost(); lost != windowLen-1 || n != windowLen {
+		t.Errorf("after a gap %d of %d lost", lost, n)
+	}
+	a.add(100) // far back: the neighbour counts anew
+	if lost, n := a.lost(); lost != 0 || n != 1 || a.heard != 1 || a.from != 100 {
+		t.Errorf("after a restart %d of %d lost, %d heard from %d", lost, n, a.heard, a.from)
+	}
+}

@@ -38,7 +38,8 @@ type Control struct {
 	identity Identity
 	indices  [2]session.Indices // links, end to end
 	digestAt time.Time
-	linksNew bool // the set of own links changed since the last announcement was offered
+	linksNew bool // adjacent has to be made anew
+	adjacent []mesh.Adjacency
 	out      Effects
 }
 

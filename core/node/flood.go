@@ -1,6 +1,8 @@
 package node
 
 import (
+	"errors"
+	"slices"
 	"time"
 
 	"x0tta6bl4/core/lsdb"
@@ -17,7 +19,9 @@ func (c *Control) flooded(now time.Time, cn *conn, m wire.Message) {
 		c.offer(now, cn.id, lsdb.KindLSA, m.Raw)
 	case wire.Digest:
 		if m.Hash != c.db.Digest() {
-			c.sendTo(cn.id, c.db.Summary())
+			for _, s := range c.db.Summary() {
+				c.sendTo(cn.id, s)
+			}
 		}
 	case wire.Summary:
 		send, request := c.db.Reconcile(m)
@@ -26,34 +30,37 @@ func (c *Control) flooded(now time.Time, cn *conn, m wire.Message) {
 			c.sendTo(cn.id, wire.RecordRequest{SVIDs: request})
 		}
 	case wire.RecordRequest:
-		c.sendTo(cn.id, c.db.Records(m.SVIDs)...)
+		c.sendTo(cn.id, c.db.Answer(m)...)
 	}
 }
 
 func (c *Control) offer(now time.Time, from mesh.ConnID, kind lsdb.Kind, raw []byte) {
-	v := c.db.Offer(now, from, kind, raw)
-	if v.Verify != nil {
-		c.out.Verify = append(c.out.Verify, *v.Verify)
-	}
-	if len(v.Request) > 0 {
+	v, err := c.db.Offer(now, from, kind, raw)
+	switch v.Action {
+	case lsdb.Verify:
+		c.out.Verify = append(c.out.Verify, v.Job)
+	case lsdb.Park:
 		c.sendTo(from, wire.RecordRequest{SVIDs: v.Request})
 	}
-	if v.Alarm != "" {
-		c.out.Alarm = append(c.out.Alarm, v.Alarm)
+	if errors.Is(err, lsdb.ErrTwin) {
+		c.out.Alarm = append(c.out.Alarm, err.Error())
 	}
 }
 
 func (c *Control) checked(now time.Time, ev Checked) {
-	o := c.db.Verified(now, ev.Job, ev.NotAfter, ev.Err)
-	c.flood(ev.Job.From, o.Flood...)
-	c.out.Verify = append(c.out.Verify, o.Verify...)
+	c.outcome(c.db.Verified(now, ev.Job, ev.NotAfter, ev.Err))
+}
+
+func (c *Control) outcome(o lsdb.Outcome) {
+	c.flood(o.From, o.Flood...)
+	c.out.Verify = append(c.out.Verify, o.Next...)
+	if o.Alarm != nil {
+		c.out.Alarm = append(c.out.Alarm, o.Alarm.Error())
+	}
 }
 
 // flood sends announcements to every neighbour but the one they came from.
 func (c *Control) flood(from mesh.ConnID, msgs ...wire.Message) {
-	if len(msgs) == 0 {
-		return
-	}
 	var origin *neighbourLink
 	if cn := c.conns[from]; cn != nil {
 		origin = cn.link
@@ -67,7 +74,7 @@ func (c *Control) flood(from mesh.ConnID, msgs ...wire.Message) {
 
 func (c *Control) sendTo(id mesh.ConnID, msgs ...wire.Message) {
 	if id != 0 && len(msgs) > 0 {
-		c.out.Send = append(c.out.Send, Send{id, msgs})
+		c.out.Send = append(c.out.Send, Send{id, slices.Clone(msgs)})
 	}
 }
 
@@ -76,7 +83,7 @@ func (c *Control) sendDigest(id mesh.ConnID) { c.sendTo(id, wire.Digest{Hash: c.
 // signRecord asks for a signature over the node record that carries the present SVID.
 func (c *Control) signRecord(now time.Time) {
 	c.out.Sign = append(c.out.Sign, Sign{Kind: lsdb.KindRecord, SVID: c.identity.Leaf, Record: wire.Record{
-		Origin: c.cfg.Self, Incarnation: c.cfg.Incarnation, Seq: uint64(now.UnixMilli()), // #nosec G115 -- after 1970
+		Origin: c.cfg.Self, Incarnation: c.cfg.Incarnation, Seq: c.db.NextRecordSeq(),
 		Time: now, Chain: c.identity.Chain, Roles: c.cfg.Roles, Addresses: c.cfg.Addresses,
 	}})
 }
@@ -86,43 +93,39 @@ func (c *Control) announce(now time.Time) {
 	if len(c.identity.Chain) == 0 {
 		return
 	}
-	if c.linksNew {
-		c.linksNew = false
-		c.db.SetLinks(now, c.adjacencies())
-	}
-	if lsa, due := c.db.Originate(now, c.identity.Leaf); due {
+	if lsa, due := c.db.Originate(now, c.adjacencies()); due {
 		c.out.Sign = append(c.out.Sign, Sign{Kind: lsdb.KindLSA, LSA: lsa, SVID: lsa.SVID})
 	}
 }
 
 func (c *Control) adjacencies() []mesh.Adjacency {
-	var as []mesh.Adjacency
+	if !c.linksNew {
+		return c.adjacent
+	}
+	c.linksNew = false
+	c.adjacent = nil
 	for _, l := range c.links {
 		if l.via == 0 || l.theirs == 0 || l.status.State == mesh.LinkDown {
 			continue
 		}
-		as = append(as, mesh.Adjacency{
+		c.adjacent = append(c.adjacent, mesh.Adjacency{
 			Neighbour: l.neighbour, Label: l.label, Remote: l.theirs, Cost: l.status.Cost, Quality: l.status.Quality,
 			MTU: uint16(min(l.mtu, 65535)), Suspect: l.status.State == mesh.LinkSuspect, // #nosec G115 -- bounded
 		})
 	}
-	return as
+	return c.adjacent
 }
 
 // signed takes an own announcement that has its signature now.
 func (c *Control) signed(now time.Time, ev Signed) {
-	if len(ev.Raw) == 0 {
-		if ev.Kind == lsdb.KindRecord {
-			c.signRecord(now)
-		} else {
-			c.linksNew = true
-		}
+	if len(ev.Raw) == 0 && ev.Kind == lsdb.KindRecord {
+		c.signRecord(now) // the SVID was rotated meanwhile
 		return
 	}
-	msgs, err := c.db.SetSelf(now, ev.Kind, ev.Raw, c.identity.NotAfter)
+	o, err := c.db.SetSelf(now, ev.Kind, ev.Raw, c.identity.NotAfter)
 	if err != nil {
 		c.out.Alarm = append(c.out.Alarm, "own announcement refused: "+err.Error())
 		return
 	}
-	c.flood(0, msgs...)
+	c.outcome(o)
 }

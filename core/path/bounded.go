@@ -86,13 +86,13 @@ func (g *Graph) Detour(from mesh.NodeID, link mesh.Label) (mesh.Path, bool) {
 	if !ok {
 		return mesh.Path{}, false
 	}
-	for a := g.first[n]; a < g.first[n+1]; a++ {
-		if g.info[a].label != link {
-			continue
-		}
-		if arcs := g.bounded(n, g.arcs[a].to, MaxDetour, g.arcs[a].link); arcs != nil {
-			return g.path(arcs), true
-		}
+	a := g.labelled(n, link)
+	if a < 0 {
+		return mesh.Path{}, false
 	}
-	return mesh.Path{}, false
+	arcs := g.bounded(n, g.arcs[a].to, MaxDetour, g.arcs[a].link)
+	if arcs == nil {
+		return mesh.Path{}, false
+	}
+	return g.path(arcs), true
 }

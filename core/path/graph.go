@@ -47,50 +47,87 @@ type arcInfo struct {
 // NewGraph builds the graph of edges. Edges that cannot be (a loop, no label, a label used twice at one node, a zero
 // node) are left out.
 func NewGraph(edges []mesh.Edge) *Graph {
-	es := make([]*mesh.Edge, 0, len(edges))
-	for i := range edges {
-		if e := &edges[i]; e.Label != 0 && e.From != e.To && !e.From.IsZero() && !e.To.IsZero() {
-			es = append(es, e)
-		}
+	g := &Graph{nodes: nodesOf(edges)}
+	index := make(map[mesh.NodeID]int32, len(g.nodes))
+	for i, n := range g.nodes {
+		index[n] = int32(i)
 	}
-	slices.SortStableFunc(es, func(a, b *mesh.Edge) int {
-		return cmp.Or(a.From.Compare(b.From), cmp.Compare(a.Label, b.Label), a.To.Compare(b.To))
-	})
-	es = slices.CompactFunc(es, func(a, b *mesh.Edge) bool { return a.From == b.From && a.Label == b.Label })
-	g := &Graph{nodes: nodesOf(es)}
+	es := grouped(edges, index)
 	g.build(es)
 	g.pair(es)
 	g.readGroups(es)
 	return g
 }
 
-func nodesOf(es []*mesh.Edge) []mesh.NodeID {
-	nodes := make([]mesh.NodeID, 0, 2*len(es))
-	for _, e := range es {
-		nodes = append(nodes, e.From, e.To)
-	}
-	slices.SortFunc(nodes, mesh.NodeID.Compare)
-	return slices.Clip(slices.Compact(nodes))
+func possible(e *mesh.Edge) bool {
+	return e.Label != 0 && e.From != e.To && !e.From.IsZero() && !e.To.IsZero()
 }
 
-// build fills the arrays; es is sorted by From.
-func (g *Graph) build(es []*mesh.Edge) {
-	index := make(map[mesh.NodeID]int32, len(g.nodes))
-	for i, n := range g.nodes {
-		index[n] = int32(i)
+// nodesOf returns the ends of edges, ascending.
+func nodesOf(edges []mesh.Edge) []mesh.NodeID {
+	var nodes []mesh.NodeID
+	known := make(map[mesh.NodeID]bool, len(edges)/4)
+	for i := range edges {
+		if e := &edges[i]; possible(e) {
+			for _, n := range [...]mesh.NodeID{e.From, e.To} {
+				if !known[n] {
+					known[n] = true
+					nodes = append(nodes, n)
+				}
+			}
+		}
 	}
+	slices.SortFunc(nodes, mesh.NodeID.Compare)
+	return nodes
+}
+
+// indexed is an edge with the indices of its ends.
+type indexed struct {
+	*mesh.Edge
+	from, to int32
+}
+
+// grouped returns the possible edges in the order of arcs: sorted by node in linear time, then by label at each.
+func grouped(edges []mesh.Edge, index map[mesh.NodeID]int32) []indexed {
+	all := make([]indexed, 0, len(edges))
+	at := make([]int32, len(index)+1)
+	for i := range edges {
+		if e := &edges[i]; possible(e) {
+			x := indexed{e, index[e.From], index[e.To]}
+			all = append(all, x)
+			at[x.from+1]++
+		}
+	}
+	for i := range len(index) {
+		at[i+1] += at[i]
+	}
+	out := make([]indexed, len(all))
+	next := slices.Clone(at)
+	for _, x := range all {
+		out[next[x.from]] = x
+		next[x.from]++
+	}
+	for i := range len(index) {
+		slices.SortStableFunc(out[at[i]:at[i+1]], func(a, b indexed) int {
+			return cmp.Or(cmp.Compare(a.Label, b.Label), cmp.Compare(a.to, b.to))
+		})
+	}
+	return slices.CompactFunc(out, func(a, b indexed) bool { return a.from == b.from && a.Label == b.Label })
+}
+
+// build fills the arrays.
+func (g *Graph) build(es []indexed) {
 	g.first = make([]int32, len(g.nodes)+1)
 	g.inAt = make([]int32, len(g.nodes)+1)
 	g.arcs = make([]arc, len(es))
 	g.info = make([]arcInfo, len(es))
 	g.in = make([]inArc, len(es))
 	for i, e := range es {
-		from, to := index[e.From], index[e.To]
 		cost := min(max(e.Cost, 1), mesh.MaxCost)
-		g.arcs[i] = arc{weight: int64(cost) + weakness(e.Quality)*weakUnit, to: to, link: int32(i)}
-		g.info[i] = arcInfo{from: from, label: e.Label, mtu: e.MTU, cost: cost}
-		g.first[from+1]++
-		g.inAt[to+1]++
+		g.arcs[i] = arc{weight: int64(cost) + weakness(e.Quality)*weakUnit, to: e.to, link: int32(i)}
+		g.info[i] = arcInfo{from: e.from, label: e.Label, mtu: e.MTU, cost: cost}
+		g.first[e.from+1]++
+		g.inAt[e.to+1]++
 	}
 	for i := range g.nodes {
 		g.first[i+1] += g.first[i]
@@ -116,7 +153,7 @@ func weakness(q mesh.Quality) int64 {
 
 // pair finds the two arcs of each link. Where the far end's label is not known, the parallel links of two nodes are
 // paired by rank: cost, then label.
-func (g *Graph) pair(es []*mesh.Edge) {
+func (g *Graph) pair(es []indexed) {
 	for i := range g.arcs {
 		from, to := g.info[i].from, g.arcs[i].to
 		if from > to {
@@ -128,21 +165,28 @@ func (g *Graph) pair(es []*mesh.Edge) {
 	}
 }
 
-func (g *Graph) mirror(es []*mesh.Edge, i, from, to int32) int32 {
-	back := g.between(to, from)
+func (g *Graph) mirror(es []indexed, i, from, to int32) int32 {
 	if remote := es[i].Remote; remote != 0 {
-		for _, j := range back {
-			if g.info[j].label == remote {
-				return j
-			}
+		if j := g.labelled(to, remote); j >= 0 && g.arcs[j].to == from {
+			return j
 		}
 		return -1
 	}
-	rank := slices.Index(g.between(from, to), i)
-	if rank < len(back) {
+	back := g.between(to, from)
+	if rank := slices.Index(g.between(from, to), i); rank < len(back) {
 		return back[rank]
 	}
 	return -1
+}
+
+// labelled returns the arc that leaves a node by a label, -1 if none does.
+func (g *Graph) labelled(node int32, l mesh.Label) int32 {
+	lo, hi := g.first[node], g.first[node+1]
+	i, ok := slices.BinarySearchFunc(g.info[lo:hi], l, func(a arcInfo, l mesh.Label) int { return cmp.Compare(a.label, l) })
+	if !ok {
+		return -1
+	}
+	return lo + int32(i)
 }
 
 // between returns the arcs from one node to another by rank.
@@ -158,7 +202,7 @@ func (g *Graph) between(from, to int32) []int32 {
 }
 
 // readGroups gives each link the groups that either of its ends named.
-func (g *Graph) readGroups(es []*mesh.Edge) {
+func (g *Graph) readGroups(es []indexed) {
 	for i, e := range es {
 		if len(e.Groups) == 0 {
 			continue
@@ -192,12 +236,12 @@ func (g *Graph) path(arcs []int32) mesh.Path {
 		Labels: make([]mesh.Label, 0, len(arcs)),
 	}
 	p.Nodes[0] = g.nodes[g.info[arcs[0]].from]
-	for i, a := range arcs {
+	for _, a := range arcs {
 		in := &g.info[a]
 		p.Nodes = append(p.Nodes, g.nodes[g.arcs[a].to])
 		p.Labels = append(p.Labels, in.label)
 		p.Cost += in.cost
-		if i == 0 || in.mtu < p.MTU {
+		if p.MTU == 0 || in.mtu != 0 && in.mtu < p.MTU { // 0 = not known
 			p.MTU = in.mtu
 		}
 	}

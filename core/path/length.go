@@ -36,12 +36,15 @@ func (q *query) shorten(best set) set {
 // fit ranks sets by how many of their paths are short, then by how many can be used at all.
 func (s set) fit() int { return s.within(MaxHops)*(MaxPaths+1) + s.within(MaxLongHops) }
 
-// around returns the set of one path and what is disjoint from it.
+// around returns the set of one path and what is disjoint from it, or shares as little with it as can be.
 func (q *query) around(primary []int32) set {
 	for _, share := range []sharing{apart, byLink} {
 		if s := q.solve(share, q.k, primary); s.within(MaxLongHops) > 1 {
 			return s
 		}
+	}
+	if s := q.solve(leastBoth, 2, primary); s.distinct {
+		return s
 	}
 	return q.g.measure([][]int32{primary}, q.tree.price)
 }

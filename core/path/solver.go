@@ -39,7 +39,6 @@ type solver struct {
 	fixNode  []uint8 // by node: uses by paths that are given
 	fixLink  []uint8 // by link: the same
 	banned   []bool  // by link
-	bans     []int32 // the links banned
 	distance []int64 // by node, for split
 	enter    []int32
 }

@@ -49,8 +49,13 @@ func (c *client) run(ctx context.Context, raw net.Conn) (answer, error) {
 	if _, err := raw.Write(trust.Preamble{Purpose: c.purpose, Authority: c.authority}.Append(nil)); err != nil {
 		return answer{}, err
 	}
-	conn := tls.Client(&boundedConn{&statusConn{Conn: raw}, maxDown}, c.tlsConfig())
+	status := &statusConn{Conn: raw}
+	conn := tls.Client(&boundedConn{status, maxDown}, c.tlsConfig())
 	if err := conn.HandshakeContext(ctx); err != nil {
+		// Who refuses closes at once, and then our writing may fail before we have read why.
+		if why := status.status(); status.seen && why != nil {
+			err = why
+		}
 		return answer{}, fmt.Errorf("TLS with %s at %s: %w", c.authority, raw.RemoteAddr(), err)
 	}
 	binding, err := exporter(conn)

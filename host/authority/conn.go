@@ -63,26 +63,36 @@ func (c *boundedConn) Read(b []byte) (int, error) {
 type statusConn struct {
 	net.Conn
 	seen bool
+	err  error // what the status byte stands for
 }
 
 func (c *statusConn) Read(b []byte) (int, error) {
-	if !c.seen {
-		var status [1]byte
-		if _, err := io.ReadFull(c.Conn, status[:]); err != nil {
-			return 0, err
-		}
-		switch trust.Status(status[0]) {
-		case trust.StatusOK:
-		case trust.StatusUnreachable:
-			return 0, fmt.Errorf("%w from %s, which is no authority itself", ErrUnreachable, c.RemoteAddr())
-		case trust.StatusBusy:
-			return 0, fmt.Errorf("%s: %w", c.RemoteAddr(), ErrBusy)
-		default:
-			return 0, fmt.Errorf("%w: %s answers with status %d", trust.ErrPreamble, c.RemoteAddr(), status[0])
-		}
-		c.seen = true
+	if err := c.status(); err != nil {
+		return 0, err
 	}
 	return c.Conn.Read(b)
+}
+
+// status reads the byte at its first call.
+func (c *statusConn) status() error {
+	if c.seen {
+		return c.err
+	}
+	var status [1]byte
+	if _, err := io.ReadFull(c.Conn, status[:]); err != nil {
+		return err
+	}
+	c.seen = true
+	switch trust.Status(status[0]) {
+	case trust.StatusOK:
+	case trust.StatusUnreachable:
+		c.err = fmt.Errorf("%w from %s, which is no authority itself", ErrUnreachable, c.RemoteAddr())
+	case trust.StatusBusy:
+		c.err = fmt.Errorf("%s: %w", c.RemoteAddr(), ErrBusy)
+	default:
+		c.err = fmt.Errorf("%w: %s answers with status %d", trust.ErrPreamble, c.RemoteAddr(), status[0])
+	}
+	return c.err
 }
 
 // tlsConfig is what both sides share. Resumption would skip the verification of the peer.

@@ -17,6 +17,7 @@ import (
 func (s *Server) relay(ctx context.Context, conn net.Conn, p trust.Preamble) error {
 	refuse := func(status trust.Status, err error) error {
 		_, _ = conn.Write([]byte{byte(status)})
+		linger(conn)
 		return err
 	}
 	if s.Dial == nil || p.Relayed || p.Authority == s.Self {
@@ -41,6 +42,14 @@ func (s *Server) relay(ctx context.Context, conn net.Conn, p trust.Preamble) err
 		return refuse(trust.StatusUnreachable, fmt.Errorf("%w: relay to %s: %w", ErrUnreachable, p.Authority, err))
 	}
 	return carry(conn, up)
+}
+
+// linger takes in what the client sent ahead, so that closing does not reset the connection under the status byte.
+func linger(conn net.Conn) {
+	if half, ok := conn.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
+		_ = conn.SetReadDeadline(time.Now().Add(time.Second))
+		_, _ = io.Copy(io.Discard, io.LimitReader(conn, maxUp))
+	}
 }
 
 // carry copies both ways until both ends are done, one fails or one brings too much.

@@ -46,10 +46,7 @@ type Server struct {
 // Serve accepts connections until ctx ends or ln fails, and returns when all of them are over. It closes ln.
 // After the end of ctx it returns nil. Several listeners may be served at once.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
-	s.once.Do(func() {
-		s.relays = make(chan struct{}, maxRelays)
-		s.conns = map[net.Conn]netip.Addr{}
-	})
+	s.setup()
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -75,6 +72,13 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		}
 		wg.Go(func() { s.handle(ctx, conn) })
 	}
+}
+
+func (s *Server) setup() {
+	s.once.Do(func() {
+		s.relays = make(chan struct{}, maxRelays)
+		s.conns = map[net.Conn]netip.Addr{}
+	})
 }
 
 func temporary(err error) bool {

@@ -32,15 +32,15 @@ func NewSource(store Store, s *SVID) *Source {
 // Current returns the SVID in use. It is never nil.
 func (s *Source) Current() *SVID { return s.cur.Load() }
 
-// Rotate persists next and then puts it in place. It is refused if it is another node's or ends earlier than the
-// current one; on any error the current SVID stays.
+// Rotate persists next and then puts it in place. It is refused if it is another node's or was issued
+// before the current one; on any error the current SVID stays.
 func (s *Source) Rotate(next *SVID) error {
 	cur := s.Current()
 	if next.ID != cur.ID {
 		return fmt.Errorf("SVID of %s cannot take the place of %s's", next.ID, cur.ID)
 	}
-	if next.NotAfter().Before(cur.NotAfter()) {
-		return fmt.Errorf("SVID that ends %s cannot take the place of one that ends %s", next.NotAfter(), cur.NotAfter())
+	if next.Issued().Before(cur.Issued()) {
+		return fmt.Errorf("SVID issued %s cannot take the place of one issued %s", next.Issued(), cur.Issued())
 	}
 	if s.store != nil {
 		if err := saveSVID(s.store, next); err != nil {

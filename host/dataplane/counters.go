@@ -15,7 +15,6 @@ const (
 	linkReplay
 	linkOnlyRouted
 	partMalformed
-	partBadType
 	partJoined
 	partSent
 
@@ -23,13 +22,11 @@ const (
 	relayNoLabel
 	relayUTurn
 	relayLinkDown
-	relayTooBig
 
 	peerUnknownSession
 	peerReplay
 	peerBadSeal
 	peerMalformed
-	peerBadKind
 	peerBadPacket
 	peerBadSource
 	peerBadDestination
@@ -52,15 +49,18 @@ const (
 
 	errorSent
 	errorLimited
-	errorNotSent
+	errorNone
 	errorReceived
 	errorMalformed
 	errorUnmatched
 
 	helloMalformed
+	challengeMalformed
 	helloNoLink
 	handshakeMalformed
 	sendNoSession
+	sendLinkDown
+	sendTooBig
 	sendFailed
 	pathInvalid
 
@@ -76,21 +76,18 @@ var counterNames = [numCounters]string{
 	linkReplay:         "link_replay",          // link counter seen before or too old
 	linkOnlyRouted:     "link_only_routed",     // hello, challenge or part with labels: those never leave a link
 	partMalformed:      "part_malformed",       // part that cannot be joined
-	partBadType:        "part_bad_type",        // parts of something that is never split
 	partJoined:         "part_joined",          // frames rejoined from two parts
 	partSent:           "part_sent",            // frames sent in two parts
 
-	relayForwarded: "relay_forwarded",  // frames sent on for others
-	relayNoLabel:   "relay_no_label",   // next label names no link here
-	relayUTurn:     "relay_u_turn",     // would leave by the link it came in on
-	relayLinkDown:  "relay_link_down",  // next link is down or has no session
-	relayTooBig:    "relay_too_big",    // does not fit the next link even in two parts
+	relayForwarded: "relay_forwarded", // frames sent on for others
+	relayNoLabel:   "relay_no_label",  // next label names no link here
+	relayUTurn:     "relay_u_turn",    // would leave by the link it came in on
+	relayLinkDown:  "relay_link_down", // next link is down or has no session
 
 	peerUnknownSession: "peer_unknown_session", // end-to-end index that is not ours
 	peerReplay:         "peer_replay",          // end-to-end counter seen before (also the second copy of a duplicate) or too old
 	peerBadSeal:        "peer_bad_seal",        // ciphertext does not authenticate
-	peerMalformed:      "peer_malformed",       // payload or its inner header truncated
-	peerBadKind:        "peer_bad_kind",        // inner kind unknown
+	peerMalformed:      "peer_malformed",       // payload too short, or of an unknown inner kind, or a probe that does not parse
 	peerBadPacket:      "peer_bad_packet",      // inner packet is not one whole IPv6 packet
 	peerBadSource:      "peer_bad_source",      // inner source is not the address of the peer it came from
 	peerBadDestination: "peer_bad_destination", // inner destination is not this node
@@ -100,28 +97,31 @@ var counterNames = [numCounters]string{
 	delivered:          "delivered",            // packets written to the TUN
 	tunWriteFailed:     "tun_write_failed",     // packets the TUN refused
 
-	tunRead:       "tun_read",        // packets read from the TUN
-	tunNotIPv6:    "tun_not_ipv6",    // not IPv6, or shorter than its header
-	tunOutside:    "tun_outside",     // destination outside the mesh prefix, or this node itself
-	tunBadSource:  "tun_bad_source",  // source is not this node's mesh address
-	tunTooBig:     "tun_too_big",     // does not fit a frame of any path
-	tunSent:       "tun_sent",        // packets sealed and sent on at least one path
-	tunNoLink:     "tun_no_link",     // packets that none of their paths' first links could send
-	queueAdded:    "queue_added",     // packets that waited for a session
-	queueOverflow: "queue_overflow",  // packets dropped because the queue was full
-	queueExpired:  "queue_expired",   // packets dropped because no session came in time
+	tunRead:       "tun_read",       // packets read from the TUN
+	tunNotIPv6:    "tun_not_ipv6",   // not IPv6, or shorter than its header
+	tunOutside:    "tun_outside",    // destination outside the mesh prefix, or this node itself
+	tunBadSource:  "tun_bad_source", // source is not this node's mesh address
+	tunTooBig:     "tun_too_big",    // does not fit a frame of any path
+	tunSent:       "tun_sent",       // packets sealed and sent on at least one path
+	tunNoLink:     "tun_no_link",    // packets that none of their paths' first links could send
+	queueAdded:    "queue_added",    // packets that waited for a session
+	queueOverflow: "queue_overflow", // packets dropped because the queue was full
+	queueExpired:  "queue_expired",  // packets dropped because no session came in time
 
 	errorSent:      "error_sent",      // error frames made here
 	errorLimited:   "error_limited",   // error frames not made: over the rate
-	errorNotSent:   "error_not_sent",  // error frames not made: about an error, longer than the cause, or no way back
+	errorNone:      "error_none",      // error frames not made: about an error, longer than the cause, or no way back
 	errorReceived:  "error_received",  // error frames for this node that matched something it sent
 	errorMalformed: "error_malformed", // error frames that do not parse
 	errorUnmatched: "error_unmatched", // error frames that quote nothing this node sent that way
 
 	helloMalformed:     "hello_malformed",     // hellos that do not parse
+	challengeMalformed: "challenge_malformed", // challenges and replies that do not parse
 	helloNoLink:        "hello_no_link",       // hellos and challenges not sent: no such link or no session
 	handshakeMalformed: "handshake_malformed", // handshake frames that do not parse
 	sendNoSession:      "send_no_session",     // frames not sent: the link has no session with a transmit index
+	sendLinkDown:       "send_link_down",      // frames not sent: the first link of their path is down or gone
+	sendTooBig:         "send_too_big",        // frames not sent: they do not fit the link even in two parts
 	sendFailed:         "send_failed",         // frames the underlay refused
 	pathInvalid:        "path_invalid",        // published paths that are no paths
 }

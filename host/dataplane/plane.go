@@ -26,8 +26,8 @@ type Config struct {
 	Self   netip.Addr   // this node's mesh address: the only source of its packets
 	Prefix netip.Prefix // of the mesh: packets to anywhere else are dropped
 
-	// TUN carries one IPv6 packet per Read and Write. Writes may come from several goroutines at once.
-	TUN io.ReadWriter
+	// Tun carries one IPv6 packet per Read and Write. Writes may come from several goroutines at once.
+	Tun io.ReadWriter
 
 	// Send hands a datagram to the underlay. b is the plane's and valid only during the call. Send must not block.
 	Send func(to netip.AddrPort, b []byte) error
@@ -44,7 +44,7 @@ type Callbacks struct {
 	Hello func(label mesh.Label, h wire.Hello, at time.Time)
 
 	// Challenge is called for challenges and their replies: from is where it came from, not what is published.
-	Challenge func(label mesh.Label, from netip.AddrPort, reply bool, payload []byte)
+	Challenge func(label mesh.Label, from netip.AddrPort, reply bool, c wire.Challenge)
 
 	// Moved is called when the newest frame of a link came from another address than the published one, at most
 	// once per 100 ms and link. It is no proof: an address is believed after an echoed challenge only.
@@ -59,7 +59,7 @@ type Callbacks struct {
 	// ProbeReply is called when node answered a probe.
 	ProbeReply func(node mesh.NodeID, p wire.Probe, at time.Time)
 
-	// Handshake is called for handshake frames for this node. The answer goes by SendHandshakeBack(in, back, …).
+	// Handshake is called for handshake frames for this node. The answer goes by SendHandshake(in, back, …).
 	Handshake func(h wire.Handshake, in mesh.Label, back []mesh.Label)
 
 	// UnknownSession is called when a frame names no link session of ours (most likely from before a restart),
@@ -69,9 +69,9 @@ type Callbacks struct {
 
 // SentMatch is what an error was about: something this node sent on Path.
 type SentMatch struct {
-	Node      mesh.NodeID // the destination
-	Path      mesh.Path   // as it was sent; without Nodes if it was an answer by the way back
-	Reporter  int         // the reporting node's index in Path.Nodes
+	Node      mesh.NodeID // the destination; zero if no published path has these labels any more
+	Path      mesh.Path   // as it was sent; without Nodes if Node is zero
+	Reporter  int         // the reporting node's place on the path: 1 is the node behind the first link
 	Handshake bool        // a handshake frame, not data
 }
 
@@ -95,26 +95,20 @@ type Plane struct {
 	reg registry
 }
 
-// New returns a plane that knows no links and no peers yet.
-func New(cfg Config) (*Plane, error) {
-	if !cfg.Self.Is6() || cfg.Self.Is4In6() || !cfg.Prefix.Contains(cfg.Self) {
-		return nil, fmt.Errorf("dataplane: own address %v is not an IPv6 address in %v", cfg.Self, cfg.Prefix)
-	}
-	if cfg.TUN == nil || cfg.Send == nil {
-		return nil, errors.New("dataplane: both a TUN and a Send function are required")
-	}
+// New returns a plane that knows no links and no peers yet. Self, Prefix, Tun and Send must be set.
+func New(cfg Config) *Plane {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
 	p := &Plane{
-		self: cfg.Self.As16(), prefix: cfg.Prefix.Masked(), tun: cfg.TUN, send: cfg.Send,
+		self: cfg.Self.As16(), prefix: cfg.Prefix.Masked(), tun: cfg.Tun, send: cfg.Send,
 		clock: cfg.Now, base: cfg.Now().Add(-1), cb: cfg.Callbacks.withDefaults(),
 		reg: newRegistry(), shakes: newRing(handshakeSends),
 	}
 	p.queue.to = make(map[[16]byte]*waiting)
 	p.sealers.New = func() any { return new(sealer) }
 	p.view.Store(p.reg.compile(&p.count))
-	return p, nil
+	return p
 }
 
 func (c Callbacks) withDefaults() Callbacks {
@@ -122,7 +116,7 @@ func (c Callbacks) withDefaults() Callbacks {
 		c.Hello = func(mesh.Label, wire.Hello, time.Time) {}
 	}
 	if c.Challenge == nil {
-		c.Challenge = func(mesh.Label, netip.AddrPort, bool, []byte) {}
+		c.Challenge = func(mesh.Label, netip.AddrPort, bool, wire.Challenge) {}
 	}
 	if c.Moved == nil {
 		c.Moved = func(mesh.Label, mesh.ConnID, netip.AddrPort) {}
@@ -168,6 +162,9 @@ func (p *Plane) change(f func(*registry)) {
 // Publish makes f the table that packets are forwarded by, at once and as a whole, and sends what waited for it.
 // f must not be changed afterwards.
 func (p *Plane) Publish(f *mesh.Forwarding) {
+	if f == nil {
+		f = &mesh.Forwarding{}
+	}
 	p.change(func(r *registry) { r.forwarding = f })
 }
 

@@ -1,7 +1,7 @@
 package dataplane
 
 import (
-	"encoding/binary"
+	"maps"
 	"net/netip"
 
 	"x0tta6bl4/mesh"
@@ -53,7 +53,7 @@ type view struct {
 	byNode     map[mesh.NodeID]*outPeer
 	sessions   []*peerSession
 	linkStates map[mesh.Label]*linkState
-	peerStates []*peerState
+	peerStates map[mesh.NodeID]*peerState
 }
 
 // outLink is a link to send by.
@@ -96,8 +96,8 @@ func (r *registry) compile(count *counters) *view {
 		byAddr:     make(map[[16]byte]*outPeer, len(r.forwarding.Peers)),
 		byNode:     make(map[mesh.NodeID]*outPeer, len(r.forwarding.Peers)),
 		linkStates: make(map[mesh.Label]*linkState),
+		peerStates: make(map[mesh.NodeID]*peerState),
 	}
-	usedPeers := make(map[mesh.NodeID]*peerState)
 	for _, s := range r.links {
 		v.linkRx[s.rxIndex] = s
 		v.linkStates[s.label] = s.state
@@ -105,7 +105,7 @@ func (r *registry) compile(count *counters) *view {
 	for _, s := range r.peers {
 		v.peerRx[s.rxIndex] = s
 		v.sessions = append(v.sessions, s)
-		usedPeers[s.node] = s.peer
+		v.peerStates[s.node] = s.peer
 	}
 	for i := range r.forwarding.Links {
 		l := r.outLink(&r.forwarding.Links[i])
@@ -115,15 +115,15 @@ func (r *registry) compile(count *counters) *view {
 	for i := range r.forwarding.Peers {
 		f := &r.forwarding.Peers[i]
 		o := &outPeer{node: f.Node, session: r.peers[f.Session], paths: v.outPaths(f.Paths, count)}
+		if o.session != nil && o.session.node != f.Node {
+			o.session = nil // keys of one peer never serve another
+		}
 		v.byAddr[f.Addr.As16()] = o
 		v.byNode[f.Node] = o
-		usedPeers[f.Node] = r.peerState(f.Node, f.Addr)
-	}
-	for _, s := range usedPeers {
-		v.peerStates = append(v.peerStates, s)
+		v.peerStates[f.Node] = r.peerState(f.Node, f.Addr)
 	}
 	// What neither a session nor the table names any more is forgotten.
-	r.linkStates, r.peerStates = v.linkStates, usedPeers
+	r.linkStates, r.peerStates = maps.Clone(v.linkStates), maps.Clone(v.peerStates)
 	return v
 }
 
@@ -139,7 +139,7 @@ func (r *registry) outLink(f *mesh.ForwardLink) *outLink {
 		o.mtu = o.session.mtu
 	}
 	if o.mtu == 0 {
-		o.mtu = minMTU
+		o.mtu = wire.MinLinkMTU
 	}
 	return o
 }
@@ -162,11 +162,4 @@ func (v *view) outPath(p *mesh.Path) (outPath, bool) {
 		return outPath{}, false
 	}
 	return outPath{first: v.links[p.Labels[0]], labels: appendLabels(nil, p.Labels[1:]), path: p}, true
-}
-
-func appendLabels(dst []byte, labels []mesh.Label) []byte {
-	for _, l := range labels {
-		dst = binary.BigEndian.AppendUint16(dst, uint16(l))
-	}
-	return dst
 }

@@ -25,21 +25,46 @@ type conn struct {
 	dialled bool
 	queue   *sendQueue
 
-	once sync.Once
-	err  error // why this side closed; written once, before the close that lets run read it
+	mu     sync.Mutex
+	ending *ending // why this side closes, once it does
+}
+
+type ending struct {
+	code quic.ApplicationErrorCode
+	text string // for the peer
+	err  error  // for Closed
 }
 
 func newConn(t *Transport, qc *quic.Conn, e Established) *conn {
 	return &conn{t: t, id: e.Conn, qc: qc, dialled: e.Dial != 0, queue: newSendQueue(t.cfg.QueueBytes)}
 }
 
-// fail closes the connection and tells the peer; the first caller's reason counts.
+// decide fixes why this side closes: the first reason counts.
+func (c *conn) decide(code quic.ApplicationErrorCode, text string, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ending == nil {
+		c.ending = &ending{code, text, err}
+	}
+}
+
+// decided returns the reason, which must have been decided.
+func (c *conn) decided() ending {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return *c.ending
+}
+
+// finish closes with the reason decided, and waits until the connection is over.
+func (c *conn) finish() {
+	c.queue.close()
+	e := c.decided()
+	c.qc.CloseWithError(e.code, e.text)
+}
+
 func (c *conn) fail(code quic.ApplicationErrorCode, text string, err error) {
-	c.once.Do(func() {
-		c.err = err
-		c.queue.close()
-		c.qc.CloseWithError(code, text)
-	})
+	c.decide(code, text, err)
+	c.finish()
 }
 
 // run serves the connection to its end and says why it ended.
@@ -55,7 +80,7 @@ func (c *conn) run() error {
 	c.giveUp(err)
 	cause := context.Cause(c.qc.Context())
 	if ae, ok := errors.AsType[*quic.ApplicationError](cause); ok && !ae.Remote {
-		return c.err
+		return c.decided().err
 	}
 	return classify(cause)
 }

@@ -83,7 +83,7 @@ func TestCloseConnTellsBoth(t *testing.T) {
 		got := want(t, "closed here", a.closed)
 		wantErr(t, "closed here", got.err, ErrLocal)
 		if got.conn != atA.Conn || !strings.Contains(got.err.Error(), "no longer needed") {
-			t.Errorf("got %+v", got)
+			t.Errorf("got %v", got.err)
 		}
 		got = want(t, "closed there", b.closed)
 		wantErr(t, "closed there", got.err, ErrPeerClosed)
@@ -238,7 +238,7 @@ func TestLinkLivesWhileSilent(t *testing.T) {
 		for _, p := range []*peer{a, b} {
 			wantErr(t, "cut off", want(t, "closed", p.closed).err, ErrTimeout)
 		}
-		if d := time.Since(begin); d > 11*time.Second {
+		if d := time.Since(begin); d > 14*time.Second { // a ping sent into the void begins the 10 s anew
 			t.Errorf("took %s", d)
 		}
 	})

@@ -256,7 +256,8 @@ func (t *Transport) Send(id mesh.ConnID, msgs ...wire.Message) error {
 func (t *Transport) CloseConn(id mesh.ConnID, reason string) {
 	if c := t.lookup(id); c != nil {
 		reason = clip(reason)
-		t.spawn(func() { c.fail(codeDone, reason, fmt.Errorf("%w: %q", ErrLocal, reason)) })
+		c.decide(codeDone, reason, fmt.Errorf("%w: %q", ErrLocal, reason))
+		t.spawn(c.finish)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -40,7 +41,20 @@ func setup(name string, addr, prefix netip.Prefix, mtu int) error {
 	if err != nil {
 		return fmt.Errorf("tun: route %s to %s: %w", prefix.Masked(), name, explain(err))
 	}
-	return nil
+	return awaitLocal(addr, name)
+}
+
+// awaitLocal waits until the host takes packets for addr as its own: the kernel installs the address in a work queue,
+// some time after it has accepted it, and drops what comes before.
+func awaitLocal(addr netip.Prefix, name string) error {
+	for range 1000 {
+		routes, err := netlink.RouteGet(addr.Addr().AsSlice())
+		if err == nil && len(routes) > 0 && routes[0].Type == unix.RTN_LOCAL {
+			return nil
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return fmt.Errorf("tun: address %s on %s does not become active (is IPv6 disabled on this host?)", addr, name)
 }
 
 // quieten allows IPv6 on the interface where the host disables it for new ones, and stops the kernel from inventing

@@ -103,6 +103,19 @@ func swap(p []byte) {
 	binary.BigEndian.PutUint16(p[42:], sport)
 }
 
+// Hosts that turn IPv6 off for new interfaces still get a mesh.
+func TestIPv6OffByDefault(t *testing.T) {
+	namespace(t)
+	if err := os.WriteFile("/proc/sys/net/ipv6/conf/default/disable_ipv6", []byte("1"), 0); err != nil {
+		t.Skipf("cannot turn IPv6 off here: %v", err)
+	}
+	d, err := Open("x0ttest0", own, domain, 1360)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Close()
+}
+
 func TestCloseEndsRead(t *testing.T) {
 	namespace(t)
 	d, err := Open("", own, domain, 1360)

@@ -95,14 +95,10 @@ func (c *packetConn) WriteTo(b []byte, addr net.Addr) (int, error) {
 	if !ok {
 		return 0, fmt.Errorf("udp: cannot send to a %T: use a *net.UDPAddr", addr)
 	}
-	to := ua.AddrPort()
-	err := c.s.Send(netip.AddrPortFrom(to.Addr().Unmap(), to.Port()), b)
-	switch {
-	case err == nil || transient(err):
-		return len(b), nil
-	default:
+	if err := c.s.Send(ua.AddrPort(), b); err != nil && !transient(err) {
 		return 0, err
 	}
+	return len(b), nil
 }
 
 // transient tells the errors of one datagram from those of the socket.

@@ -110,19 +110,18 @@ func listenError(bind string, err error) error {
 }
 
 // configure sets what must hold before bind: buffers, and no fragmentation in either family.
-func configure(network, _ string, c syscall.RawConn) error {
+func configure(_, _ string, c syscall.RawConn) error {
 	var failed error
-	err := c.Control(func(fd uintptr) { failed = configureFD(int(fd), network) })
+	err := c.Control(func(fd uintptr) { failed = configureFD(int(fd)) })
 	return errors.Join(err, failed)
 }
 
-func configureFD(fd int, network string) error {
+func configureFD(fd int) error {
 	setBuffer(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, receiveBuffer)
 	setBuffer(fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, sendBuffer)
-	if network != "udp6" { // also the IPv4 half of a dual-stack socket
-		if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DO); err != nil {
-			return os.NewSyscallError("set IP_MTU_DISCOVER", err)
-		}
+	// An IPv6 socket has this one too, for the IPv4 that it carries when it is dual-stack.
+	if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DO); err != nil {
+		return os.NewSyscallError("set IP_MTU_DISCOVER", err)
 	}
 	domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
 	if err != nil {
@@ -149,6 +148,7 @@ func (s *Socket) LocalAddr() netip.AddrPort { return s.local }
 // Send writes one datagram. It allocates nothing unless it fails, and waits only while the kernel's send buffer
 // is full. An error concerns this datagram alone: the socket stays usable until Close.
 func (s *Socket) Send(to netip.AddrPort, b []byte) error {
+	to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
 	_, err := s.conn.WriteToUDPAddrPort(b, to)
 	if err == nil {
 		s.count.sent.Add(1)

@@ -228,6 +228,35 @@ func TestTooBig(t *testing.T) {
 	}
 }
 
+func TestNothingIsFragmented(t *testing.T) {
+	for _, addr := range []string{"127.0.0.1:0", "[::]:0"} {
+		s, _ := open(t, addr)
+		raw, err := s.conn.SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw.Control(func(fd uintptr) {
+			if v, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_MTU_DISCOVER); err != nil || v != unix.IP_PMTUDISC_DO {
+				t.Errorf("%s: IPv4: %d, %v", addr, v, err)
+			}
+			if d, _ := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_DOMAIN); d != unix.AF_INET6 {
+				return
+			}
+			if v, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER); err != nil || v != unix.IPV6_PMTUDISC_DO {
+				t.Errorf("%s: IPv6: %d, %v", addr, v, err)
+			}
+		})
+	}
+}
+
+func TestMappedAddressIsIPv4(t *testing.T) {
+	a, frames := open(t, "127.0.0.1:0")
+	if err := a.Send(at("::ffff:127.0.0.1", a), []byte("0")); err != nil {
+		t.Fatal(err)
+	}
+	receive(t, frames)
+}
+
 func TestTruncatedIsDropped(t *testing.T) {
 	a, frames := open(t, "127.0.0.1:0")
 	big := bytes.Repeat([]byte("0"), MaxDatagram+1)

@@ -1,0 +1,346 @@
+package flow
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"x0tta6bl4/mesh"
+)
+
+var start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+
+// way returns the path to "d" by one relay, whose first link has this label.
+func way(first mesh.Label, cost mesh.Cost) mesh.Path {
+	return mesh.Path{
+		Nodes:  []mesh.NodeID{mesh.MustNodeID("s"), mesh.MustNodeID(fmt.Sprint("r", first)), mesh.MustNodeID("d")},
+		Labels: []mesh.Label{first, 9}, Cost: cost, MTU: 1452,
+	}
+}
+
+// bench is a flow and a clock.
+type bench struct {
+	*testing.T
+	f   *Flow
+	now time.Time
+}
+
+func newBench(t *testing.T, paths ...mesh.Path) *bench {
+	b := &bench{t, New(mesh.MustNodeID("d")), start}
+	b.f.SetPaths(b.now, paths)
+	return b
+}
+
+// pass ticks at every deadline until d has passed and returns the probes.
+func (b *bench) pass(d time.Duration) (out []Probe) {
+	end := b.now.Add(d)
+	for steps := 0; ; steps++ {
+		if steps > 10_000 {
+			b.Fatal("the deadline does not move")
+		}
+		out = append(out, b.f.Tick(b.now)...)
+		at := b.f.Deadline()
+		if at.IsZero() || at.After(end) {
+			break
+		}
+		b.now = at
+	}
+	b.now = end
+	return append(out, b.f.Tick(b.now)...)
+}
+
+// uses checks the first label of the path in use; 0 = none.
+func (b *bench) uses(want mesh.Label) {
+	b.Helper()
+	got := mesh.Label(0)
+	if a := b.f.Active(); len(a) == 1 {
+		got = a[0].Labels[0]
+	} else if len(a) > 1 {
+		b.Fatalf("%d paths in use", len(a))
+	}
+	if got != want {
+		b.Fatalf("after %v: path by %d in use, want %d", b.now.Sub(start), got, want)
+	}
+}
+
+func (b *bench) states(want ...State) {
+	b.Helper()
+	var got []State
+	for _, s := range b.f.States() {
+		got = append(got, s.State)
+	}
+	if !slices.Equal(got, want) {
+		b.Fatalf("after %v: states %v, want %v", b.now.Sub(start), got, want)
+	}
+}
+
+func TestNoPaths(t *testing.T) {
+	b := newBench(t)
+	b.uses(0)
+	b.f.SetPaths(b.now, []mesh.Path{{}, way(1, 100), way(1, 100)})
+	b.uses(1)
+	b.states(Active)
+	b.f.SetPaths(b.now, nil)
+	b.uses(0)
+	if !b.f.Deadline().IsZero() || b.f.Dest().String() != "d" {
+		t.Error("a flow without paths waits for something")
+	}
+}
+
+func TestErrorMovesPacketsAtOnce(t *testing.T) {
+	b := newBench(t, way(1, 1000), way(2, 1500))
+	b.states(Active, Standby)
+	b.f.Suspect(b.now, way(1, 1000))
+	b.uses(2)
+	b.states(Suspect, Active)
+	probes := b.f.Tick(b.now)
+	if len(probes) != 1 || !probes[0].Path.Same(way(1, 0)) {
+		t.Fatalf("probes %v, want one over the suspect", probes)
+	}
+	b.now = b.now.Add(3 * time.Millisecond)
+	b.f.ProbeReply(b.now, probes[0].ID)
+	b.states(Standby, Active) // cleared, but packets stay
+	if rtt := b.f.States()[0].RTT; rtt != 3*time.Millisecond {
+		t.Errorf("RTT %v, want what was measured", rtt)
+	}
+	b.pass(Hold - time.Millisecond)
+	b.uses(2)
+	b.pass(time.Millisecond)
+	b.uses(1) // a third cheaper for the hold time
+}
+
+func TestSuspectDies(t *testing.T) {
+	b := newBench(t, way(1, 1000), way(2, 1500))
+	b.f.Suspect(b.now, way(1, 1000))
+	probes := b.pass(299 * time.Millisecond)
+	if len(probes) != 3 {
+		t.Fatalf("%d probes, want 3", len(probes))
+	}
+	b.states(Suspect, Active)
+	b.pass(time.Millisecond) // 50 + 50 + 200 ms
+	b.states(Dead, Active)
+
+	probes = b.pass(10 * time.Minute)
+	if n := len(probes); n < 60 || n > 70 {
+		t.Errorf("%d probes of a dead path in 10 minutes, want one each 10 s", n)
+	}
+	b.f.ProbeReply(b.now, probes[len(probes)-1].ID)
+	b.states(Standby, Active)
+	if len(b.pass(500*time.Millisecond)) != 0 {
+		t.Error("a path that is back is still probed")
+	}
+}
+
+func TestLastSuspectIsUsedUntilItDies(t *testing.T) {
+	b := newBench(t, way(1, 1000), way(2, 1500))
+	b.f.Suspect(b.now, way(1, 0))
+	b.f.Suspect(b.now, way(2, 0))
+	b.uses(2) // as bad as the other one: no reason to move
+	if s := b.f.States()[1]; s.State != Suspect || !s.InUse {
+		t.Errorf("%+v, want a suspect in use", s)
+	}
+	b.f.Link(b.now, 2, mesh.LinkSuspect)
+	b.uses(1) // less bad
+	b.pass(time.Second)
+	b.uses(0)
+	b.states(Dead, Dead)
+}
+
+func TestSlowPathHasTime(t *testing.T) {
+	b := newBench(t, way(1, 500_000)) // 1 s round trip: 3 s for an answer
+	b.f.Suspect(b.now, way(1, 0))
+	b.pass(4 * time.Second)
+	b.uses(1)
+	b.pass(time.Second)
+	b.uses(0)
+}
+
+func TestOwnLink(t *testing.T) {
+	b := newBench(t, way(1, 1000), way(2, 1050))
+	b.f.Link(b.now, 1, mesh.LinkSuspect)
+	b.uses(2)
+	b.states(Suspect, Active)
+	if len(b.pass(time.Second)) != 0 {
+		t.Error("end-to-end probes for a silent own link: the link's own probes judge that")
+	}
+	b.f.Link(b.now, 1, mesh.LinkDown)
+	b.states(Dead, Active)
+	b.f.Link(b.now, 2, mesh.LinkDown)
+	b.uses(0)
+	b.f.Link(b.now, 1, mesh.LinkUp)
+	b.uses(1)
+	b.f.Link(b.now, 2, mesh.LinkUp)
+	b.pass(time.Minute)
+	b.uses(1)
+
+	// The state of a link is known before a path uses it.
+	b.f.Link(b.now, 3, mesh.LinkDown)
+	b.f.SetPaths(b.now, []mesh.Path{way(3, 10), way(1, 1000)})
+	b.uses(1)
+}
+
+func TestJudgementWaitsForTheLink(t *testing.T) {
+	b := newBench(t, way(1, 1000))
+	b.f.Suspect(b.now, way(1, 0))
+	b.f.Link(b.now, 1, mesh.LinkDown)
+	if len(b.pass(time.Second)) != 0 {
+		t.Error("probes over a link that is down")
+	}
+	b.f.Link(b.now, 1, mesh.LinkUp)
+	b.uses(1)
+	if n := len(b.pass(time.Second)); n < 3 {
+		t.Errorf("%d probes after the link came back, want a new burst", n)
+	}
+	b.uses(0)
+}
+
+func TestStaysUnlessMateriallyBetter(t *testing.T) {
+	b := newBench(t, way(1, 1000), way(2, 2000))
+	b.f.SetPaths(b.now, []mesh.Path{way(2, 900), way(1, 1000)})
+	b.pass(time.Minute)
+	b.uses(1) // 10 %, not more
+
+	b.f.SetPaths(b.now, []mesh.Path{way(2, 899), way(1, 1000)})
+	b.pass(Hold / 2)
+	b.uses(1)
+	b.f.SetPaths(b.now, []mesh.Path{way(2, 950), way(1, 1000)}) // not better after all: the hold starts anew
+	b.f.SetPaths(b.now, []mesh.Path{way(2, 899), way(1, 1000)})
+	b.pass(Hold - time.Millisecond)
+	b.uses(1)
+	b.pass(time.Millisecond)
+	b.uses(2)
+
+	b.f.SetPaths(b.now, []mesh.Path{way(3, 899), way(1, 1000)}) // the current one is not offered any more
+	b.uses(3)
+}
+
+// A path that answers probes and loses packets is held off for longer each time.
+func TestHoldGrowsWithSuspicions(t *testing.T) {
+	b := newBench(t, way(1, 1000), way(2, 2000))
+	for _, want := range []time.Duration{Hold, 2 * Hold, 4 * Hold} {
+		b.f.Suspect(b.now, way(1, 0))
+		b.f.ProbeReply(b.now, b.f.Tick(b.now)[0].ID)
+		b.pass(want - time.Millisecond)
+		b.uses(2)
+		b.pass(time.Millisecond)
+		b.uses(1)
+	}
+	b.pass(calm)
+	b.f.Suspect(b.now, way(1, 0))
+	b.f.ProbeReply(b.now, b.f.Tick(b.now)[0].ID)
+	b.pass(Hold)
+	b.uses(1)
+}
+
+func TestUnknownReportsAreIgnored(t *testing.T) {
+	b := newBench(t, way(1, 1000))
+	b.f.Suspect(b.now, way(7, 0))
+	b.f.ProbeReply(b.now, 99)
+	b.states(Active)
+	b.f.Suspect(b.now, way(1, 0))
+	at := b.f.Deadline()
+	b.pass(100 * time.Millisecond)
+	b.f.Suspect(b.now, way(1, 0)) // again: the burst under way goes on
+	b.pass(200 * time.Millisecond)
+	b.states(Dead)
+	if !at.Equal(start) {
+		t.Errorf("first probe due at %v, want at once", at)
+	}
+}
+
+func TestStateNames(t *testing.T) {
+	for s, want := range map[State]string{Dead: "dead", Suspect: "suspect", Standby: "standby", Active: "active", 9: "state(9)"} {
+		if b, err := s.MarshalText(); err != nil || string(b) != want {
+			t.Errorf("%s, %v; want %s", b, err, want)
+		}
+	}
+}
+
+// valid checks the invariants of Flow.
+func (f *Flow) valid(now time.Time) error {
+	allDead, best := true, dead
+	for _, r := range f.routes {
+		best = min(best, r.grade())
+		allDead = allDead && r.grade() == dead
+		if r.health != alive && r.link != mesh.LinkDown && r.next.IsZero() {
+			return fmt.Errorf("a route under judgement waits for nothing")
+		}
+		if r.health == alive && !r.next.IsZero() {
+			return fmt.Errorf("a healthy route is probed")
+		}
+		if (r.shown == Active) != (r == f.current && r.grade() == fit) {
+			return fmt.Errorf("shown %v, current %v, grade %d", r.shown, r == f.current, r.grade())
+		}
+	}
+	switch {
+	case (f.current == nil) != allDead:
+		return fmt.Errorf("current %v although all dead is %v", f.current, allDead)
+	case f.current != nil && !slices.Contains(f.routes, f.current):
+		return fmt.Errorf("current is not offered")
+	case f.current != nil && f.current.grade() != best:
+		return fmt.Errorf("current has grade %d, best is %d", f.current.grade(), best)
+	case (f.rival == nil) != f.moveAt.IsZero():
+		return fmt.Errorf("rival %v, time %v", f.rival, f.moveAt)
+	case f.rival != nil && !slices.Contains(f.routes, f.rival):
+		return fmt.Errorf("rival is not offered")
+	}
+	return nil
+}
+
+func TestInvariants(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		f, now := New(mesh.MustNodeID("d")), start
+		var sent []Probe
+		var lastMove time.Time
+		for range rapid.IntRange(1, 80).Draw(t, "steps") {
+			now = now.Add(time.Duration(rapid.IntRange(0, 400).Draw(t, "ms")) * time.Millisecond)
+			label := mesh.Label(rapid.IntRange(1, 4).Draw(t, "label"))
+			before := f.current
+			event := rapid.IntRange(0, 4).Draw(t, "event")
+			switch event {
+			case 0:
+				var paths []mesh.Path
+				for range rapid.IntRange(0, 3).Draw(t, "n") {
+					paths = append(paths, way(mesh.Label(rapid.IntRange(1, 4).Draw(t, "l")), mesh.Cost(rapid.IntRange(100, 100_000).Draw(t, "cost"))))
+				}
+				f.SetPaths(now, paths)
+			case 1:
+				f.Link(now, label, mesh.LinkState(rapid.IntRange(0, 2).Draw(t, "state")))
+			case 2:
+				f.Suspect(now, way(label, 0))
+			case 3:
+				if len(sent) > 0 {
+					f.ProbeReply(now, sent[rapid.IntRange(0, len(sent)-1).Draw(t, "probe")].ID)
+				}
+			}
+			if err := f.valid(now); err != nil {
+				t.Fatal(err)
+			}
+			probes := f.Tick(now)
+			sent = append(sent, probes...)
+			if err := f.valid(now); err != nil {
+				t.Fatal(err)
+			}
+			if at := f.Deadline(); !at.IsZero() && !at.After(now) {
+				t.Fatalf("deadline %v is not after %v", at, now)
+			}
+			// Only health or topology moves packets twice within the hold time.
+			if event == 4 && f.current != before && before != nil && f.current != nil && before.grade() == f.current.grade() {
+				if now.Sub(lastMove) < Hold {
+					t.Fatal("packets move to and fro")
+				}
+			}
+			if f.current != before {
+				lastMove = now
+			}
+		}
+		for i := range sent {
+			if i > 0 && sent[i].ID <= sent[i-1].ID {
+				t.Fatal("a probe's ID is used twice")
+			}
+		}
+	})
+}

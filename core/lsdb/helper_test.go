@@ -1,0 +1,157 @@
+package lsdb
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"x0tta6bl4/mesh"
+	"x0tta6bl4/wire"
+)
+
+var epoch = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// The signatures of these tests: the certificate of node a, number 1 is "cert/a/1/<end>", and its signature of a text
+// is the hash of both. What the host does with real ones, verify does with these.
+
+func cert(n mesh.NodeID, number int, end time.Time) []byte {
+	return fmt.Appendf(nil, "cert/%s/%d/%d", n, number, end.Unix())
+}
+
+func sign(cert, text []byte) []byte {
+	h := sha256.Sum256(slices.Concat(cert, text))
+	return h[:]
+}
+
+func verify(job VerifyJob) (time.Time, error) {
+	var name string
+	var number int
+	var end int64
+	parts := bytes.Split(job.Chain[0], []byte("/"))
+	if len(parts) != 4 {
+		return time.Time{}, errors.New("no certificate")
+	}
+	name = string(parts[1])
+	if _, err := fmt.Sscan(string(parts[2])+" "+string(parts[3]), &number, &end); err != nil {
+		return time.Time{}, err
+	}
+	if name != job.Origin.String() || !bytes.Equal(sign(job.Chain[0], job.Signed), job.Sig) {
+		return time.Time{}, fmt.Errorf("%s: %w", name, ErrWrongSigner)
+	}
+	return time.Unix(end, 0), nil
+}
+
+// author makes signed announcements of one node.
+type author struct {
+	id                     mesh.NodeID
+	cert                   []byte
+	end                    time.Time
+	incarnation, boot, seq uint64
+	recordSeq              uint64
+}
+
+func newAuthor(name string, now time.Time) *author {
+	id := mesh.MustNodeID(name)
+	end := now.Add(24 * time.Hour)
+	return &author{id: id, cert: cert(id, 1, end), end: end, incarnation: 7, boot: uint64(now.UnixMilli())}
+}
+
+func (a *author) rotate(number int, end time.Time) { a.cert, a.end = cert(a.id, number, end), end }
+
+func (a *author) record(now time.Time, addrs ...string) []byte {
+	a.recordSeq++
+	r := wire.Record{Origin: a.id, Incarnation: a.incarnation, Seq: a.recordSeq, Time: now, Chain: [][]byte{a.cert}, Addresses: addrs}
+	return r.AppendSigned(nil, sign(a.cert, r.SigningInput()))
+}
+
+func (a *author) lsa(now time.Time, links ...mesh.Adjacency) wire.LSA {
+	a.seq++
+	return wire.LSA{Origin: a.id, Incarnation: a.incarnation, Boot: a.boot, Seq: a.seq, Time: now, Lifetime: Lifetime,
+		SVID: sha256.Sum256(a.cert), Links: links}
+}
+
+func (a *author) signed(l wire.LSA) []byte {
+	return l.AppendSigned(nil, sign(a.cert, l.SigningInput()))
+}
+
+func (a *author) raw(now time.Time, links ...mesh.Adjacency) []byte {
+	return a.signed(a.lsa(now, links...))
+}
+
+func link(to string, label, remote mesh.Label, cost mesh.Cost) mesh.Adjacency {
+	return mesh.Adjacency{Neighbour: mesh.MustNodeID(to), Label: label, Remote: remote, Cost: cost, Quality: mesh.Excellent, MTU: 1452}
+}
+
+// tb is what *testing.T and *rapid.T share.
+type tb interface {
+	Helper()
+	Fatal(...any)
+	Fatalf(string, ...any)
+}
+
+// take offers something and verifies it if asked to; it returns the error that stopped it, by the counters.
+func take(t tb, db *DB, now time.Time, kind Kind, raw []byte) (Outcome, error) {
+	t.Helper()
+	v, err := db.Offer(now, 1, kind, raw)
+	if v.Action != Verify {
+		return Outcome{}, err
+	}
+	if err != nil {
+		t.Fatalf("asked to verify in spite of %v", err)
+	}
+	out := finish(db, now, v.Job)
+	check(t, db)
+	return out, nil
+}
+
+func finish(db *DB, now time.Time, job VerifyJob) Outcome {
+	end, err := verify(job)
+	return db.Verified(now, job, end, err)
+}
+
+func newDB(name string) *DB {
+	return New(mesh.MustNodeID(name), Config{Incarnation: 1, Boot: uint64(epoch.UnixMilli())})
+}
+
+// check asserts the invariants of DB.
+func check(t tb, db *DB) {
+	t.Helper()
+	if !slices.Equal(db.order, slices.SortedFunc(maps.Keys(db.origins), mesh.NodeID.Compare)) {
+		t.Fatal("order and origins differ")
+	}
+	owned := 0
+	for _, id := range db.order {
+		o := db.origins[id]
+		if len(o.records) == 0 || len(o.records) > maxRecords || !slices.IsSortedFunc(o.records, recordOrder) {
+			t.Fatalf("%s has %d records", id, len(o.records))
+		}
+		if o.lsa != nil && o.record(o.lsa.SVID) == nil {
+			t.Fatalf("the LSA of %s has no record", id)
+		}
+		for _, r := range o.records {
+			if db.owner[r.svid] != id {
+				t.Fatalf("record of %s is not in the index", id)
+			}
+			owned++
+		}
+	}
+	if owned != len(db.owner) {
+		t.Fatalf("%d records, %d in the index", owned, len(db.owner))
+	}
+	size := 0
+	for _, p := range db.parked {
+		size += len(p.job.Raw)
+	}
+	if size != db.parkedBytes || len(db.pending.ids) > maxPending {
+		t.Fatal("the count of what waits is wrong")
+	}
+	if was := db.digest; !db.digestOld {
+		if db.digestOld = true; db.Digest() != was {
+			t.Fatal("the digest was not made anew after a change")
+		}
+	}
+}

@@ -1,0 +1,212 @@
+package lsdb
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"time"
+
+	"x0tta6bl4/mesh"
+	"x0tta6bl4/wire"
+)
+
+// Action says what is to be done with what was offered.
+type Action uint8
+
+// The actions.
+const (
+	Drop   Action = iota // refused; the error says why
+	Have                 // known already, or being verified
+	Verify               // carry out Verdict.Job and call Verified
+	Park                 // kept until its record is in: ask the sender for Verdict.Request (the error is ErrNoRecord)
+)
+
+// Verdict is the answer to an Offer.
+type Verdict struct {
+	Action  Action
+	Job     VerifyJob
+	Request [][32]byte
+}
+
+// VerifyJob asks the host whether Sig is a valid signature of Signed by the leaf of Chain, and whether Chain is a
+// valid SVID of Origin. It must come back through Verified unchanged.
+type VerifyJob struct {
+	Kind        Kind
+	Raw         []byte
+	Signed, Sig []byte
+	Origin      mesh.NodeID
+	Chain       [][]byte // DER, leaf first: of the record itself, or of the record that the LSA names
+	From        mesh.ConnID
+
+	id   [32]byte // hash of Raw
+	svid [32]byte // of a record: its own
+	lsa  wire.LSA
+	rec  wire.Record
+}
+
+type parked struct {
+	job VerifyJob
+	at  time.Time
+}
+
+// Offer takes a signed object from a neighbour and does all checks that need no cryptography. raw is not kept.
+func (db *DB) Offer(now time.Time, from mesh.ConnID, kind Kind, raw []byte) (Verdict, error) {
+	v, err := db.offer(now, from, kind, raw)
+	if err != nil {
+		return v, db.count(err)
+	}
+	return v, nil
+}
+
+func (db *DB) offer(now time.Time, from mesh.ConnID, kind Kind, raw []byte) (Verdict, error) {
+	if !db.senders.trusted(now, from) {
+		return Verdict{}, ErrSender
+	}
+	// The parsers refuse by size before anything else.
+	switch kind {
+	case KindRecord:
+		rec, signed, sig, err := wire.ParseRecord(raw)
+		if err != nil {
+			return Verdict{}, fmt.Errorf("%w: %w", ErrMalformed, err)
+		}
+		job := VerifyJob{Kind: kind, Raw: raw, Signed: signed, Sig: sig, Origin: rec.Origin, Chain: rec.Chain, From: from, rec: rec,
+			svid: sha256.Sum256(rec.Chain[0])}
+		return db.offerRecord(now, job)
+	case KindLSA:
+		lsa, signed, sig, err := wire.ParseLSA(raw)
+		if err != nil {
+			return Verdict{}, fmt.Errorf("%w: %w", ErrMalformed, err)
+		}
+		job := VerifyJob{Kind: kind, Raw: raw, Signed: signed, Sig: sig, Origin: lsa.Origin, From: from, lsa: lsa}
+		return db.offerLSA(now, job)
+	}
+	return Verdict{}, fmt.Errorf("%w: unknown kind %d", ErrMalformed, kind)
+}
+
+func (db *DB) offerRecord(now time.Time, job VerifyJob) (Verdict, error) {
+	rec := &job.rec
+	o := db.origins[rec.Origin]
+	if o != nil {
+		if known := o.record(job.svid); known != nil && bytes.Equal(known.raw, job.Raw) {
+			return Verdict{Action: Have}, nil
+		}
+		if !o.wants(rec.Seq, job.svid) {
+			return Verdict{}, fmt.Errorf("record %d of %s: %w", rec.Seq, rec.Origin, ErrStale)
+		}
+	}
+	if rec.Time.After(now.Add(maxAhead)) {
+		return Verdict{}, fmt.Errorf("record of %s: %w", rec.Origin, ErrFuture)
+	}
+	return db.submit(now, o, job)
+}
+
+func (db *DB) offerLSA(now time.Time, job VerifyJob) (Verdict, error) {
+	l := &job.lsa
+	o := db.origins[l.Origin]
+	if o != nil && o.lsa != nil && bytes.Equal(o.lsa.raw, job.Raw) {
+		return Verdict{Action: Have}, nil
+	}
+	if l.Origin == db.self {
+		// A clock must not stand between us and the news that somebody announces us.
+		if !stampOf(l).newer(db.own.stamp(db.cfg)) {
+			return Verdict{}, fmt.Errorf("our own LSA of an earlier time: %w", ErrStale)
+		}
+	} else if err := db.timely(now, o, l); err != nil {
+		return Verdict{}, err
+	}
+	if o != nil {
+		if r := o.record(l.SVID); r != nil {
+			job.Chain = r.Chain
+			return db.submit(now, o, job)
+		}
+	}
+	return db.park(now, o, job)
+}
+
+// timely checks sequence, clock and lifetime.
+func (db *DB) timely(now time.Time, o *origin, l *wire.LSA) error {
+	switch {
+	case o != nil && o.lsa != nil && !stampOf(l).newer(stampOf(&o.lsa.LSA)):
+		return fmt.Errorf("LSA %d of %s: %w (%d)", l.Seq, l.Origin, ErrStale, o.lsa.Seq)
+	case l.Time.After(now.Add(maxAhead)):
+		return fmt.Errorf("LSA of %s: %w", l.Origin, ErrFuture)
+	case l.Lifetime > maxLifetime:
+		return fmt.Errorf("LSA of %s: %w: lifetime %v, at most %v", l.Origin, ErrMalformed, l.Lifetime, maxLifetime)
+	case !now.Before(l.Time.Add(l.Lifetime)):
+		return fmt.Errorf("LSA of %s: %w", l.Origin, ErrExpired)
+	}
+	return nil
+}
+
+// submit makes a job out for the host, unless the same bytes are out already.
+func (db *DB) submit(now time.Time, o *origin, job VerifyJob) (Verdict, error) {
+	job.id = sha256.Sum256(job.Raw)
+	if db.pending.purge(now); db.pending.ids[job.id] {
+		return Verdict{Action: Have}, nil
+	}
+	// An origin that is not known yet has no allowance of its own: its sender answers for it.
+	if o != nil && !o.rate.take(now, rateBurst, ratePerSecond) {
+		return Verdict{}, fmt.Errorf("%s: %w", job.Origin, ErrRate)
+	}
+	if !db.pending.add(now, &job) {
+		return Verdict{}, fmt.Errorf("%s: %w: too many wait for verification", job.Origin, ErrRate)
+	}
+	return Verdict{Action: Verify, Job: job.own()}, nil
+}
+
+// own makes the job independent of the caller's buffer.
+func (j VerifyJob) own() VerifyJob {
+	raw := bytes.Clone(j.Raw)
+	switch j.Kind {
+	case KindRecord:
+		j.rec, j.Signed, j.Sig, _ = wire.ParseRecord(raw) // it parsed before
+		j.Chain = j.rec.Chain
+	case KindLSA:
+		_, j.Signed, j.Sig, _ = wire.ParseLSA(raw)
+	}
+	j.Raw = raw
+	return j
+}
+
+// park keeps an LSA whose record is missing, the newest of each origin, and says which record to ask for.
+func (db *DB) park(now time.Time, o *origin, job VerifyJob) (Verdict, error) {
+	v := Verdict{Action: Park}
+	if db.pending.purge(now); !db.pending.svids[job.lsa.SVID] {
+		v.Request = [][32]byte{job.lsa.SVID}
+	}
+	err := fmt.Errorf("LSA of %s: %w", job.Origin, ErrNoRecord)
+	old, had := db.parked[job.Origin]
+	switch {
+	case had && bytes.Equal(old.job.Raw, job.Raw):
+		return v, err
+	case o != nil && !o.rate.take(now, rateBurst, ratePerSecond):
+		return Verdict{}, fmt.Errorf("%s: %w", job.Origin, ErrRate)
+	case had && !stampOf(&job.lsa).newer(stampOf(&old.job.lsa)):
+		v.Action = Drop // the record is wanted all the same
+		return v, err
+	}
+	db.unparkOne(job.Origin)
+	if !db.roomFor(now, len(job.Raw)) {
+		v.Action = Drop
+		return v, err
+	}
+	db.parked[job.Origin] = parked{job.own(), now}
+	db.parkedBytes += len(job.Raw)
+	return v, err
+}
+
+func (db *DB) unparkOne(n mesh.NodeID) {
+	if p, ok := db.parked[n]; ok {
+		db.parkedBytes -= len(p.job.Raw)
+		delete(db.parked, n)
+	}
+}
+
+// roomFor reports whether size more bytes may be parked. They are not verified, so anybody can send them.
+func (db *DB) roomFor(now time.Time, size int) bool {
+	full := func() bool { return len(db.parked) >= maxParked || db.parkedBytes+size > maxParkedBytes }
+	if full() {
+		db.unpark(now)
+	}
+	return !full()
+}

@@ -1,0 +1,34 @@
+package dataplane
+
+import "net/netip"
+
+const ipv6Header = 40 // RFC 8200 §3
+
+func addrOf(a [16]byte) netip.Addr { return netip.AddrFrom16(a) }
+
+// wholePacket reports whether b is exactly one IPv6 packet: its version, and its length as its header tells.
+func wholePacket(b []byte) bool {
+	return len(b) >= ipv6Header && b[0]>>4 == 6 && len(b) == ipv6Header+int(b[4])<<8+int(b[5])
+}
+
+// The ECN code points that matter here (RFC 3168 §5).
+const (
+	notECT = 0
+	ce     = 3
+)
+
+// packetECN returns the ECN code point of an IPv6 packet: the low bits of the traffic class.
+func packetECN(pkt []byte) uint8 { return pkt[1] >> 4 & 3 }
+
+// markPacket combines the code point of the outer header with the packet's own as RFC 6040 §4.2 (figure 4) says. False
+// means that the packet must be dropped: congestion was marked on a packet whose sender would not see the mark.
+func markPacket(pkt []byte, outer uint8) bool {
+	if outer != ce {
+		return true
+	}
+	if packetECN(pkt) == notECT {
+		return false
+	}
+	pkt[1] |= ce << 4
+	return true
+}

@@ -1,0 +1,304 @@
+package dataplane
+
+import (
+	"errors"
+	"net/netip"
+	"time"
+
+	"x0tta6bl4/mesh"
+	"x0tta6bl4/wire"
+)
+
+// arrival is one frame whose link MAC and counter were good, or that was joined from parts that were.
+type arrival struct {
+	v    *view
+	in   *linkSession
+	f    wire.Frame
+	b    []byte // the whole frame
+	from netip.AddrPort
+	now  time.Duration
+}
+
+// back returns the path to the frame's source.
+func (a *arrival) back() outPath { return a.v.wayBack(a.b, a.in.label) }
+
+// HandleFrame takes one datagram that is not QUIC's. It changes b, and needs it only during the call.
+func (p *Plane) HandleFrame(from netip.AddrPort, b []byte) {
+	f, err := wire.ParseFrame(b)
+	if err != nil {
+		p.count.inc(parseCounter(err))
+		return
+	}
+	v := p.view.Load()
+	in := v.linkRx[f.Session]
+	if in == nil {
+		p.count.inc(linkUnknownSession)
+		if p.unknown.allow(p.now()) {
+			p.cb.UnknownSession(from, f.Session)
+		}
+		return
+	}
+	newest, ok := in.accept(&p.count, b, f.Counter)
+	if !ok {
+		return
+	}
+	a := arrival{v: v, in: in, f: f, b: b, from: from, now: p.now()}
+	in.state.heard.Store(int64(a.now))
+	in.state.rx.add(len(b))
+	if newest {
+		p.checkMoved(&a)
+	}
+	if f.Type == wire.TypePart {
+		p.handlePart(&a)
+		return
+	}
+	p.route(&a)
+}
+
+func parseCounter(err error) counter {
+	switch {
+	case errors.Is(err, wire.ErrTruncated):
+		return frameTruncated
+	case errors.Is(err, wire.ErrFrameType):
+		return frameBadType
+	}
+	return frameMalformed
+}
+
+// checkMoved tells of a neighbour that sends from another address than frames are sent to.
+func (p *Plane) checkMoved(a *arrival) {
+	o := a.v.links[a.in.label]
+	if o == nil || o.remote == a.from || o.session != a.in {
+		return
+	}
+	plain := netip.AddrPortFrom(a.from.Addr().Unmap(), a.from.Port())
+	if plain != o.remote && a.in.state.moved.allow(a.now) {
+		p.cb.Moved(a.in.label, a.in.conn, plain)
+	}
+}
+
+// handlePart joins parts. What they were parts of came by the same link, whose MAC covered all of it.
+func (p *Plane) handlePart(a *arrival) {
+	if len(a.f.Labels) != 0 {
+		p.count.inc(linkOnlyRouted)
+		return
+	}
+	s := p.sealers.Get().(*sealer)
+	defer p.sealers.Put(s)
+	b, whole, err := a.in.join(p.time(int64(a.now)), a.f.Payload, s.buf[:])
+	if err != nil {
+		p.count.inc(partMalformed)
+		return
+	}
+	if !whole {
+		return
+	}
+	joined := *a
+	joined.b = b
+	if joined.f, err = wire.ParseFrame(b); err != nil {
+		p.count.inc(partMalformed)
+		return
+	}
+	switch joined.f.Type {
+	case wire.TypeData, wire.TypeHandshake, wire.TypeError:
+		p.count.inc(partJoined)
+		p.route(&joined)
+	default: // parts of parts would be recursion on the neighbour's terms
+		p.count.inc(partMalformed)
+	}
+}
+
+// route sends a frame on or delivers it.
+func (p *Plane) route(a *arrival) {
+	labels := len(a.f.Labels) / 2
+	switch a.f.Type {
+	case wire.TypeData, wire.TypeError, wire.TypeHandshake:
+		if int(a.f.Hop) < labels {
+			p.relay(a)
+			return
+		}
+	default:
+		if labels != 0 {
+			p.count.inc(linkOnlyRouted)
+			return
+		}
+	}
+	switch a.f.Type {
+	case wire.TypeData:
+		p.deliverData(a)
+	case wire.TypeHandshake:
+		p.deliverHandshake(a)
+	case wire.TypeError:
+		p.deliverError(a)
+	case wire.TypeHello:
+		p.deliverHello(a)
+	case wire.TypeChallenge, wire.TypeChallengeReply:
+		p.deliverChallenge(a)
+	}
+}
+
+func (p *Plane) deliverHello(a *arrival) {
+	h, err := wire.ParseHello(a.f.Payload)
+	if err != nil {
+		p.count.inc(helloMalformed)
+		return
+	}
+	p.cb.Hello(a.in.label, h, p.time(int64(a.now)))
+}
+
+func (p *Plane) deliverChallenge(a *arrival) {
+	c, err := wire.ParseChallenge(a.f.Payload)
+	if err != nil {
+		p.count.inc(challengeMalformed)
+		return
+	}
+	p.cb.Challenge(a.in.label, a.from, a.f.Type == wire.TypeChallengeReply, c)
+}
+
+func (p *Plane) deliverHandshake(a *arrival) {
+	h, err := wire.ParseHandshake(a.f.Payload)
+	if err != nil {
+		p.count.inc(handshakeMalformed)
+		return
+	}
+	h.Datagram = append([]byte(nil), h.Datagram...)
+	p.cb.Handshake(h, a.in.label, wire.ReversedPrefix(a.b, nil))
+}
+
+func (p *Plane) deliverError(a *arrival) {
+	e, err := wire.ParseErrorFrame(a.f.Payload)
+	if err != nil {
+		p.count.inc(errorMalformed)
+		return
+	}
+	match := p.findSend(a.v, &e, a.in.label)
+	if match == nil {
+		p.count.inc(errorUnmatched)
+		return
+	}
+	p.count.inc(errorReceived)
+	p.cb.Error(e, a.in.label, p.time(int64(a.now)), match)
+}
+
+// findSend returns what an error that came in by the link in is about, or nil.
+func (p *Plane) findSend(v *view, e *wire.ErrorFrame, in mesh.Label) *SentMatch {
+	// A quote of data begins with the session index that it was sealed for: only peers with that index can match.
+	index := uint32(e.Quote[0])<<24 | uint32(e.Quote[1])<<16 | uint32(e.Quote[2])<<8 | uint32(e.Quote[3])
+	for _, s := range v.sessions {
+		if !s.tx.known() || s.tx.value() != index {
+			continue
+		}
+		if path, ok := s.peer.sent.match(e, in); ok {
+			return &SentMatch{Node: s.node, Path: *path, Reporter: int(e.Hop) + 1}
+		}
+	}
+	path, ok := p.shakes.match(e, in)
+	if !ok {
+		return nil
+	}
+	m := &SentMatch{Path: *path, Reporter: int(e.Hop) + 1, Handshake: true}
+	v.namePath(m)
+	return m
+}
+
+// deliverData opens data for this node and hands on what is inside.
+func (p *Plane) deliverData(a *arrival) {
+	index, counter, ok := wire.DataIndex(a.f.Payload)
+	if !ok {
+		p.count.inc(peerMalformed)
+		return
+	}
+	s := a.v.peerRx[index]
+	if s == nil {
+		p.count.inc(peerUnknownSession)
+		p.report(a, wire.ErrorNoSession, 0, 0)
+		return
+	}
+	if !s.fresh(counter) {
+		p.count.inc(peerReplay)
+		return
+	}
+	_, plain, err := wire.OpenData(a.f.Payload, s.open)
+	if err != nil {
+		p.count.inc(peerBadSeal)
+		return
+	}
+	if !s.accept(counter) { // the other copy was opened at the same time
+		p.count.inc(peerReplay)
+		return
+	}
+	inner, rest, err := wire.ParseInner(plain)
+	if err != nil {
+		p.count.inc(peerMalformed)
+		return
+	}
+	switch inner.Kind {
+	case wire.InnerPacket:
+		p.deliverPacket(a, s, rest)
+	case wire.InnerProbe, wire.InnerProbeReply:
+		p.deliverProbe(a, s, inner.Kind, rest)
+	case wire.InnerKeepalive:
+	}
+}
+
+// deliverPacket writes a packet to the TUN if the peer may have sent it: only from its own address, only to ours.
+func (p *Plane) deliverPacket(a *arrival, s *peerSession, pkt []byte) {
+	switch {
+	case !wholePacket(pkt):
+		p.count.inc(peerBadPacket)
+		return
+	case [16]byte(pkt[8:24]) != s.addr:
+		p.count.inc(peerBadSource)
+		return
+	case [16]byte(pkt[24:40]) != p.self:
+		p.count.inc(peerBadDestination)
+		return
+	case !markPacket(pkt, a.f.Flags.ECN()):
+		p.count.inc(peerCongestionDrop)
+		return
+	}
+	s.peer.lastRx.Store(int64(a.now))
+	s.peer.rx.add(len(pkt))
+	if _, err := p.tun.Write(pkt); err != nil {
+		p.count.inc(tunWriteFailed)
+		return
+	}
+	p.count.inc(delivered)
+}
+
+func (p *Plane) deliverProbe(a *arrival, s *peerSession, kind wire.InnerKind, b []byte) {
+	probe, err := wire.ParseProbe(b)
+	if err != nil {
+		p.count.inc(peerMalformed)
+		return
+	}
+	if kind == wire.InnerProbeReply {
+		p.cb.ProbeReply(s.node, probe, p.time(int64(a.now)))
+		return
+	}
+	probe.Labels = nil
+	if !p.answerProbe(a, s, probe) {
+		p.count.inc(peerNoWayBack)
+	}
+}
+
+// answerProbe sends the answer by the way the probe came, which is the path it asks about, and by the paths in use,
+// in case that way is dead in this direction only. All copies are one ciphertext: the first to come counts.
+func (p *Plane) answerProbe(a *arrival, s *peerSession, probe wire.Probe) bool {
+	out := a.v.byNode[s.node]
+	if out.ready() {
+		s = out.session
+	}
+	if !s.tx.known() {
+		return false
+	}
+	buf := p.sealers.Get().(*sealer)
+	defer p.sealers.Put(buf)
+	n := len(probe.Append(buf.packet()[:0]))
+	paths := []outPath{a.back()}
+	if out != nil {
+		paths = append(paths, out.paths...)
+	}
+	sent, ok := p.sealAndSend(buf, s, wire.Inner{Kind: wire.InnerProbeReply}, n, wire.FlagProbe, paths)
+	return ok && sent > 0
+}

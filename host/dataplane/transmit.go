@@ -1,0 +1,172 @@
+package dataplane
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+
+	"x0tta6bl4/mesh"
+	"x0tta6bl4/wire"
+)
+
+const (
+	headroom  = wire.HeaderLen + 2*wire.MaxLabels
+	sealFront = 4 + 8 + wire.InnerHeader // what stands between the labels and the packet
+	sealTag   = 16
+	maxPacket = 2048 // longer than any that fits a frame: a longer one is cut by Read and refused by its length
+)
+
+// sealer is the buffer of one goroutine. A packet lies behind enough room for everything that comes in front of it,
+// so that it is sealed in place, once, and each copy needs only another header and labels:
+//
+//	| room for header and labels | index counter inner header | packet | tag |
+type sealer struct {
+	buf [headroom + sealFront + maxPacket + sealTag]byte
+}
+
+// packet returns where the packet belongs.
+func (s *sealer) packet() []byte { return s.buf[headroom+sealFront:][:maxPacket] }
+
+// payload returns an empty slice at the place of the payload, to append to.
+func (s *sealer) payload() []byte { return s.buf[headroom:headroom] }
+
+// seal seals the n bytes at packet() for session; ok is false if its key is used up.
+func (s *sealer) seal(session *peerSession, in wire.Inner, n int) (payload []byte, ok bool) {
+	c := session.counter.Add(1) - 1
+	if c >= maxSeals {
+		return nil, false
+	}
+	plain := s.buf[headroom+sealFront-wire.InnerHeader:]
+	in.Append(plain[:0])
+	return wire.SealData(s.payload(), session.seal, session.tx.value(), c, plain[:wire.InnerHeader+n]), true
+}
+
+// frame puts header and labels in front of the payload of n bytes, over those of the last copy. It is nil if the
+// frame would be too long.
+func (s *sealer) frame(t wire.FrameType, fl wire.Flags, labels []byte, n int) []byte {
+	front := wire.HeaderLen + len(labels)
+	if front+n > wire.MaxFrame || front > headroom {
+		return nil
+	}
+	b := s.buf[headroom-front : headroom+n]
+	wire.PutHeader(b, t, 0, len(labels)/2, fl)
+	copy(b[wire.HeaderLen:], labels)
+	return b
+}
+
+// RunTUN reads packets from the TUN and sends them, until ctx ends or the TUN fails. A Read that waits is not ended by
+// ctx: close the TUN. It may run in several goroutines where the TUN has several queues.
+func (p *Plane) RunTUN(ctx context.Context) error {
+	s := new(sealer)
+	for ctx.Err() == nil {
+		n, err := p.tun.Read(s.packet())
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("dataplane: read a packet: %w", err)
+		}
+		p.count.inc(tunRead)
+		p.handlePacket(s, n)
+	}
+	return nil
+}
+
+// handlePacket sends the n bytes at s.packet() on their way, or queues or drops them.
+func (p *Plane) handlePacket(s *sealer, n int) {
+	pkt := s.packet()[:n]
+	dst, ok := p.ownPacket(pkt)
+	if !ok {
+		return
+	}
+	peer := p.view.Load().byAddr[dst]
+	if !peer.ready() || p.queue.holds(dst) {
+		p.wait(dst, pkt, p.now())
+		return
+	}
+	p.sendPacket(s, peer, n)
+}
+
+// ownPacket reports whether pkt may leave this node, and for where.
+func (p *Plane) ownPacket(pkt []byte) (dst [16]byte, ok bool) {
+	if len(pkt) < ipv6Header || pkt[0]>>4 != 6 {
+		p.count.inc(tunNotIPv6)
+		return dst, false
+	}
+	dst = [16]byte(pkt[24:40])
+	if !p.prefix.Contains(addrOf(dst)) || dst == p.self {
+		p.count.inc(tunOutside)
+		return dst, false
+	}
+	if [16]byte(pkt[8:24]) != p.self {
+		p.count.inc(tunBadSource)
+		return dst, false
+	}
+	return dst, true
+}
+
+// sendPacket seals the n bytes at s.packet() once and sends a copy on each path.
+func (p *Plane) sendPacket(s *sealer, peer *outPeer, n int) {
+	if wire.HeaderLen+sealFront+n+sealTag > wire.MaxFrame {
+		p.count.inc(tunTooBig)
+		return
+	}
+	ecn := packetECN(s.packet())
+	sent, ok := p.sealAndSend(s, peer.session, wire.Inner{Kind: wire.InnerPacket, Class: ecn}, n,
+		wire.Flags(0).WithECN(ecn), peer.paths)
+	switch {
+	case !ok:
+		p.count.inc(peerKeyUsedUp)
+	case sent == 0:
+		p.count.inc(tunNoLink)
+	default:
+		p.count.inc(tunSent)
+		state := peer.session.peer
+		state.lastTx.Store(int64(p.now()))
+		state.tx.add(n)
+	}
+}
+
+// sealAndSend seals what is at s.packet() and sends it on every path. It returns how many links took it.
+func (p *Plane) sealAndSend(s *sealer, to *peerSession, in wire.Inner, n int, fl wire.Flags, paths []outPath) (sent int, ok bool) {
+	payload, ok := s.seal(to, in, n)
+	if !ok {
+		return 0, false
+	}
+	for i := range paths {
+		if p.sendCopy(s, wire.TypeData, fl, &paths[i], payload, &to.peer.sent) {
+			sent++
+		}
+	}
+	return sent, true
+}
+
+// sendCopy sends one copy of a payload that lies in s on one path and remembers it for errors.
+func (p *Plane) sendCopy(s *sealer, t wire.FrameType, fl wire.Flags, path *outPath, payload []byte, sends *ring) bool {
+	if path.first == nil || !path.first.usable {
+		p.count.inc(sendLinkDown)
+		return false
+	}
+	frame := s.frame(t, fl, path.labels, len(payload))
+	if frame == nil {
+		p.count.inc(sendTooBig)
+		return false
+	}
+	if path.path != nil {
+		sends.add(payload, path.path) // before the send: the error may be back before it returns
+	}
+	return p.emit(path.first, frame)
+}
+
+// wayBack returns the path to the source of the frame b, which came in by the link in.
+func (v *view) wayBack(b []byte, in mesh.Label) outPath {
+	var room [wire.MaxLabels]mesh.Label
+	return outPath{first: v.links[in], labels: appendLabels(nil, wire.ReversedPrefix(b, room[:0]))}
+}
+
+func appendLabels(dst []byte, labels []mesh.Label) []byte {
+	for _, l := range labels {
+		dst = binary.BigEndian.AppendUint16(dst, uint16(l))
+	}
+	return dst
+}

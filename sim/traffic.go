@@ -1,0 +1,98 @@
+package sim
+
+import (
+	"time"
+
+	"x0tta6bl4/core/node"
+	"x0tta6bl4/mesh"
+)
+
+// patience is how long a packet may be under way before it counts as lost; also how long one waits for a session.
+const patience = 2 * time.Second
+
+// trafficFlow is a stream of numbered packets from one node to another.
+type trafficFlow struct {
+	index    int
+	from, to *simNode
+	number   uint64
+	pending  map[uint64]*packet
+}
+
+type packet struct {
+	number uint64
+	sent   time.Time
+	path   mesh.Path
+	calm   bool // nothing had been broken or repaired for long enough that it must arrive
+}
+
+// startTraffic draws the flows and starts them when the nodes have had a second.
+func (w *World) startTraffic() {
+	for i := range w.cfg.Traffic {
+		a := w.rng.IntN(len(w.nodes))
+		b := w.rng.IntN(len(w.nodes) - 1)
+		if b >= a {
+			b++
+		}
+		f := &trafficFlow{index: i, from: w.nodes[a], to: w.nodes[b], pending: map[uint64]*packet{}}
+		w.flows = append(w.flows, f)
+		w.after(time.Second+time.Duration(w.rng.Int64N(int64(w.cfg.Packet))), func() { w.sendPacket(f) })
+	}
+}
+
+func (w *World) sendPacket(f *trafficFlow) {
+	w.after(w.cfg.Packet, func() { w.sendPacket(f) })
+	if !f.from.alive || !f.to.alive {
+		return
+	}
+	p, ok := f.from.table.Peer(f.to.id)
+	if !ok || p.Session == 0 {
+		w.stats.NoSession++
+		w.check.waiting(w, f)
+		w.control(f.from, node.Wanted{Addr: mesh.Addr(domain, f.to.id)})
+		return
+	}
+	f.number++
+	w.stats.Sent++
+	w.control(f.from, node.Used{Node: f.to.id, At: w.now})
+	k := &packet{number: f.number, sent: w.now, calm: w.check.calm(w, f)}
+	f.pending[k.number] = k
+	w.after(patience, func() { w.overdue(f, k) })
+	if len(p.Paths) == 0 {
+		return
+	}
+	k.path = p.Paths[0]
+	w.check.session(w, f)
+	w.sendData(f.from, k.path, dataPayload(kindPacket, f.index, k.number, p.Session))
+}
+
+func (w *World) overdue(f *trafficFlow, k *packet) {
+	if f.pending[k.number] == nil {
+		return
+	}
+	delete(f.pending, k.number)
+	w.stats.Lost++
+	w.note('l', f.index, k.number)
+	if k.calm && w.check.stillCalm(w, k.sent) {
+		w.check.fail("packet %d from %v to %v sent by %v was lost although a path existed and nothing had changed for %v",
+			k.number, f.from.id, f.to.id, k.path.Nodes, settled)
+	}
+}
+
+func (f *trafficFlow) delivered(w *World, number uint64) {
+	if f.pending[number] == nil {
+		return
+	}
+	delete(f.pending, number)
+	w.stats.Delivered++
+	w.note('d', f.index, number)
+	w.check.served(w, f)
+}
+
+// sentBy returns the path that a packet still under way was sent by.
+func (f *trafficFlow) sentBy(number uint64) (mesh.Path, bool) {
+	k := f.pending[number]
+	if k == nil || len(k.path.Labels) == 0 {
+		return mesh.Path{}, false
+	}
+	return k.path, true
+}
