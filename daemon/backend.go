@@ -63,6 +63,9 @@ func (d *Daemon) Status(ctx context.Context) (api.Status, error) {
 	d.mu.Lock()
 	st.Refused = slices.Clone(d.refused)
 	st.Warnings = slices.Clone(d.warnings)
+	if d.renewError != "" {
+		st.Warnings = append(st.Warnings, "the SVID was not renewed: "+d.renewError)
+	}
 	d.mu.Unlock()
 	st.Health, st.Reasons = d.health(st)
 	return st, nil

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -66,6 +67,7 @@ type Daemon struct {
 	plane    *dataplane.Plane
 	tun      *tun.Device
 	sockets  []*udp.Socket
+	joins    []net.Listener
 	links    []*quicconn.Transport // parallel to sockets
 	peers    *quicconn.Transport
 	carrier  *carrier
@@ -85,12 +87,13 @@ type Daemon struct {
 	framesDropped atomic.Uint64
 	nextProbe     atomic.Uint64
 
-	mu       sync.Mutex // guards what follows
-	refused  []api.Refusal
-	warnings []string
-	pings    map[uint64]chan time.Time
-	rtts     map[mesh.NodeID]time.Duration
-	failures map[netip.AddrPort]string // why the last dial of a neighbour's address failed
+	mu         sync.Mutex // guards what follows
+	refused    []api.Refusal
+	warnings   []string
+	pings      map[uint64]chan time.Time
+	rtts       map[mesh.NodeID]time.Duration
+	renewError string
+	failures   map[netip.AddrPort]string // why the last dial of a neighbour's address failed
 }
 
 // Run runs a node until ctx ends. It returns nil if it ended because of that.
@@ -153,6 +156,9 @@ func (d *Daemon) open() error {
 			return fmt.Errorf("listen for links on %s: %w", a, err)
 		}
 		d.sockets = append(d.sockets, s)
+	}
+	if err := d.listenJoin(); err != nil {
+		return err
 	}
 	d.core = node.NewControl(cfg, time.Now())
 	fast := cfg
@@ -271,6 +277,9 @@ func (d *Daemon) close() {
 	}
 	if d.peers != nil {
 		_ = d.peers.Close()
+	}
+	for _, l := range d.joins {
+		_ = l.Close()
 	}
 	for _, s := range d.sockets {
 		_ = s.Close()

@@ -73,7 +73,9 @@ func (d *Daemon) install(e node.Install) {
 		d.log.Error("derive session keys", "peer", e.Node, "error", err)
 		return
 	}
-	d.plane.AddPeer(e.Conn, e.Node, mesh.Addr(d.domain, e.Node), e.Index, keys)
+	if err := d.plane.AddPeer(e.Conn, e.Node, mesh.Addr(d.domain, e.Node), e.Index, keys); err != nil {
+		d.log.Error("install session keys", "peer", e.Node, "error", err)
+	}
 }
 
 func (d *Daemon) send(e node.Send) {

@@ -102,7 +102,7 @@ func (l *Lab) join(ctx context.Context, id, via mesh.NodeID) error {
 	return last
 }
 
-// writeConfig writes the configuration that an operator of the node would: its name, where it listens and the
+// writeConfig writes the configuration that an operator of the node would: its name and the
 // addresses of its neighbours.
 func (l *Lab) writeConfig(id mesh.NodeID) error {
 	n := l.nodes[id]
@@ -111,14 +111,13 @@ func (l *Lab) writeConfig(id mesh.NodeID) error {
 	if l.opt.TTL > 0 {
 		fmt.Fprintf(&b, "identity:\n  ttl: %s\n", l.opt.TTL)
 	}
-	fmt.Fprintf(&b, "links:\n  listen: [\"0.0.0.0:%s\", \"[::]:%s\"]\n", meshPort, meshPort)
 	var peers []string
 	for _, w := range l.wires {
 		if here, there := w.at(id); here.node == id {
 			peers = append(peers, fmt.Sprintf("%q", net.JoinHostPort(there.addr.Addr().String(), meshPort)))
 		}
 	}
-	fmt.Fprintf(&b, "  neighbours: [%s]\n", strings.Join(peers, ", "))
+	fmt.Fprintf(&b, "links:\n  neighbours: [%s]\n", strings.Join(peers, ", "))
 	return os.WriteFile(n.config(), []byte(b.String()), 0o600)
 }
 

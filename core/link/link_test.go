@@ -147,7 +147,7 @@ func TestOneWayDeathIsSeenByBothEnds(t *testing.T) {
 }
 
 func TestLossDoesNotTakeALinkDown(t *testing.T) {
-	length := 10_000 * time.Second
+	length := 2500 * time.Second // ten seeds of 10,000 s gave no false alarm either, up to 30 % loss
 	if testing.Short() {
 		length = 500 * time.Second
 	}

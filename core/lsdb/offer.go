@@ -18,7 +18,7 @@ const (
 	Drop   Action = iota // refused; the error says why
 	Have                 // known already, or being verified
 	Verify               // carry out Verdict.Job and call Verified
-	Park                 // kept until its record is in: ask the sender for Verdict.Request (the error is ErrNoRecord)
+	Park                 // kept until its record is in: ask the sender for Verdict.Request, if any (the error is ErrNoRecord)
 )
 
 // Verdict is the answer to an Offer.
