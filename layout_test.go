@@ -91,13 +91,14 @@ func TestImports(t *testing.T) {
 			if imp != module && !strings.HasPrefix(imp, module+"/") {
 				continue
 			}
-			if !slices.Contains(allowed, folder(imp)) && !within(p.PkgPath, imp) {
-				t.Errorf("%s imports %s: %s may import only %v", p.PkgPath, imp, from, allowed)
-			}
-			if (from == "core" || from == "host") && folder(imp) == from && !within(p.PkgPath, imp) {
+			switch {
+			case within(p.PkgPath, imp):
+			case from == folder(imp) && (from == "core" || from == "host"):
 				if p.PkgPath != module+"/core/node" {
 					t.Errorf("%s imports its sibling %s: only core/node joins the parts of core", p.PkgPath, imp)
 				}
+			case !slices.Contains(allowed, folder(imp)):
+				t.Errorf("%s imports %s: %s may import only %v", p.PkgPath, imp, from, allowed)
 			}
 		}
 	}

@@ -34,14 +34,15 @@ type DemoOptions struct {
 
 // What the demo does.
 const (
-	demoSize     = 32 << 20
-	demoRate     = 6 << 20 // bytes a second that curl is held to, so that there is a middle of the download to cut in
-	demoPort     = "8080"
-	demoLimit    = 60 * time.Second
-	demoDomain   = "demo.mesh"
-	foreignName  = "stranger"
-	foreignLimit = 20 * time.Second
-	drawPeriod   = 100 * time.Millisecond
+	demoSize      = 32 << 20
+	demoRate      = 6 << 20 // bytes a second that curl is held to, so that there is a middle of the download to cut in
+	demoPort      = "8080"
+	demoLimit     = 60 * time.Second
+	demoDomain    = "demo.mesh"
+	foreignName   = "stranger"
+	foreignDomain = "other.mesh"
+	foreignLimit  = 20 * time.Second
+	drawPeriod    = 100 * time.Millisecond
 )
 
 // demo is one run of it.
@@ -141,7 +142,7 @@ func (d *demo) startStranger(ctx context.Context) error {
 	if err := d.lab.writeConfig(d.stranger); err != nil {
 		return err
 	}
-	if _, err := d.lab.Exec(ctx, d.stranger, "x0t", "init", "--trust-domain", "other.mesh", "--name", d.stranger.String()); err != nil {
+	if _, err := d.lab.Exec(ctx, d.stranger, "x0t", "init", "--trust-domain", foreignDomain, "--name", d.stranger.String()); err != nil {
 		return err
 	}
 	return d.lab.startDaemon(d.stranger)
@@ -303,7 +304,7 @@ func (d *demo) verdict(ctx context.Context, got string, end time.Duration) error
 
 // refused waits until the stranger's neighbour has turned it away.
 func (d *demo) refused(ctx context.Context) error {
-	d.say("%s has an SVID of another trust domain, other.mesh, and a link to %s", d.stranger, d.near)
+	d.say("%s has an SVID of another trust domain, %s, and a link to %s", d.stranger, foreignDomain, d.near)
 	ctx, cancel := context.WithTimeout(ctx, foreignLimit)
 	defer cancel()
 	addr, _ := d.lab.Addr(d.stranger, d.near)
@@ -315,7 +316,9 @@ func (d *demo) refused(ctx context.Context) error {
 			return err
 		}
 		for _, r := range s.Refused {
-			if host, _, err := net.SplitHostPort(r.Remote); err == nil && host == addr {
+			// Either end may turn the other one away first. What is to be seen is the member's own verdict.
+			host, _, err := net.SplitHostPort(r.Remote)
+			if err == nil && host == addr && strings.Contains(r.Reason, foreignDomain) {
 				d.say("%s", d.colour(ansiGreen, fmt.Sprintf("%s refused it: %s", d.near, r.Reason)))
 				return d.stayedOut(ctx, s)
 			}

@@ -102,8 +102,8 @@ func (l *Lab) join(ctx context.Context, id, via mesh.NodeID) error {
 	return last
 }
 
-// writeConfig writes the configuration that an operator of the node would: its name and the
-// addresses of its neighbours.
+// writeConfig writes the configuration that an operator of the node would: its name and the addresses of its
+// neighbours.
 func (l *Lab) writeConfig(id mesh.NodeID) error {
 	n := l.nodes[id]
 	var b strings.Builder

@@ -20,6 +20,10 @@ const (
 	oneWay = 3 * time.Second
 	// flight is how long databases may differ because an announcement is on its way.
 	flight = 2 * time.Second
+	// busyEvents and busyTicks are how much may happen in one instant: more is a machine whose deadline does not
+	// move on when it is called at it, a busy loop in the daemon.
+	busyEvents = 100_000
+	busyTicks  = 1000
 )
 
 // checker holds the invariants and the first violation.
@@ -28,35 +32,59 @@ const (
 //	no one-way link used   no data enters a link that has been dead in a direction for oneWay
 //	disjoint as claimed    paths of a set that is called node- or link-disjoint share nothing
 //	equal databases        when nothing has changed for settled, all digests of a connected part are equal
+//	progress               time goes on: no machine asks to be called at once again and again
 //	delivery               when nothing has changed for settled and a way exists, every packet arrives
 type checker struct {
 	err       error
 	carriages map[uint64]*carriage
 	changed   time.Time // last change of the physical network
+	part      []int     // connected part of each node now; -1 while it is down
 	deadSince map[int]time.Time
 	compared  time.Time
 	equal     time.Time     // last time that all databases were equal
 	converged time.Duration // first time that all databases were equal, from the start
-	gaps      []gap
 	alarms    int
+	crowd     int                   // events at this instant
+	ticks     map[tickedMachine]int // of each machine at this instant
 }
 
-// gap is the time in which a flow's packets did not arrive.
-type gap struct {
-	last    time.Time // last delivery
-	longest time.Duration
+// tickedMachine names one machine of one node.
+type tickedMachine struct {
+	node    int
+	machine string
 }
 
 func (c *checker) init(w *World) {
 	c.carriages = map[uint64]*carriage{}
 	c.deadSince = map[int]time.Time{}
+	c.ticks = map[tickedMachine]int{}
 	c.changed = w.now
 	c.converged = -1
+	c.part = make([]int, len(w.nodes))
 }
 
 func (c *checker) fail(format string, args ...any) {
 	if c.err == nil {
 		c.err = fmt.Errorf(format, args...)
+	}
+}
+
+// instant runs before every event.
+func (c *checker) instant(w *World, at time.Time) {
+	if !at.Equal(w.now) {
+		c.crowd = 0
+		clear(c.ticks)
+	}
+	if c.crowd++; c.crowd > busyEvents {
+		c.fail("more than %d events at one instant", busyEvents)
+	}
+}
+
+// ticked counts a machine's calls by its own deadline.
+func (c *checker) ticked(s *simNode, machine string) {
+	k := tickedMachine{s.index, machine}
+	if c.ticks[k]++; c.ticks[k] > busyTicks {
+		c.fail("%s of %v has a deadline that does not move on: ticked more than %d times at one instant", machine, s.id, busyTicks)
 	}
 }
 
@@ -68,6 +96,10 @@ func (c *checker) alarm(s *simNode, text string) {
 // physical notes that the network itself changed.
 func (c *checker) physical(w *World) {
 	c.changed = w.now
+	c.part = w.cfg.Map.Components(w.broken())
+	for _, f := range w.flows {
+		f.service.possible(w.now, c.joined(f), w.cfg.Packet)
+	}
 	for _, l := range w.wires {
 		dead := !l.ends[0].passes() || !l.ends[1].passes()
 		if _, known := c.deadSince[l.index]; dead && !known {
@@ -90,20 +122,19 @@ func (c *checker) step(w *World) {
 }
 
 func (c *checker) compareDatabases(w *World) {
-	part := w.cfg.Map.Components(w.broken())
 	digests := map[int][32]byte{}
 	for i, s := range w.nodes {
 		if !s.alive {
 			continue
 		}
 		d := s.control.Database().Digest()
-		if first, ok := digests[part[i]]; ok && first != d {
+		if first, ok := digests[c.part[i]]; ok && first != d {
 			if w.now.Sub(c.changed) >= settled+flight && w.now.Sub(c.equal) > flight {
 				c.fail("the database of %v differs from its neighbours' for %v although nothing has changed for %v", s.id, flight, settled)
 			}
 			return
 		}
-		digests[part[i]] = d
+		digests[c.part[i]] = d
 	}
 	c.equal = w.now
 	if c.converged < 0 && w.allUp() {
@@ -145,22 +176,26 @@ func (w *World) allUp() bool {
 	return true
 }
 
+// joined reports whether both ends of a flow run and a physical way joins them.
+func (c *checker) joined(f *trafficFlow) bool {
+	return f.from.alive && f.to.alive && c.part[f.from.index] == c.part[f.to.index]
+}
+
+// loop notes a frame that met node s twice.
+func (c *checker) loop(w *World, s *simNode, trail []int) {
+	w.stats.Looped++
+	if w.now.Sub(c.changed) >= flight {
+		c.fail("a frame met %v twice on its way by %v although nothing has changed for %v", s.id, trail, flight)
+	}
+}
+
 // calm reports whether a packet of a flow sent now must arrive.
 func (c *checker) calm(w *World, f *trafficFlow) bool {
-	return w.now.Sub(c.changed) >= settled && w.lossless() && w.cfg.Map.Reachable(f.from.index, f.to.index, w.broken())
+	return w.now.Sub(c.changed) >= settled && w.lossless && c.joined(f)
 }
 
 // stillCalm reports whether nothing changed while a packet was under way.
 func (c *checker) stillCalm(w *World, sent time.Time) bool { return !c.changed.After(sent) }
-
-func (w *World) lossless() bool {
-	for _, l := range w.wires {
-		if l.loss > 0 {
-			return false
-		}
-	}
-	return true
-}
 
 // waiting checks that a session does not stay away where it could be.
 func (c *checker) waiting(w *World, f *trafficFlow) {
@@ -197,6 +232,9 @@ func (c *checker) session(w *World, f *trafficFlow) {
 		return
 	}
 	r := f.from.control.PathsTo(f.to.id)
+	if h := w.cfg.hooks.claim; h != nil {
+		r = h(f, r)
+	}
 	if len(r.Paths) < 2 || r.Disjoint < path.LinkDisjoint {
 		return
 	}
@@ -219,16 +257,4 @@ func (c *checker) session(w *World, f *trafficFlow) {
 			}
 		}
 	}
-}
-
-// served notes a delivery, for the outages that the report tells.
-func (c *checker) served(w *World, f *trafficFlow) {
-	for len(c.gaps) <= f.index {
-		c.gaps = append(c.gaps, gap{})
-	}
-	g := &c.gaps[f.index]
-	if !g.last.IsZero() {
-		g.longest = max(g.longest, w.now.Sub(g.last)-w.cfg.Packet)
-	}
-	g.last = w.now
 }

@@ -27,7 +27,7 @@ type half struct {
 	end       *wireEnd // of a link
 	peer      *simNode
 	label     mesh.Label // of a link: this node's label
-	accepted  bool // its node has been told of it
+	accepted  bool       // its node has been told of it
 	installed bool
 	active    bool // the peer's index is known: may send
 	out       []wire.Message
@@ -233,6 +233,9 @@ func (w *World) deliverMessages(to mesh.ConnID, msgs []wire.Message) {
 		}
 		h.heard = w.now
 		w.note('m', h.node.index, uint64(len(raw)), uint64(raw[wire.MessageHeader]))
+		if h := w.cfg.hooks.ignore; h != nil && h(w.conns[to].node, got) {
+			continue
+		}
 		w.control(h.node, node.Received{Conn: to, Message: got})
 	}
 }

@@ -72,6 +72,9 @@ func (w *World) boot(s *simNode, f func()) func() {
 
 func (w *World) scheduleControl(s *simNode) {
 	at := s.control.Deadline()
+	if h := w.cfg.hooks.deadline; h != nil {
+		at = h(s, at)
+	}
 	if at.IsZero() || at.Equal(s.dueControl) {
 		return
 	}
@@ -79,6 +82,7 @@ func (w *World) scheduleControl(s *simNode) {
 	w.after(max(0, at.Sub(w.now)), w.boot(s, func() {
 		if s.dueControl.Equal(at) {
 			s.dueControl = time.Time{}
+			w.check.ticked(s, "Control")
 			w.control(s, node.Tick{})
 		}
 	}))
@@ -92,11 +96,14 @@ func (w *World) reflex(s *simNode, ev node.ReflexEvent) {
 	out := s.reflex.Step(w.now, ev)
 	if out.Publish != nil {
 		s.table = out.Publish
+		if h := w.cfg.hooks.publish; h != nil {
+			s.table = h(s, s.table)
+		}
 		w.check.table(w, s)
 	}
 	for _, h := range out.Hellos {
 		w.stats.Control += wire.HelloLen
-		w.sendFrame(s, h.Label, wire.AppendFrame(nil, wire.TypeHello, 0, nil, h.Hello.Append(nil)))
+		w.sendFrame(s, h.Label, nil, wire.AppendFrame(nil, wire.TypeHello, 0, nil, h.Hello.Append(nil)))
 	}
 	for _, p := range out.Probes {
 		w.sendProbe(s, p)
@@ -119,6 +126,7 @@ func (w *World) scheduleReflex(s *simNode) {
 	w.after(max(0, at.Sub(w.now)), w.boot(s, func() {
 		if s.dueReflex.Equal(at) {
 			s.dueReflex = time.Time{}
+			w.check.ticked(s, "Reflex")
 			w.tickReflex(s)
 		}
 	}))

@@ -39,17 +39,20 @@ func (w *World) carry(h *half, deadline time.Time, arrived func(mesh.Label, []me
 		}
 		payload := wire.Handshake{FromInitiator: h.id < h.other, Conversation: id, Datagram: []byte{0}}.Append(nil)
 		if p, ok := h.node.table.Peer(h.peer.id); ok && len(p.Paths) > 0 {
-			w.sendFrame(h.node, p.Paths[0].Labels[0], wire.AppendFrame(nil, wire.TypeHandshake, 0, p.Paths[0].Labels[1:], payload))
+			w.sendFrame(h.node, p.Paths[0].Labels[0], nil, wire.AppendFrame(nil, wire.TypeHandshake, 0, p.Paths[0].Labels[1:], payload))
 		} else if h.first != 0 {
-			w.sendFrame(h.node, h.first, wire.AppendFrame(nil, wire.TypeHandshake, 0, h.back, payload))
+			w.sendFrame(h.node, h.first, nil, wire.AppendFrame(nil, wire.TypeHandshake, 0, h.back, payload))
 		}
 		w.after(retransmit, try)
 	}
 	try()
 }
 
-// sendFrame sends a frame by one of a node's links.
-func (w *World) sendFrame(s *simNode, label mesh.Label, frame []byte) {
+// sendFrame sends a frame by one of a node's links. The trail names the nodes that it has met before this one.
+func (w *World) sendFrame(s *simNode, label mesh.Label, trail []int, frame []byte) {
+	if h := w.cfg.hooks.lose; h != nil && h(s, wire.FrameType(frame[0]&0x0f)) {
+		return
+	}
 	l, ok := s.table.Link(label)
 	if !ok {
 		return
@@ -60,17 +63,18 @@ func (w *World) sendFrame(s *simNode, label mesh.Label, frame []byte) {
 	}
 	w.stats.Frames++
 	w.check.crossing(w, h.end, frame)
-	if !h.end.passes() || w.chance(h.end.link.loss) {
+	if !h.end.passes() && !w.cfg.hooks.passes(frame[0]) || w.chance(h.end.link.loss) {
 		return
 	}
 	to := h.other
-	w.after(h.end.link.delay, func() { w.arrive(to, frame) })
+	trail = append(trail[:len(trail):len(trail)], s.index)
+	w.after(h.end.link.delay, func() { w.arrive(to, trail, frame) })
 }
 
 // arrive takes a frame at the far end of a link: for this node, or to be relayed.
-func (w *World) arrive(to mesh.ConnID, b []byte) {
+func (w *World) arrive(to mesh.ConnID, trail []int, b []byte) {
 	h := w.conns[to]
-	if h == nil || !h.node.alive || !h.installed || !h.end.other().passes() {
+	if h == nil || !h.node.alive || !h.installed || !h.end.other().passes() && !w.cfg.hooks.passes(b[0]) {
 		return
 	}
 	s := h.node
@@ -81,8 +85,11 @@ func (w *World) arrive(to mesh.ConnID, b []byte) {
 		return
 	}
 	w.note('f', s.index, uint64(f.Type), uint64(h.label), uint64(f.Hop))
+	if slices.Contains(trail, s.index) {
+		w.check.loop(w, s, trail)
+	}
 	if int(f.Hop) < len(f.Labels)/2 {
-		w.relay(s, h.label, b, f)
+		w.relay(s, h.label, trail, b, f)
 		return
 	}
 	switch f.Type {
@@ -97,13 +104,13 @@ func (w *World) arrive(to mesh.ConnID, b []byte) {
 			c.arrived(h.label, wire.ReversedPrefix(b, nil))
 		}
 	case wire.TypeData:
-		w.deliver(s, f.Payload)
+		w.deliver(s, h.label, b, f)
 	case wire.TypeError:
 		w.errorArrived(s, f.Payload)
 	}
 }
 
-func (w *World) relay(s *simNode, in mesh.Label, b []byte, f wire.Frame) {
+func (w *World) relay(s *simNode, in mesh.Label, trail []int, b []byte, f wire.Frame) {
 	out := wire.LabelAt(b, int(f.Hop))
 	l, ok := s.table.Link(out)
 	code := wire.ErrorLinkDown
@@ -115,15 +122,19 @@ func (w *World) relay(s *simNode, in mesh.Label, b []byte, f wire.Frame) {
 	case l.Usable:
 		b = slices.Clone(b)
 		if _, err := wire.SwapLabel(b, in); err == nil {
-			w.sendFrame(s, out, b)
+			w.sendFrame(s, out, trail, b)
 		}
 		return
 	}
-	if f.Type == wire.TypeError {
+	w.sendError(s, in, b, wire.ErrorFrame{Code: code, Hop: f.Hop, Label: out, Quote: wire.QuoteOf(f.Payload)})
+}
+
+// sendError answers a frame by the way it came.
+func (w *World) sendError(s *simNode, in mesh.Label, b []byte, e wire.ErrorFrame) {
+	if wire.FrameType(b[0]&0x0f) == wire.TypeError {
 		return
 	}
-	e := wire.ErrorFrame{Code: code, Hop: f.Hop, Label: out, Quote: wire.QuoteOf(f.Payload)}
-	w.sendFrame(s, in, wire.AppendFrame(nil, wire.TypeError, 0, wire.ReversedPrefix(b, nil), e.Append(nil)))
+	w.sendFrame(s, in, nil, wire.AppendFrame(nil, wire.TypeError, 0, wire.ReversedPrefix(b, nil), e.Append(nil)))
 }
 
 // What the payload of a simulated data frame is.
@@ -144,7 +155,7 @@ func dataPayload(kind byte, who int, number uint64, session mesh.ConnID) []byte 
 }
 
 func (w *World) sendData(s *simNode, p mesh.Path, payload []byte) {
-	w.sendFrame(s, p.Labels[0], wire.AppendFrame(nil, wire.TypeData, 0, p.Labels[1:], payload))
+	w.sendFrame(s, p.Labels[0], nil, wire.AppendFrame(nil, wire.TypeData, 0, p.Labels[1:], payload))
 }
 
 func (w *World) sendProbe(s *simNode, p node.SendProbe) {
@@ -156,17 +167,19 @@ func (w *World) sendProbe(s *simNode, p node.SendProbe) {
 }
 
 // deliver takes a data frame at its destination, if its session's keys are there.
-func (w *World) deliver(s *simNode, b []byte) {
+func (w *World) deliver(s *simNode, in mesh.Label, frame []byte, f wire.Frame) {
+	b := f.Payload
 	if len(b) < 24 {
 		return
 	}
 	who, number := int(binary.BigEndian.Uint32(b[4:])), binary.BigEndian.Uint64(b[8:])
 	from := w.conns[mesh.ConnID(binary.BigEndian.Uint64(b[16:]))]
 	if from == nil {
-		return
+		return // its sender has closed it meanwhile, and needs no error
 	}
 	mine := w.conns[from.other]
 	if mine == nil || mine.node != s || !mine.installed {
+		w.sendError(s, in, frame, wire.ErrorFrame{Code: wire.ErrorNoSession, Hop: f.Hop, Quote: wire.QuoteOf(b)})
 		return
 	}
 	switch b[0] {

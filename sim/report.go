@@ -10,7 +10,8 @@ type Report struct {
 	Links     int      `json:"links"`
 	Simulated float64  `json:"simulated_ms"`
 	Converged *float64 `json:"converged_ms"` // first process start to equal databases everywhere with all links up; null = never
-	Longest   float64  `json:"outage_ms"`    // the longest gap of any flow between two deliveries, less the packet interval
+	Outage    float64  `json:"outage_ms"`    // the longest gap of any flow between deliveries while a way existed, less the packet interval
+	Rejoin    float64  `json:"rejoin_ms"`    // the longest time of any flow from the return of a way, or of an end, to a delivery
 	Faults    int      `json:"faults"`
 	Flows     int      `json:"flows"`
 	Stats
@@ -28,8 +29,9 @@ func (w *World) report() *Report {
 		c := ms(w.check.converged)
 		r.Converged = &c
 	}
-	for _, g := range w.check.gaps {
-		r.Longest = max(r.Longest, ms(g.longest))
+	for _, f := range w.flows {
+		f.service.settle(w.now, w.cfg.Packet)
+		r.Outage, r.Rejoin = max(r.Outage, ms(f.service.outage)), max(r.Rejoin, ms(f.service.rejoin))
 	}
 	if s := w.now.Sub(epoch).Seconds(); s > 0 {
 		r.ControlRate = float64(w.stats.Control) / s / float64(len(w.nodes))

@@ -2,10 +2,10 @@
 // seeded network. The same seed gives the same run to the bit: TraceHash says so.
 //
 // What is real: every decision (both machines of core/node), every byte of frames, hellos, announcements and
-// control messages, label swapping at relays, forwarding tables. What is modelled: time, the wires between nodes,
-// QUIC (a handshake is three crossings of the way, messages are delivered in order and repeated until they
-// arrive, a silent connection ends after ten seconds), and signatures (a keyed hash takes their place; whether
-// one verifies is decided by the same rule). Nothing else is.
+// control messages, label swapping at relays, forwarding tables. What is modelled: time, the wires between nodes
+// (delay and loss; not rate, not MTU), QUIC (a handshake is three crossings of the way, messages are delivered in order
+// and repeated until they arrive, a silent connection ends after ten seconds), and signatures (a keyed hash takes
+// their place; whether one verifies is decided by the same rule). Nothing else is.
 package sim
 
 import (
@@ -37,6 +37,11 @@ type Config struct {
 	Hello    time.Duration // 0 = 50 ms
 	Traffic  int           // flows between random pairs; 0 = as many as nodes, at most 32
 	Packet   time.Duration // interval of a flow's packets; 0 = 20 ms
+
+	// Progress is called with the simulated time since the start, about every simulated 100 ms; nil = not wanted.
+	Progress func(time.Duration)
+
+	hooks hooks
 }
 
 // epoch is when every simulation begins.
@@ -62,6 +67,8 @@ type World struct {
 	buf   []byte
 	stats Stats
 	check checker
+
+	lossless bool // no link of the map loses frames by itself
 }
 
 // Stats is what a run counted.
@@ -72,6 +79,7 @@ type Stats struct {
 	Sent      uint64 `json:"packets_sent"`  // by the traffic flows
 	Delivered uint64 `json:"packets_delivered"`
 	NoSession uint64 `json:"packets_waiting"` // offered while a session was being opened
+	Looped    uint64 `json:"frames_looped"`   // met a node twice while news was travelling
 	Lost      uint64 `json:"packets_lost"`
 	Verified  uint64 `json:"announcements_verified"`
 }
@@ -82,8 +90,7 @@ type wireLink struct {
 	ends  [2]*wireEnd
 	delay time.Duration
 	loss  float64
-	up    bool    // cut: false
-	pass  [2]bool // direction 0: from ends[0]
+	pass  [2]bool // what enters at ends[0] comes out at ends[1], and back
 }
 
 type wireEnd struct {
@@ -97,7 +104,7 @@ func (e *wireEnd) other() *wireEnd { return e.link.ends[1-e.side] }
 
 // passes reports whether what e sends now arrives, loss apart.
 func (e *wireEnd) passes() bool {
-	return e.link.up && e.link.pass[e.side] && e.node.alive && e.other().node.alive
+	return e.link.pass[e.side] && e.node.alive && e.other().node.alive
 }
 
 type simNode struct {
@@ -147,12 +154,17 @@ func New(cfg Config) (*World, error) {
 	for i, l := range cfg.Map.Links {
 		w.addLink(i, l)
 	}
+	w.lossless = !slices.ContainsFunc(w.wires, func(l *wireLink) bool { return l.loss > 0 })
 	w.check.init(w)
+	w.drawFlows()
 	return w, w.addFaults()
 }
 
 func (w *World) addLink(i int, l topology.Link) {
-	k := &wireLink{index: i, delay: l.Delay, up: true, pass: [2]bool{true, true}}
+	k := &wireLink{index: i, delay: l.Delay, pass: [2]bool{true, true}}
+	if l.Quality > 0 && l.Quality < 1 {
+		k.loss = 1 - l.Quality
+	}
 	for side, n := range []int{l.A, l.B} {
 		e := &wireEnd{
 			link: k, side: side, node: w.nodes[n],
@@ -204,16 +216,21 @@ func (w *World) Run() (*Report, error) {
 		w.after(time.Duration(w.rng.Int64N(int64(200*time.Millisecond))), func() { w.start(s) })
 	}
 	w.startTraffic()
-	end := epoch.Add(w.cfg.Duration)
+	end, told := epoch.Add(w.cfg.Duration), epoch
 	for len(w.queue) > 0 && !w.queue[0].at.After(end) {
 		e := heap.Pop(&w.queue).(event)
 		if e.at.Before(w.now) {
 			return nil, fmt.Errorf("time ran backwards from %v to %v", w.now, e.at)
 		}
+		w.check.instant(w, e.at)
 		w.now = e.at
 		w.stats.Events++
 		e.run()
 		w.check.step(w)
+		if w.cfg.Progress != nil && w.now.Sub(told) >= 100*time.Millisecond {
+			told = w.now
+			w.cfg.Progress(w.now.Sub(epoch))
+		}
 		if err := w.check.err; err != nil {
 			return nil, fmt.Errorf("seed %d, %v after the start, event %d: %w", w.cfg.Seed, w.now.Sub(epoch), w.stats.Events, err)
 		}

@@ -57,7 +57,7 @@ func TestFaultsHeal(t *testing.T) {
 				if r.Converged == nil {
 					t.Error("never converged")
 				}
-				t.Logf("seed %d: converged %.0f ms, outage %.0f ms, lost %d of %d", seed, *r.Converged, r.Longest, r.Lost, r.Sent)
+				t.Logf("seed %d: converged %.0f ms, outage %.0f ms, lost %d of %d", seed, *r.Converged, r.Outage, r.Lost, r.Sent)
 			}
 		})
 	}

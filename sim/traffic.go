@@ -16,6 +16,8 @@ type trafficFlow struct {
 	from, to *simNode
 	number   uint64
 	pending  map[uint64]*packet
+	service  service
+	told     time.Time // when Control was last told that packets pass
 }
 
 type packet struct {
@@ -25,16 +27,28 @@ type packet struct {
 	calm   bool // nothing had been broken or repaired for long enough that it must arrive
 }
 
-// startTraffic draws the flows and starts them when the nodes have had a second.
-func (w *World) startTraffic() {
-	for i := range w.cfg.Traffic {
+// usedEvery is how often the slow loop is told that packets pass.
+const usedEvery = time.Second
+
+// drawFlows chooses who talks to whom.
+func (w *World) drawFlows() {
+	for range w.cfg.Traffic {
 		a := w.rng.IntN(len(w.nodes))
 		b := w.rng.IntN(len(w.nodes) - 1)
 		if b >= a {
 			b++
 		}
-		f := &trafficFlow{index: i, from: w.nodes[a], to: w.nodes[b], pending: map[uint64]*packet{}}
-		w.flows = append(w.flows, f)
+		w.addFlow(w.nodes[a], w.nodes[b])
+	}
+}
+
+func (w *World) addFlow(a, b *simNode) {
+	w.flows = append(w.flows, &trafficFlow{index: len(w.flows), from: a, to: b, pending: map[uint64]*packet{}})
+}
+
+// startTraffic starts the flows when the nodes have had a second.
+func (w *World) startTraffic() {
+	for _, f := range w.flows {
 		w.after(time.Second+time.Duration(w.rng.Int64N(int64(w.cfg.Packet))), func() { w.sendPacket(f) })
 	}
 }
@@ -53,7 +67,10 @@ func (w *World) sendPacket(f *trafficFlow) {
 	}
 	f.number++
 	w.stats.Sent++
-	w.control(f.from, node.Used{Node: f.to.id, At: w.now})
+	if w.now.Sub(f.told) >= usedEvery {
+		f.told = w.now
+		w.control(f.from, node.Used{Node: f.to.id, At: w.now})
+	}
 	k := &packet{number: f.number, sent: w.now, calm: w.check.calm(w, f)}
 	f.pending[k.number] = k
 	w.after(patience, func() { w.overdue(f, k) })
@@ -62,6 +79,9 @@ func (w *World) sendPacket(f *trafficFlow) {
 	}
 	k.path = p.Paths[0]
 	w.check.session(w, f)
+	if h := w.cfg.hooks.detour; h != nil {
+		k.path = h(f, k.path)
+	}
 	w.sendData(f.from, k.path, dataPayload(kindPacket, f.index, k.number, p.Session))
 }
 
@@ -85,7 +105,7 @@ func (f *trafficFlow) delivered(w *World, number uint64) {
 	delete(f.pending, number)
 	w.stats.Delivered++
 	w.note('d', f.index, number)
-	w.check.served(w, f)
+	f.service.delivered(w.now, w.cfg.Packet)
 }
 
 // sentBy returns the path that a packet still under way was sent by.

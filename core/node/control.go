@@ -23,6 +23,7 @@ const (
 // label is bound to one link; a peer with a usable session or a recent wish has its paths computed.
 type Control struct {
 	cfg      Config
+	now      time.Time // of the last Step
 	db       *lsdb.DB
 	graph    *path.Graph
 	version  uint64 // of the database that graph was made from
@@ -30,7 +31,7 @@ type Control struct {
 	conns    map[mesh.ConnID]*conn
 	links    []*neighbourLink // ascending by label
 	targets  []*target
-	peers    []*peer // ascending by node
+	peers    []*peer                    // ascending by node
 	addrs    map[netip.Addr]mesh.NodeID // of every node in the database
 	labels   labels
 	dials    map[uint64]dialFor
@@ -80,6 +81,7 @@ func NewControl(cfg Config, now time.Time) *Control {
 // Step takes one event at time now and returns what is to be done.
 func (c *Control) Step(now time.Time, ev ControlEvent) Effects {
 	c.out = Effects{}
+	c.now = now
 	switch ev := ev.(type) {
 	case ConnUp:
 		c.connUp(now, ev)
@@ -143,11 +145,7 @@ func (c *Control) settle(now time.Time) {
 // Deadline returns when Step must be called with a Tick at the latest.
 func (c *Control) Deadline() time.Time {
 	at := c.digestAt
-	soonest := func(t time.Time) {
-		if !t.IsZero() && t.Before(at) {
-			at = t
-		}
-	}
+	soonest := func(t time.Time) { at = sooner(at, t) }
 	soonest(c.db.Deadline())
 	for _, l := range c.links {
 		soonest(l.deadline())
@@ -158,7 +156,7 @@ func (c *Control) Deadline() time.Time {
 		}
 	}
 	for _, p := range c.peers {
-		soonest(p.deadline(c.cfg.Idle))
+		soonest(p.deadline(c.now, c.cfg.Idle))
 	}
 	if c.version != c.db.Version() {
 		soonest(c.lastSPF.Add(spfPause))

@@ -32,12 +32,11 @@ type neighbourLink struct {
 }
 
 func (l *neighbourLink) deadline() time.Time {
-	d := l.sess.Deadline()
-	if !d.IsZero() && d.Before(l.next) && !l.dialling {
-		// A wish for a successor waits for the back-off; other deadlines are at most that much late.
-		return l.next
+	at := l.sess.Deadline()
+	if due := l.sess.RenewDue(); !due.IsZero() && !l.dialling {
+		at = sooner(at, later(due, l.next))
 	}
-	return d
+	return at
 }
 
 // target is an address that the node keeps a link to.

@@ -157,16 +157,16 @@ func (Tick) controlEvent()       {}
 // Effects are what the slow loop wants done. The shell carries the fields out in their order and waits for none
 // of them; those with an answer come back as an event.
 type Effects struct {
-	Persist  *LabelState     // must reach the disk some time; labels are reserved ahead, so nothing waits for it
-	Install  []Install       // before Send: the index is announced only when keys can receive
-	Activate []Activate      // before Reflex: the peer's index is there before a table names the session
-	Reflex   []ReflexEvent   // to the fast loop, in order
-	Send     []Send          // to control connections, in order per connection
-	Close    []Close         // connections to end; their keys are erased a little later by Remove
-	Sign     []Sign          // answered by Signed
+	Persist  *LabelState      // must reach the disk some time; labels are reserved ahead, so nothing waits for it
+	Install  []Install        // before Send: the index is announced only when keys can receive
+	Activate []Activate       // before Reflex: the peer's index is there before a table names the session
+	Reflex   []ReflexEvent    // to the fast loop, in order
+	Send     []Send           // to control connections, in order per connection
+	Close    []Close          // connections to end; their keys are erased a little later by Remove
+	Sign     []Sign           // answered by Signed
 	Verify   []lsdb.VerifyJob // answered by Checked
-	Dial     []Dial          // answered by ConnUp or DialFailed
-	Alarm    []string        // for the operator
+	Dial     []Dial           // answered by ConnUp or DialFailed
+	Alarm    []string         // for the operator
 }
 
 type (

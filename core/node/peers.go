@@ -25,15 +25,37 @@ type peer struct {
 	told     bool // the fast loop knows of it
 }
 
-func (p *peer) deadline(idle time.Duration) time.Time {
-	at := p.used.Add(idle)
-	if d := p.sess.Deadline(); !d.IsZero() && d.Before(at) {
-		at = d
+// deadline returns when settlePeer has something to do, as seen at now, when it ran last.
+func (p *peer) deadline(now time.Time, idle time.Duration) time.Time {
+	at := sooner(p.used.Add(idle), p.sess.Deadline())
+	if p.dialling || len(p.paths) == 0 {
+		return at // nothing to dial, or nowhere to: whatever ends that comes as an event
 	}
-	if p.sess.Use() == 0 && !p.dialling && len(p.paths) > 0 && !p.next.IsZero() && p.next.Before(at) {
-		at = p.next
+	if due := p.sess.RenewDue(); !due.IsZero() {
+		return sooner(at, later(due, p.next))
+	}
+	if p.wish(now) {
+		at = sooner(at, p.next)
 	}
 	return at
+}
+
+// wish reports whether somebody has asked for a session lately.
+func (p *peer) wish(now time.Time) bool { return now.Sub(p.wanted) < wantedFor }
+
+// sooner returns the earlier of two times of which zero means never.
+func sooner(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }
 
 func (c *Control) wanted(now time.Time, a netip.Addr) {
@@ -123,7 +145,7 @@ func (c *Control) settlePeer(now time.Time, p *peer) {
 		c.dropPeer(p)
 		return
 	}
-	want := d.Use == 0 && now.Sub(p.wanted) < wantedFor || d.Use != 0 && d.Renew
+	want := d.Use == 0 && p.wish(now) || d.Use != 0 && d.Renew
 	if want && !p.dialling && len(p.paths) > 0 && !now.Before(p.next) {
 		p.dialling = true
 		c.nextDial++

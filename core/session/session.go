@@ -143,9 +143,10 @@ func (p *Peer) Decide(now time.Time) Decision {
 	var d Decision
 	if best >= 0 {
 		d.Use = p.conns[best].ID
-		d.Renew = p.wantsSuccessor(now, p.conns[best])
 	}
 	p.use = d.Use
+	due := p.RenewDue()
+	d.Renew = !due.IsZero() && !now.Before(due)
 	for i := range p.conns {
 		c := &p.conns[i]
 		switch {
@@ -159,7 +160,8 @@ func (p *Peer) Decide(now time.Time) Decision {
 	return d
 }
 
-// Deadline returns when Decide must be called again at the latest; zero when nothing is pending.
+// Deadline returns when Decide must be called again at the latest; zero when nothing is pending. The wish for a
+// successor is not in it (RenewDue): its time stays in the past for as long as the dial that grants it takes.
 func (p *Peer) Deadline() time.Time {
 	var at time.Time
 	soonest := func(t time.Time) {
@@ -174,10 +176,21 @@ func (p *Peer) Deadline() time.Time {
 			soonest(c.Established.Add(confirmLimit))
 		case !c.loserSince.IsZero():
 			soonest(c.loserSince.Add(p.lingerOf(c)))
-		case c.ID == p.use:
-			soonest(successorDue(c))
-			soonest(p.renew)
 		}
+	}
+	return at
+}
+
+// RenewDue returns when the connection in use wants a successor, as Decision.Renew says from then on; zero when none
+// is in use.
+func (p *Peer) RenewDue() time.Time {
+	i := p.index(p.use)
+	if i < 0 {
+		return time.Time{}
+	}
+	at := successorDue(p.conns[i])
+	if !p.renew.IsZero() && p.renew.Before(at) {
+		at = p.renew
 	}
 	return at
 }
@@ -206,13 +219,6 @@ func successorDue(c Conn) time.Time {
 		return t
 	}
 	return due
-}
-
-func (p *Peer) wantsSuccessor(now time.Time, c Conn) bool {
-	if !p.renew.IsZero() && !now.Before(p.renew) {
-		return true
-	}
-	return !now.Before(successorDue(c))
 }
 
 func (p *Peer) lingerOf(c Conn) time.Duration {

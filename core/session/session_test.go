@@ -57,8 +57,8 @@ func TestRenewalMakesBeforeBreak(t *testing.T) {
 	if d := p.Decide(at(9 * time.Second)); d.Renew {
 		t.Fatal("renewed before the time asked for")
 	}
-	if !p.Deadline().Equal(at(10 * time.Second)) {
-		t.Fatalf("deadline %v, want the renewal", p.Deadline())
+	if !p.RenewDue().Equal(at(10 * time.Second)) {
+		t.Fatalf("deadline %v, want the renewal", p.RenewDue())
 	}
 	if d := p.Decide(at(10 * time.Second)); !d.Renew || d.Use != 1 {
 		t.Fatalf("at the time asked for: %+v", d)
@@ -90,8 +90,8 @@ func TestSuccessorWithoutRotation(t *testing.T) {
 	p := New(alpha)
 	add(p, 1, alpha, 0, 24*time.Hour, 1)
 	p.Decide(at(0))
-	if !p.Deadline().Equal(at(maxAge)) {
-		t.Fatalf("a session of a day is renewed at %v, want after %v", p.Deadline().Sub(t0), maxAge)
+	if !p.RenewDue().Equal(at(maxAge)) {
+		t.Fatalf("a session of a day is renewed at %v, want after %v", p.RenewDue().Sub(t0), maxAge)
 	}
 	if d := p.Decide(at(maxAge)); !d.Renew {
 		t.Fatal("not renewed within the hour")

@@ -1,0 +1,46 @@
+package sim
+
+import "time"
+
+// service is what the user of a flow notices.
+//
+//	outage   the longest time without a delivery, less the packet interval, while a physical way existed all along
+//	rejoin   the longest time from the return of a physical way, or of an end, to the next delivery
+//
+// A flow counts from its first delivery: the time before that is convergence.
+type service struct {
+	last    time.Time // last delivery, or when a way came back
+	able    bool      // both ends run and a physical way joins them
+	waiting bool      // a way came back and nothing has arrived since
+	outage  time.Duration
+	rejoin  time.Duration
+}
+
+// possible notes whether a physical way exists now.
+func (s *service) possible(now time.Time, able bool, interval time.Duration) {
+	if s.last.IsZero() || able == s.able {
+		s.able = able
+		return
+	}
+	s.settle(now, interval)
+	s.able, s.waiting, s.last = able, able, now
+}
+
+// delivered notes that a packet arrived.
+func (s *service) delivered(now time.Time, interval time.Duration) {
+	if !s.last.IsZero() {
+		s.settle(now, interval)
+	}
+	s.last, s.waiting = now, false
+}
+
+// settle ends the span that began with the last delivery.
+func (s *service) settle(now time.Time, interval time.Duration) {
+	switch span := now.Sub(s.last); {
+	case s.last.IsZero() || !s.able:
+	case s.waiting:
+		s.rejoin = max(s.rejoin, span)
+	default:
+		s.outage = max(s.outage, span-interval)
+	}
+}
