@@ -26,11 +26,13 @@ type carrier struct {
 	send    func(first mesh.Label, labels []mesh.Label, h wire.Handshake) error
 	packets chan carried
 
-	mu     sync.Mutex
-	talks  map[talkKey]*talk
-	closed chan struct{}
-	once   sync.Once
-	read   deadline
+	mu        sync.Mutex
+	talks     map[talkKey]*talk
+	strangers map[mesh.Label]int // conversations whose peer is not known, by the link they began on
+	swept     time.Time
+	closed    chan struct{}
+	once      sync.Once
+	read      deadline
 }
 
 type talkKey struct {
@@ -44,7 +46,7 @@ type talk struct {
 	back      []mesh.Label
 	allowance int
 	seen      time.Time
-	dropped   bool
+	origin    mesh.Label // the link it is counted under as a stranger's; zero if it is not
 }
 
 type carried struct {
@@ -52,9 +54,10 @@ type carried struct {
 	data []byte
 }
 
-// Bounds of the answering side: strangers cannot make the table grow.
+// Bounds of the answering side: strangers cannot make the table grow, and one neighbour cannot fill all of it.
 const (
 	maxTalks     = 4096
+	maxStrangers = 512 // conversations of nobody known yet that came by one link
 	talkIdle     = 15 * time.Second
 	carrierQueue = 512
 )
@@ -62,7 +65,7 @@ const (
 func newCarrier(table func() *mesh.Forwarding, send func(mesh.Label, []mesh.Label, wire.Handshake) error) *carrier {
 	return &carrier{
 		table: table, send: send, packets: make(chan carried, carrierQueue),
-		talks: map[talkKey]*talk{}, closed: make(chan struct{}), read: newDeadline(),
+		talks: map[talkKey]*talk{}, strangers: map[mesh.Label]int{}, closed: make(chan struct{}), read: newDeadline(),
 	}
 }
 
@@ -85,7 +88,19 @@ func (c *carrier) established(a net.Addr, peer mesh.NodeID) {
 	defer c.mu.Unlock()
 	if k, ok := keyOf(a); ok && c.talks[k] != nil {
 		c.talks[k].peer = peer
+		c.acquaint(c.talks[k])
 	}
+}
+
+// acquaint takes a conversation out of the count of strangers'.
+func (c *carrier) acquaint(t *talk) {
+	if t.origin == 0 {
+		return
+	}
+	if c.strangers[t.origin]--; c.strangers[t.origin] == 0 {
+		delete(c.strangers, t.origin)
+	}
+	t.origin = 0
 }
 
 // end forgets a conversation a while after its connection has ended.
@@ -97,10 +112,8 @@ func (c *carrier) end(a net.Addr) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if t := c.talks[k]; t != nil {
-		t.peer, t.dropped, t.seen = mesh.NodeID{}, true, time.Now()
-		if k.mine {
-			delete(c.talks, k)
-		}
+		c.acquaint(t)
+		delete(c.talks, k)
 	}
 }
 
@@ -111,12 +124,13 @@ func (c *carrier) deliver(h wire.Handshake, in mesh.Label, back []mesh.Label) {
 	c.mu.Lock()
 	t := c.talks[k]
 	if t == nil {
-		if k.mine || !c.makeRoom() {
+		if k.mine || !c.makeRoom(in) {
 			c.mu.Unlock()
 			return
 		}
-		t = &talk{}
+		t = &talk{origin: in}
 		c.talks[k] = t
+		c.strangers[in]++
 	}
 	t.seen = time.Now()
 	if !k.mine {
@@ -130,28 +144,38 @@ func (c *carrier) deliver(h wire.Handshake, in mesh.Label, back []mesh.Label) {
 	}
 }
 
-// makeRoom drops conversations of strangers that went silent when the table is full.
-func (c *carrier) makeRoom() bool {
-	if len(c.talks) < maxTalks {
-		return true
-	}
-	limit := time.Now().Add(-talkIdle)
-	for k, t := range c.talks {
-		if t.peer.IsZero() && t.seen.Before(limit) {
-			delete(c.talks, k)
+// makeRoom reports whether one more stranger may begin a conversation by the link in, after dropping those that
+// went silent if there are too many.
+func (c *carrier) makeRoom(in mesh.Label) bool {
+	full := func() bool { return len(c.talks) >= maxTalks || c.strangers[in] >= maxStrangers }
+	if now := time.Now(); full() && now.Sub(c.swept) > time.Second {
+		c.swept = now
+		for k, t := range c.talks {
+			if t.peer.IsZero() && now.Sub(t.seen) > talkIdle {
+				c.acquaint(t)
+				delete(c.talks, k)
+			}
 		}
 	}
-	return len(c.talks) < maxTalks
+	return !full()
 }
 
 // ReadFrom implements net.PacketConn.
 func (c *carrier) ReadFrom(b []byte) (int, net.Addr, error) {
+	expired := c.read.wait()
+	select { // what is over is over, however many datagrams wait
+	case <-c.closed:
+		return 0, nil, net.ErrClosed
+	case <-expired:
+		return 0, nil, os.ErrDeadlineExceeded
+	default:
+	}
 	select {
 	case <-c.closed:
 		return 0, nil, net.ErrClosed
 	case p := <-c.packets:
 		return copy(b, p.data), p.from.addr(), nil
-	case <-c.read.wait():
+	case <-expired:
 		return 0, nil, os.ErrDeadlineExceeded
 	}
 }
@@ -237,6 +261,7 @@ type deadline struct{ state *deadlineState }
 type deadlineState struct {
 	mu    sync.Mutex
 	timer *time.Timer
+	round int // of set: a timer that fired while it was being replaced must not end the new wait
 	fired chan struct{}
 }
 
@@ -252,6 +277,7 @@ func (d deadline) set(t time.Time) {
 	s := d.state
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.round++
 	if s.timer != nil {
 		s.timer.Stop()
 	}
@@ -263,14 +289,16 @@ func (d deadline) set(t time.Time) {
 	if t.IsZero() {
 		return
 	}
-	fired := s.fired
-	s.timer = time.AfterFunc(time.Until(t), func() {
+	wait, round := time.Until(t), s.round
+	if wait <= 0 {
+		close(s.fired)
+		return
+	}
+	s.timer = time.AfterFunc(wait, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		select {
-		case <-fired:
-		default:
-			close(fired)
+		if s.round == round {
+			close(s.fired)
 		}
 	})
 }

@@ -58,5 +58,9 @@ func (r *registry) remove(id mesh.ConnID) *connection {
 	defer r.mu.Unlock()
 	c := r.conns[id]
 	delete(r.conns, id)
+	if c != nil {
+		clear(c.secret)
+		c.secret = nil
+	}
 	return c
 }

@@ -172,7 +172,8 @@ func (m *machine) command(ctx context.Context, argv ...string) *exec.Cmd {
 		argv = append([]string{x0t()}, argv[1:]...)
 	}
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	cmd.Env = append(append(withoutX0T(os.Environ()), "PATH="+path), m.env...)
+	// A program with the race detector waits a second before it ends unless told not to.
+	cmd.Env = append(append(withoutX0T(os.Environ()), "PATH="+path, "GORACE=atexit_sleep_ms=0"), m.env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
 	cmd.WaitDelay = time.Second

@@ -133,19 +133,28 @@ func (a tally) String() string {
 }
 
 // tally says what became of all packets from e to another so far.
-func (e *endpoint) tally(to *endpoint) tally {
+func (e *endpoint) tally(to *endpoint) tally { return e.upTo(to, e.given(to)) }
+
+// given is how many packets e has sent to another.
+func (e *endpoint) given(to *endpoint) uint64 {
 	e.mu.Lock()
-	a := tally{sent: int(e.sent[to.m.addr])}
-	e.mu.Unlock()
+	defer e.mu.Unlock()
+	return e.sent[to.m.addr]
+}
+
+// upTo is the tally of the packets before a number.
+func (e *endpoint) upTo(to *endpoint, number uint64) tally {
 	to.mu.Lock()
 	defer to.mu.Unlock()
-	for _, times := range to.got[e.m.addr] {
-		a.arrived++
-		if times > 1 {
-			a.twice++
+	a := tally{sent: int(number), last: to.last[e.m.addr]}
+	for n, times := range to.got[e.m.addr] {
+		if n < number {
+			a.arrived++
+			if times > 1 {
+				a.twice++
+			}
 		}
 	}
-	a.last = to.last[e.m.addr]
 	return a
 }
 

@@ -125,8 +125,10 @@ func (l *Lab) reach(ctx context.Context, p *Prober, r *Report) error {
 	}
 	took := make([]time.Duration, len(ps))
 	missing := make([][]string, len(ps))
+	done := l.progress("pairs reached", len(ps))
 	each(len(ps), atOnce, func(i int) {
 		took[i], missing[i] = l.reachPair(ctx, p, ps[i])
+		done()
 	})
 	var cold []time.Duration
 	for i := range ps {
@@ -162,6 +164,23 @@ func (l *Lab) reachPair(ctx context.Context, p *Prober, q pair) (took time.Durat
 		missing = append(missing, pair{q.b, q.a}.String())
 	}
 	return took, missing
+}
+
+// progressPeriod is how often a long step says how far it has come.
+const progressPeriod = 5 * time.Second
+
+// progress returns a function to be called after each of so many pieces of a step.
+func (l *Lab) progress(what string, all int) func() {
+	var mu sync.Mutex
+	said, n := time.Now(), 0
+	return func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if n++; time.Since(said) >= progressPeriod {
+			said = time.Now()
+			l.say("%d of %d %s", n, all, what)
+		}
+	}
 }
 
 // each calls f for 0 … n-1, some at once.

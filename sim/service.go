@@ -19,19 +19,16 @@ type service struct {
 // possible notes whether a physical way exists now.
 func (s *service) possible(now time.Time, able bool, interval time.Duration) {
 	if s.last.IsZero() || able == s.able {
-		s.able = able
 		return
 	}
 	s.settle(now, interval)
 	s.able, s.waiting, s.last = able, able, now
 }
 
-// delivered notes that a packet arrived.
-func (s *service) delivered(now time.Time, interval time.Duration) {
-	if !s.last.IsZero() {
-		s.settle(now, interval)
-	}
-	s.last, s.waiting = now, false
+// delivered notes that a packet arrived. One that was under way when the last way broke ends no outage.
+func (s *service) delivered(now time.Time, able bool, interval time.Duration) {
+	s.settle(now, interval)
+	s.last, s.able, s.waiting = now, able, false
 }
 
 // settle ends the span that began with the last delivery.

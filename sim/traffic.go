@@ -105,7 +105,7 @@ func (f *trafficFlow) delivered(w *World, number uint64) {
 	delete(f.pending, number)
 	w.stats.Delivered++
 	w.note('d', f.index, number)
-	f.service.delivered(w.now, w.cfg.Packet)
+	f.service.delivered(w.now, w.check.joined(f), w.cfg.Packet)
 }
 
 // sentBy returns the path that a packet still under way was sent by.

@@ -1,7 +1,6 @@
 package node
 
 import (
-	"errors"
 	"slices"
 	"time"
 
@@ -35,15 +34,14 @@ func (c *Control) flooded(now time.Time, cn *conn, m wire.Message) {
 }
 
 func (c *Control) offer(now time.Time, from mesh.ConnID, kind lsdb.Kind, raw []byte) {
-	v, err := c.db.Offer(now, from, kind, raw)
+	v, _ := c.db.Offer(now, from, kind, raw) // the database counts what it refuses, by reason
 	switch v.Action {
 	case lsdb.Verify:
 		c.out.Verify = append(c.out.Verify, v.Job)
 	case lsdb.Park:
-		c.sendTo(from, wire.RecordRequest{SVIDs: v.Request})
-	}
-	if errors.Is(err, lsdb.ErrTwin) {
-		c.out.Alarm = append(c.out.Alarm, err.Error())
+		if len(v.Request) > 0 { // else the record is being verified
+			c.sendTo(from, wire.RecordRequest{SVIDs: v.Request})
+		}
 	}
 }
 
