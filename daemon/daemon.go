@@ -76,21 +76,24 @@ type Daemon struct {
 	events    chan node.ControlEvent
 	reports   *mailbox[node.ControlEvent]
 	frames    chan node.ReflexEvent
+	calm      chan node.ReflexEvent // of them, those that can wait for the loop's next turn
 	orders    *mailbox[node.ReflexEvent]
 	asks      chan func(*node.Control)
 	asksFast  chan func(*node.Reflex)
 	jobs      *mailbox[func()]
+	checks    *mailbox[func()] // signatures of others: a flood of them must not hold up our own
 	lastHeard labelTimes
 	table     atomic.Pointer[mesh.Forwarding]
 	done      chan struct{}
 
 	framesDropped atomic.Uint64
+	sendsDropped  atomic.Uint64
 	nextProbe     atomic.Uint64
 
 	mu         sync.Mutex // guards what follows
 	refused    []api.Refusal
 	warnings   []string
-	pings      map[uint64]chan time.Time
+	pings      map[uint64]ping
 	rtts       map[mesh.NodeID]time.Duration
 	renewError string
 	failures   map[netip.AddrPort]string // why the last dial of a neighbour's address failed
@@ -123,12 +126,13 @@ func newDaemon(opt Options, m *Membership) *Daemon {
 		events:   make(chan node.ControlEvent, 256),
 		reports:  newMailbox[node.ControlEvent](),
 		frames:   make(chan node.ReflexEvent, 1024),
+		calm:     make(chan node.ReflexEvent, 256),
 		orders:   newMailbox[node.ReflexEvent](),
 		asks:     make(chan func(*node.Control)),
 		asksFast: make(chan func(*node.Reflex)),
-		jobs:     newMailbox[func()](), lastHeard: labelTimes{},
+		jobs:     newMailbox[func()](), checks: newMailbox[func()](), lastHeard: labelTimes{},
 		done:  make(chan struct{}),
-		pings: map[uint64]chan time.Time{}, rtts: map[mesh.NodeID]time.Duration{}, failures: map[netip.AddrPort]string{},
+		pings: map[uint64]ping{}, rtts: map[mesh.NodeID]time.Duration{}, failures: map[netip.AddrPort]string{},
 	}
 	d.table.Store(&mesh.Forwarding{})
 	d.nextProbe.Store(1 << 32) // below: probes of the fast loop; above: pings of operators
@@ -179,26 +183,13 @@ func (d *Daemon) open() error {
 func (d *Daemon) nodeConfig() (node.Config, error) {
 	c := d.opt.Config
 	cfg := node.Config{
-		Self: d.self, Domain: d.domain, Boot: uint64(d.started.UnixMilli()), Rand: newRand(), // #nosec G115 -- after 1970
+		Self: d.self, Domain: d.domain, Rand: newRand(),
 		Hello: c.Links.Hello, Disjoint: c.Routing.K,
 	}
-	var inst struct {
-		Incarnation uint64 `json:"incarnation"`
-	}
-	if err := d.readState(instanceFile, &inst); err != nil {
+	var err error
+	if cfg.Incarnation, cfg.Boot, err = d.instance(); err != nil {
 		return cfg, err
 	}
-	if inst.Incarnation == 0 {
-		inst.Incarnation = cfg.Rand.Uint64() | 1
-		b, err := json.Marshal(inst)
-		if err == nil {
-			err = d.store.Write(instanceFile, b)
-		}
-		if err != nil {
-			return cfg, err
-		}
-	}
-	cfg.Incarnation = inst.Incarnation
 	if err := d.readState(labelsFile, &cfg.Labels); err != nil {
 		return cfg, err
 	}
@@ -208,6 +199,27 @@ func (d *Daemon) nodeConfig() (node.Config, error) {
 		cfg.Addresses = append(cfg.Addresses, a.String())
 	}
 	return cfg, nil
+}
+
+// instance returns which life of this node begins: the incarnation of its state, and a boot time later than that of
+// every life before, also where the clock was set back or does not run while the machine is off.
+func (d *Daemon) instance() (incarnation, boot uint64, err error) {
+	var inst struct {
+		Incarnation uint64 `json:"incarnation"`
+		Boot        uint64 `json:"boot"`
+	}
+	if err := d.readState(instanceFile, &inst); err != nil {
+		return 0, 0, err
+	}
+	if inst.Incarnation == 0 {
+		inst.Incarnation = newRand().Uint64() | 1
+	}
+	inst.Boot = max(inst.Boot+1, uint64(max(d.started.UnixMilli(), 0))) // #nosec G115 -- not negative
+	b, err := json.Marshal(inst)
+	if err != nil {
+		return 0, 0, err
+	}
+	return inst.Incarnation, inst.Boot, d.store.Write(instanceFile, b)
 }
 
 // readState reads a JSON file of the state directory; a file that is not there leaves v as it is.
@@ -240,7 +252,8 @@ func (d *Daemon) run(ctx context.Context) error {
 	loop := func(f func(context.Context)) {
 		wg.Go(func() { f(ctx) })
 	}
-	loop(d.work)
+	loop(func(ctx context.Context) { work(ctx, d.jobs) })
+	loop(func(ctx context.Context) { work(ctx, d.checks) })
 	loop(d.fast)
 	loop(d.control)
 	d.post(d.identityEvent())
@@ -290,13 +303,13 @@ func (d *Daemon) close() {
 }
 
 // work runs what the slow loop must not wait for, in order: signatures and writes.
-func (d *Daemon) work(ctx context.Context) {
+func work(ctx context.Context, jobs *mailbox[func()]) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-d.jobs.ready:
-			for _, job := range d.jobs.take() {
+		case <-jobs.ready:
+			for _, job := range jobs.take() {
 				job()
 			}
 		}

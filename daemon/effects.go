@@ -2,11 +2,13 @@ package daemon
 
 import (
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"time"
 
 	"x0tta6bl4/core/lsdb"
 	"x0tta6bl4/core/node"
+	"x0tta6bl4/host/quic"
 	"x0tta6bl4/mesh"
 	"x0tta6bl4/wire"
 )
@@ -40,7 +42,7 @@ func (d *Daemon) stepControl(ev node.ControlEvent) {
 		d.jobs.put(func() { d.post(d.sign(e)) })
 	}
 	for _, e := range out.Verify {
-		d.jobs.put(func() { d.post(d.verify(e)) })
+		d.checks.put(func() { d.post(d.verify(e)) })
 	}
 	for _, e := range out.Dial {
 		d.dialLink(e)
@@ -83,10 +85,18 @@ func (d *Daemon) send(e node.Send) {
 	if c == nil {
 		return
 	}
-	if err := c.sender.Send(e.Conn, e.Messages...); err != nil {
-		// The queue of a neighbour that does not read is full: a new connection starts with a digest exchange.
-		d.log.Warn("control channel closed", "peer", c.peer, "error", err)
-		c.sender.CloseConn(e.Conn, "not reading")
+	// One by one: all at once, a database larger than the queue would never pass. What finds the queue full is lost, the
+	// rest of e with it, and comes with the next digest exchange, which goes on from where this one stopped.
+	for _, m := range e.Messages {
+		err := c.sender.Send(e.Conn, m)
+		switch {
+		case errors.Is(err, quicconn.ErrQueueFull):
+			d.sendsDropped.Add(1)
+			return
+		case err != nil:
+			d.log.Debug("control message not sent", "peer", c.peer, "error", err)
+			return
+		}
 	}
 }
 

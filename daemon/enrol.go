@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"x0tta6bl4/api"
 	"x0tta6bl4/core/node"
+	"x0tta6bl4/daemon/config"
 	"x0tta6bl4/host/authority"
 	"x0tta6bl4/mesh"
 	"x0tta6bl4/wire/trust"
@@ -17,9 +19,10 @@ import (
 
 // How joins and renewals find an authority.
 const (
-	enrolDial  = 3 * time.Second  // one attempt to connect
-	renewPause = 5 * time.Second  // after a failed renewal, at first; a tenth of the remaining life if that is more
-	renewTry   = 20 * time.Second // one renewal, all ways to the authority together
+	joinPort   = config.DefaultPort // in the mesh, whatever port the links of a node have
+	enrolDial  = 3 * time.Second    // one attempt to connect
+	renewPause = 5 * time.Second    // after a failed renewal, at first; a tenth of the remaining life if that is more
+	renewTry   = 20 * time.Second   // one renewal, all ways to the authority together
 )
 
 // serveJoin answers joins and renewals on TCP, at the addresses of the link sockets: as the authority, or by
@@ -46,12 +49,20 @@ func (d *Daemon) serveJoin(ctx context.Context) error {
 	return first
 }
 
-// listenJoin opens the TCP side of every listening address.
+// listenJoin opens the TCP side of every listening address and, where none of them has it, the address in the mesh,
+// at which members that are no neighbours renew.
 func (d *Daemon) listenJoin() error {
-	for _, s := range d.sockets {
-		l, err := net.Listen("tcp", s.LocalAddr().String())
+	inside := netip.AddrPortFrom(d.addr, joinPort)
+	addrs := d.listening()
+	if !slices.ContainsFunc(addrs, func(a netip.AddrPort) bool {
+		return a.Addr().Is6() && a.Addr().IsUnspecified() && a.Port() == joinPort
+	}) {
+		addrs = append(addrs, inside)
+	}
+	for _, a := range addrs {
+		l, err := net.Listen("tcp", a.String())
 		if err != nil {
-			return fmt.Errorf("listen for joins on TCP %s: %w", s.LocalAddr(), err)
+			return fmt.Errorf("listen for joins on TCP %s: %w", a, err)
 		}
 		d.joins = append(d.joins, l)
 	}
@@ -68,7 +79,7 @@ func (d *Daemon) enrolled(e authority.Exchange) {
 
 // dialAuthority connects to the join port of an authority across the mesh.
 func (d *Daemon) dialAuthority(ctx context.Context, a mesh.NodeID) (net.Conn, error) {
-	to := netip.AddrPortFrom(mesh.Addr(d.domain, a), d.joinPort())
+	to := netip.AddrPortFrom(mesh.Addr(d.domain, a), joinPort)
 	return dialTCP(ctx, to)
 }
 
@@ -76,14 +87,6 @@ func dialTCP(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, enrolDial)
 	defer cancel()
 	return new(net.Dialer).DialContext(ctx, "tcp", to.String())
-}
-
-// joinPort is the TCP port that members answer joins on: the same for all, by default that of the links.
-func (d *Daemon) joinPort() uint16 {
-	if len(d.sockets) > 0 {
-		return d.sockets[0].LocalAddr().Port()
-	}
-	return 7420
 }
 
 // dialForRenewal connects to an authority across the mesh or, where that does not lead there, such as when our
@@ -118,27 +121,49 @@ func (d *Daemon) neighbourAddrs(ctx context.Context) (as []netip.AddrPort) {
 
 // renewLoop keeps the SVID alive: a new one at half of its life, then everything moves over to it.
 func (d *Daemon) renewLoop(ctx context.Context) {
-	timer := time.NewTimer(time.Until(d.identity.Source.Current().RenewAt()))
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-timer.C:
-		}
-		if err := d.renew(ctx); err != nil && ctx.Err() == nil {
-			left := time.Until(d.identity.Source.Current().NotAfter())
-			pause := max(min(left/10, time.Minute), renewPause)
-			if left < 2*time.Minute {
-				pause = max(left/10, time.Second)
+	for waitUntil(ctx, d.identity.Source.Current().RenewAt(), time.Now) {
+		for err := d.renew(ctx); err != nil; err = d.renew(ctx) {
+			if ctx.Err() != nil {
+				return
 			}
+			left := time.Until(d.identity.Source.Current().NotAfter())
+			pause := renewalPause(left)
 			d.log.Error("the SVID was not renewed", "expires in", left.Round(time.Second), "next try in", pause, "error", err)
 			d.setRenewError(err)
-			timer.Reset(pause)
-			continue
+			if !waitUntil(ctx, time.Now().Add(pause), time.Now) {
+				return
+			}
 		}
 		d.setRenewError(nil)
-		timer.Reset(time.Until(d.identity.Source.Current().RenewAt()))
+	}
+}
+
+// renewalPause is how long to wait after a renewal failed of an SVID that has so much of its life left.
+func renewalPause(left time.Duration) time.Duration {
+	if left < 2*time.Minute {
+		return max(left/10, time.Second)
+	}
+	return max(min(left/10, time.Minute), renewPause)
+}
+
+// clockCheck is how soon a wait notices that the clock was set, or that the machine woke from sleep.
+const clockCheck = 15 * time.Second
+
+// waitUntil waits for a time of the wall clock, or of the monotonic one if at carries that, and reports false if ctx
+// ended first. A single timer would not do: it stands still while the machine sleeps, when certificates age.
+func waitUntil(ctx context.Context, at time.Time, now func() time.Time) bool {
+	for {
+		left := at.Sub(now())
+		if left <= 0 {
+			return ctx.Err() == nil
+		}
+		timer := time.NewTimer(min(left, clockCheck))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return false
+		case <-timer.C:
+		}
 	}
 }
 

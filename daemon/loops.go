@@ -6,6 +6,7 @@ import (
 
 	"x0tta6bl4/core/node"
 	"x0tta6bl4/mesh"
+	"x0tta6bl4/wire"
 )
 
 // The two loops of PROTOCOL.md. Each owns one machine of core/node; nothing else touches it. The fast one waits
@@ -45,8 +46,10 @@ func (d *Daemon) fast(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case ev := <-d.frames:
+			d.takeCalm()
 			d.stepReflex(ev)
 		case <-d.orders.ready:
+			d.takeCalm()
 			for _, ev := range d.orders.take() {
 				d.stepReflex(ev)
 			}
@@ -56,6 +59,7 @@ func (d *Daemon) fast(ctx context.Context) {
 			if late := time.Since(due); !due.IsZero() && late > d.hello/2 {
 				d.stepReflex(node.Late{By: late})
 			}
+			d.takeCalm()
 			d.heard()
 			d.stepReflex(node.Tick{})
 		}
@@ -64,6 +68,19 @@ func (d *Daemon) fast(ctx context.Context) {
 			due = time.Now().Add(time.Second)
 		}
 		timer.Reset(max(0, time.Until(due)))
+	}
+}
+
+// takeCalm steps through the hellos that waited for the loop's next turn. What comes meanwhile waits for the turn after:
+// a neighbour that sends without end must not hold the loop here.
+func (d *Daemon) takeCalm() {
+	for range len(d.calm) {
+		select {
+		case ev := <-d.calm:
+			d.stepReflex(ev)
+		default:
+			return
+		}
 	}
 }
 
@@ -118,6 +135,21 @@ func (d *Daemon) tell(ev node.ReflexEvent) {
 	default:
 		d.framesDropped.Add(1)
 	}
+}
+
+// helloHeard hands a neighbour's hello to the fast loop. One that wants no answer, on a link that is not down, changes
+// nothing now: it waits for the loop's next turn, which the loop's own hellos bring soon. It carries the time at which
+// it came, and waking the loop for each would be most of the work of a node at rest.
+func (d *Daemon) helloHeard(label mesh.Label, h wire.Hello, at time.Time) {
+	ev := node.HelloHeard{Label: label, Hello: h, At: at}
+	if l, ok := d.table.Load().Link(label); ok && l.Usable && !h.Probe {
+		select {
+		case d.calm <- ev:
+			return
+		default:
+		}
+	}
+	d.tell(ev)
 }
 
 // ask runs f on the slow loop, between two events, and waits for it.

@@ -33,6 +33,10 @@ func (d *Daemon) transport(pc net.PacketConn, p wire.Purpose) (*quicconn.Transpo
 			Failed:  func(dial uint64, remote net.Addr, err error) { d.dialFailed(p, dial, remote, err) },
 			Message: func(id mesh.ConnID, m wire.Message) { d.post(node.Received{Conn: id, Message: m}) },
 			Closed: func(id mesh.ConnID, err error) {
+				if c := d.registry.get(id); c != nil && errors.Is(err, quicconn.ErrRefused) {
+					// With TLS 1.3 a dialler learns that it was refused only after its own handshake is complete.
+					d.noteFailure(addrPort(c.remote), err)
+				}
 				d.post(node.ConnDown{Conn: id, Reason: fmt.Sprint(err)})
 			},
 			Refused: func(remote net.Addr, err error) { d.refuse(remote.String(), err) },
@@ -146,7 +150,7 @@ func (d *Daemon) sendDatagram(to netip.AddrPort, b []byte) error {
 
 func (d *Daemon) planeCallbacks() dataplane.Callbacks {
 	return dataplane.Callbacks{
-		Hello: func(label mesh.Label, h wire.Hello, _ time.Time) { d.tell(node.HelloHeard{Label: label, Hello: h}) },
+		Hello: d.helloHeard,
 		Error: func(e wire.ErrorFrame, _ mesh.Label, _ time.Time, match *dataplane.SentMatch) {
 			d.tell(node.PathError{Node: match.Node, Path: match.Path, Code: e.Code})
 		},

@@ -23,17 +23,27 @@ func (d *Daemon) sendProbe(p node.SendProbe) {
 	_ = d.plane.SendProbe(p.Node, p.Path, wire.Probe{ID: p.ID, SentAt: time.Now().UnixNano()})
 }
 
+// ping is a probe that an operator waits for.
+type ping struct {
+	node   mesh.NodeID
+	answer chan time.Time
+}
+
 // probeAnswered gives an answer to whoever asked: the fast loop or an operator.
 func (d *Daemon) probeAnswered(n mesh.NodeID, p wire.Probe, at time.Time) {
 	d.mu.Lock()
 	waiting := d.pings[p.ID]
-	delete(d.pings, p.ID)
+	if waiting.node != n {
+		waiting = ping{} // numbers can be guessed: only who was asked answers
+	} else {
+		delete(d.pings, p.ID)
+	}
 	if rtt := at.Sub(time.Unix(0, p.SentAt)); rtt > 0 && rtt < time.Minute {
 		d.rtts[n] = rtt
 	}
 	d.mu.Unlock()
-	if waiting != nil {
-		waiting <- at // has room for one, and gets one
+	if waiting.answer != nil {
+		waiting.answer <- at // has room for one, and gets one
 		return
 	}
 	d.tell(node.ProbeAnswered{Node: n, ID: p.ID})
@@ -46,7 +56,7 @@ func (d *Daemon) probe(ctx context.Context, n mesh.NodeID, p mesh.Path) (time.Du
 	id := d.nextProbe.Add(1)
 	answer := make(chan time.Time, 1)
 	d.mu.Lock()
-	d.pings[id] = answer
+	d.pings[id] = ping{n, answer}
 	d.mu.Unlock()
 	defer func() {
 		d.mu.Lock()

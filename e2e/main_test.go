@@ -131,3 +131,14 @@ func eventually(t *testing.T, limit time.Duration, what string, try func(context
 		}
 	}
 }
+
+// must turns an error into the end of the test.
+func must[T any](v T, err error) func(*testing.T) T {
+	return func(t *testing.T) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}

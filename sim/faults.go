@@ -52,7 +52,11 @@ func (w *World) strike(f fault.Fault) (strike, error) {
 	if f.Kind.OnNode() {
 		s := strike{
 			begin: func() { hit = find(); w.kill(hit.node) },
-			end:   func() { w.start(hit.node) },
+			end: func() {
+				if !hit.node.alive {
+					w.start(hit.node)
+				}
+			},
 		}
 		if f.Kind == fault.Restart {
 			s.begin = func() { hit = find(); w.restart(hit.node) }

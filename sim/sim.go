@@ -213,7 +213,7 @@ func (w *World) kill(s *simNode) {
 // Run simulates the whole duration and returns what came of it.
 func (w *World) Run() (*Report, error) {
 	for _, s := range w.nodes {
-		w.after(time.Duration(w.rng.Int64N(int64(200*time.Millisecond))), func() { w.start(s) })
+		w.after(time.Duration(w.rng.Int64N(int64(200*time.Millisecond))), func() { w.start(s); w.check.physical(w) })
 	}
 	w.startTraffic()
 	end, told := epoch.Add(w.cfg.Duration), epoch

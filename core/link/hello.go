@@ -41,6 +41,10 @@ func (m *Machine) echoed(now time.Time, h wire.Hello) {
 	}
 }
 
+// A hello goes out this part of an interval early if there is a Tick then: the hellos of one node's links share a turn
+// of its loop, of which a node at rest has hardly any others.
+const early = 10
+
 // interval returns the time between our hellos now.
 func (m *Machine) interval() time.Duration {
 	if m.status.State == mesh.LinkDown && !m.now.Before(m.slowAt) {
@@ -52,15 +56,15 @@ func (m *Machine) interval() time.Duration {
 // due returns the hello to send now, if one is: the regular one, an answer to a probe, or a probe of our own.
 // One hello serves all three.
 func (m *Machine) due() (wire.Hello, bool) {
-	regular := !m.now.Before(m.nextSend)
+	regular := !m.now.Before(m.nextSend.Add(-m.interval() / early))
 	probe := m.status.State == mesh.LinkSuspect && m.probeDue()
 	if !regular && !probe && !m.answer {
 		return wire.Hello{}, false
 	}
 	m.answer = false
 	if regular {
-		// ±10 %, so that the hellos of many links do not fall into step.
-		m.nextSend = m.now.Add(time.Duration(float64(m.interval()) * (0.9 + 0.2*m.rand.Float64())))
+		// ±10 %, so that the hellos of many nodes do not fall into step. The mean is that of the times intended.
+		m.nextSend = later(m.nextSend, m.now).Add(time.Duration(float64(m.interval()) * (0.9 + 0.2*m.rand.Float64())))
 	}
 	if probe {
 		m.doubt.sent(m.now)

@@ -18,7 +18,7 @@ const (
 	paceClear   = 5 * time.Second // a suspicion that is over is not held up longer than this
 	paceSteady  = 3               // changes in a row before the pace slows down
 	urgentBurst = 10              // LSAs that need not keep the pace
-	urgentKeep  = 5               // of them only for lost links, not for suspicions
+	urgentKeep  = 5               // of them only for lost links, not for suspicions and new links
 	urgentRate  = 1               // a second
 	signTime    = 2 * time.Second // an LSA that is not signed by then is given again
 )
@@ -28,9 +28,10 @@ type change uint8
 
 const (
 	changeNone  change = iota
-	changeMinor        // costs, new links
+	changeMinor        // costs
 	changeClear        // a suspicion is over, or the SVID is another: at the least pace or soon after
 	changeDoubt        // a link became suspect
+	changeGain         // a link is new or back: it may be the only way to somebody
 	changeLoss         // a link is lost, or others hold a newer LSA of ours
 )
 
@@ -47,7 +48,7 @@ func (db *DB) Originate(now time.Time, links []mesh.Adjacency) (wire.LSA, bool) 
 	o := &db.own
 	o.seq = max(o.seq+1, o.boot)
 	if o.class != changeNone {
-		o.pace.made(now, o.class >= changeDoubt)
+		o.pace.made(now, o.class)
 	}
 	o.announced, o.under, o.made = links, o.svid, true
 	o.class, o.since, o.force, o.again = changeNone, time.Time{}, false, false
@@ -105,7 +106,7 @@ func (db *DB) classify(links []mesh.Adjacency, again bool) change {
 		was, ok := findLink(o.announced, links[i].Label)
 		switch {
 		case !ok || was.Neighbour != links[i].Neighbour:
-			class = max(class, changeMinor)
+			class = max(class, changeGain)
 		case links[i].Suspect && !was.Suspect:
 			class = max(class, changeDoubt)
 		case was.Suspect && !links[i].Suspect:
@@ -156,8 +157,8 @@ type pace struct {
 
 func newPace() pace { return pace{interval: paceLeast, urgent: bucket{tokens: urgentBurst}} }
 
-func (p *pace) made(now time.Time, urgent bool) {
-	if urgent {
+func (p *pace) made(now time.Time, class change) {
+	if p.bypasses(now, class) {
 		p.urgent.take(now, urgentBurst, urgentRate)
 	}
 	quiet := now.Sub(p.last)
@@ -178,18 +179,32 @@ func (p *pace) made(now time.Time, urgent bool) {
 	p.last = now
 }
 
-func (p *pace) due(now time.Time, class change, since time.Time, made bool) time.Time {
+// bypasses reports whether a change need not keep the pace now.
+func (p *pace) bypasses(now time.Time, class change) bool {
 	p.urgent.fill(now, urgentBurst, urgentRate)
-	switch {
-	case !made:
+	switch class {
+	case changeLoss:
+		return p.urgent.tokens >= 1
+	case changeDoubt, changeGain:
+		return p.urgent.tokens >= urgentKeep+1
+	}
+	return false
+}
+
+func (p *pace) due(now time.Time, class change, since time.Time, made bool) time.Time {
+	switch bypass := p.bypasses(now, class); {
+	case !made, bypass && class == changeGain:
 		return since.Add(bundle)
-	case class == changeLoss && p.urgent.tokens >= 1:
+	case bypass && class == changeLoss:
 		return now
-	case class == changeDoubt && p.urgent.tokens >= urgentKeep+1:
+	case bypass:
 		return since.Add(doubtWait)
 	}
 	wait := p.interval
-	if class >= changeClear {
+	switch {
+	case class >= changeGain:
+		wait = paceLeast
+	case class >= changeClear:
 		wait = min(wait, paceClear)
 	}
 	at := p.last.Add(wait)

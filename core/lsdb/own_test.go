@@ -75,7 +75,7 @@ func TestPaceOfOwnLSAs(t *testing.T) {
 		t.Errorf("the first after %v", d)
 	}
 	now = now.Add(100 * time.Millisecond)
-	if d := s.wait(now, 5*time.Second, l1, l2); d != paceLeast-bundle {
+	if d := s.wait(now, 5*time.Second, l1, l2); d != bundle {
 		t.Errorf("a new link after %v", d)
 	}
 	now = now.Add(time.Second)
@@ -95,6 +95,29 @@ func TestPaceOfOwnLSAs(t *testing.T) {
 	now = now.Add(10 * time.Minute)
 	if d := s.wait(now, time.Hour, l2); d > Lifetime/3 {
 		t.Errorf("renewed after %v", d)
+	}
+}
+
+// A link that comes and goes is announced at most twice a second, however long it goes on, and every time it is back
+// within a second: it may be the only way to somebody.
+func TestLinkThatComesAndGoes(t *testing.T) {
+	s := newSelf(t, "self", epoch)
+	l1, l2 := link("a", 1, 1, 10), link("b", 2, 2, 10)
+	s.wait(epoch, time.Second, l1)
+	n, now := 0, epoch
+	for k := 0; now.Sub(epoch) < 2*time.Minute; k++ {
+		now = now.Add(50 * time.Millisecond)
+		links := []mesh.Adjacency{l1, l2}[:1+k/2%2]
+		if _, ok := s.announce(now, links...); ok {
+			n++
+		}
+	}
+	if n > 2*120+urgentBurst {
+		t.Errorf("%d LSAs in two minutes", n)
+	}
+	s.wait(now, time.Minute, l1)
+	if d := s.wait(now.Add(time.Millisecond), time.Minute, l1, l2); d > paceLeast {
+		t.Errorf("a link that is back after much flapping is announced after %v", d)
 	}
 }
 

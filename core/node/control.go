@@ -291,7 +291,10 @@ func (c *Control) syncTopology(now time.Time) {
 	clear(c.addrs)
 	for _, n := range c.db.Nodes() {
 		c.addrs[mesh.Addr(c.cfg.Domain, n.ID)] = n.ID
-		if p := c.peer(n.ID); p != nil {
+		// Only the news of a later boot ends sessions: a node that jumped over its own stale announcements announces
+		// a boot that is later than the one its sessions carry, for as long as it lives.
+		if p := c.peer(n.ID); p != nil && n.Boot > p.boot {
+			p.boot = n.Boot
 			if dead := p.sess.EndBefore(n.Boot); len(dead) > 0 {
 				c.closeAll(dead, "the peer was restarted")
 			}

@@ -9,20 +9,23 @@ import (
 	"x0tta6bl4/mesh"
 )
 
-// labelBlock labels are reserved on disk at a time: a label is handed out only from a block that was reserved in an
-// earlier state, or whose reservation is on its way, so that a crash cannot make one label stand for two links.
+// labelBlock labels are reserved on disk at a time, the next block when half of one is left. So a label that is handed
+// out was reserved in an earlier step, and its first announcement comes a handshake later still: a crash, even one that
+// loses the last state written, cannot make one label stand for two links.
 const labelBlock = 64
 
 // maxBindings bounds what is remembered of links that are no more.
 const maxBindings = 1024
 
 // labels hands out link labels: the same one again for the same way to the same neighbour, else one that was not
-// used before, until all 65,535 were.
+// used before, until all 65,535 were. Labels are numbers on a ring that has no 0.
+//
+// Invariants: at least half a block lies between next and reserved; a label is bound once.
 type labels struct {
-	next     mesh.Label
-	reserved mesh.Label // exclusive end of what this process may hand out before it reserves more
+	next     mesh.Label // the next to hand out
+	reserved mesh.Label // end, exclusive, of what this process may hand out; never 0
 	bindings []LabelBinding
-	dirty    bool
+	dirty    bool // state has to be persisted
 }
 
 func (t *labels) load(s LabelState, r *rand.Rand) {
@@ -32,10 +35,24 @@ func (t *labels) load(s LabelState, r *rand.Rand) {
 		t.next = mesh.Label(1 + r.IntN(1<<16-1)) // random start in a fresh state
 	}
 	t.reserved = t.next
+	t.reserve()
 }
 
-// get returns the label for a way to a neighbour.
-func (t *labels) get(n mesh.NodeID, remote netip.AddrPort) mesh.Label {
+// reserve keeps the end of the reserved block ahead.
+func (t *labels) reserve() {
+	if t.reserved-t.next >= labelBlock/2 {
+		return
+	}
+	t.reserved = t.next + labelBlock
+	if t.reserved == 0 {
+		t.reserved = 1 // 0 in a state means that there is none
+	}
+	t.dirty = true
+}
+
+// get returns the label for a way to a neighbour. inUse says which labels have a link now: however many ways come and
+// go, theirs are not forgotten, or one label would come to stand for two links.
+func (t *labels) get(n mesh.NodeID, remote netip.AddrPort, inUse func(mesh.Label) bool) mesh.Label {
 	for i, b := range t.bindings {
 		if b.Neighbour == n && b.Remote == remote {
 			// Most recently used last: the front of the list is what may be forgotten.
@@ -43,27 +60,30 @@ func (t *labels) get(n mesh.NodeID, remote netip.AddrPort) mesh.Label {
 			return b.Label
 		}
 	}
-	for t.next == 0 || t.bound(t.next) {
-		t.next++
-	}
-	l := t.next
-	t.next++
-	if l == t.reserved || t.next > t.reserved || t.next == 0 {
-		t.reserved = t.next + labelBlock
-	}
+	l := t.take()
 	t.bindings = append(t.bindings, LabelBinding{Label: l, Neighbour: n, Remote: remote})
 	if len(t.bindings) > maxBindings {
-		t.bindings = slices.Delete(t.bindings, 0, 1)
+		if i := slices.IndexFunc(t.bindings[:len(t.bindings)-1], func(b LabelBinding) bool { return !inUse(b.Label) }); i >= 0 {
+			t.bindings = slices.Delete(t.bindings, i, i+1)
+		}
 	}
 	t.dirty = true
 	return l
 }
 
-func (t *labels) bound(l mesh.Label) bool {
-	return slices.ContainsFunc(t.bindings, func(b LabelBinding) bool { return b.Label == l })
+// take returns the next label of the ring that is bound to nothing. There is one: bindings are far fewer.
+func (t *labels) take() mesh.Label {
+	for {
+		l := t.next
+		t.next++
+		t.reserve()
+		if l != 0 && !slices.ContainsFunc(t.bindings, func(b LabelBinding) bool { return b.Label == l }) {
+			return l
+		}
+	}
 }
 
-// state is what to persist: a next process starts behind everything this one may hand out.
+// state is what to persist: a next process starts behind everything that this one may hand out before it persists more.
 func (t *labels) state() LabelState {
 	return LabelState{Next: t.reserved, Bindings: slices.Clone(t.bindings)}
 }

@@ -33,7 +33,7 @@ type neighbourLink struct {
 
 func (l *neighbourLink) deadline() time.Time {
 	at := l.sess.Deadline()
-	if due := l.sess.RenewDue(); !due.IsZero() && !l.dialling {
+	if due := l.sess.RenewDue(); !due.IsZero() && !l.dialling && !l.sess.Pending() {
 		at = sooner(at, later(due, l.next))
 	}
 	return at
@@ -79,6 +79,7 @@ func (c *Control) settleTargets(now time.Time) {
 		}
 		if t.idle() && !now.Before(t.next) {
 			t.dialling = true
+			t.next = now.Add(c.cfg.RetryFirst) // a connection that ends at once is not dialled again at once
 			c.nextDial++
 			c.dials[c.nextDial] = dialFor{target: t}
 			c.out.Dial = append(c.out.Dial, Dial{ID: c.nextDial, Addr: t.addr})
@@ -128,12 +129,17 @@ func (c *Control) linkTo(now time.Time, n mesh.NodeID, remote netip.AddrPort) *n
 		}
 	}
 	l := &neighbourLink{
-		label: c.labels.get(n, remote), neighbour: n, remote: remote, sess: session.New(c.cfg.Self),
+		label: c.labels.get(n, remote, c.labelled), neighbour: n, remote: remote, sess: session.New(c.cfg.Self),
 		status: mesh.LinkStatus{State: mesh.LinkDown, Since: now}, backoff: c.backoff(),
 	}
 	c.links = append(c.links, l)
 	slices.SortFunc(c.links, func(a, b *neighbourLink) int { return cmp.Compare(a.label, b.label) })
 	return l
+}
+
+// labelled reports whether a link has this label.
+func (c *Control) labelled(l mesh.Label) bool {
+	return slices.ContainsFunc(c.links, func(x *neighbourLink) bool { return x.label == l })
 }
 
 func (c *Control) linkOpened(now time.Time, cn *conn, m wire.LinkOpen) {
@@ -170,7 +176,7 @@ func (c *Control) settleLink(now time.Time, l *neighbourLink) {
 		c.linksNew = true
 		c.out.Reflex = append(c.out.Reflex, LinkSet{l.label, l.neighbour, d.Use, l.remote, l.mtu, c.cfg.Hello})
 	}
-	if d.Renew && !l.dialling && !now.Before(l.next) {
+	if d.Renew && !l.dialling && !l.sess.Pending() && !now.Before(l.next) {
 		l.dialling = true
 		c.nextDial++
 		c.dials[c.nextDial] = dialFor{link: l}

@@ -63,9 +63,9 @@ func (c *Config) defaults() {
 }
 
 // LabelState is what must outlive the process so that no label is used for two links within the life of an
-// announcement: every label below Reserved (in order of handing out) may have been used.
+// announcement.
 type LabelState struct {
-	Next     mesh.Label     `json:"next"` // first label that was never handed out, as far as this state knows
+	Next     mesh.Label     `json:"next"` // first label that was certainly never handed out; 0 = no state yet
 	Bindings []LabelBinding `json:"bindings"`
 }
 

@@ -22,13 +22,14 @@ type peer struct {
 	dialling bool
 	next     time.Time
 	backoff  session.Backoff
-	told     bool // the fast loop knows of it
+	told     bool   // the fast loop knows of it
+	boot     uint64 // latest that the node has announced
 }
 
 // deadline returns when settlePeer has something to do, as seen at now, when it ran last.
 func (p *peer) deadline(now time.Time, idle time.Duration) time.Time {
 	at := sooner(p.used.Add(idle), p.sess.Deadline())
-	if p.dialling || len(p.paths) == 0 {
+	if p.dialling || p.sess.Pending() || len(p.paths) == 0 {
 		return at // nothing to dial, or nowhere to: whatever ends that comes as an event
 	}
 	if due := p.sess.RenewDue(); !due.IsZero() {
@@ -75,6 +76,9 @@ func (c *Control) peerFor(now time.Time, n mesh.NodeID) *peer {
 	p := &peer{
 		node: n, addr: mesh.Addr(c.cfg.Domain, n), sess: session.New(c.cfg.Self), used: now, next: now,
 		backoff: c.backoff(),
+	}
+	if known, ok := c.db.Node(n); ok {
+		p.boot = known.Boot
 	}
 	c.peers = append(c.peers, p)
 	slices.SortFunc(c.peers, func(a, b *peer) int { return a.node.Compare(b.node) })
@@ -146,7 +150,7 @@ func (c *Control) settlePeer(now time.Time, p *peer) {
 		return
 	}
 	want := d.Use == 0 && p.wish(now) || d.Use != 0 && d.Renew
-	if want && !p.dialling && len(p.paths) > 0 && !now.Before(p.next) {
+	if want && !p.dialling && !p.sess.Pending() && len(p.paths) > 0 && !now.Before(p.next) {
 		p.dialling = true
 		c.nextDial++
 		c.dials[c.nextDial] = dialFor{peer: p}

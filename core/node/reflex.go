@@ -41,10 +41,11 @@ type (
 		ID   uint64
 		Peer mesh.NodeID
 	}
-	// HelloHeard is an authenticated hello from a neighbour.
+	// HelloHeard is an authenticated hello from a neighbour, which came at At; zero = now.
 	HelloHeard struct {
 		Label mesh.Label
 		Hello wire.Hello
+		At    time.Time
 	}
 	// Heard says that some fresh authenticated frame came over a link at a time.
 	Heard struct {
@@ -148,7 +149,11 @@ func (r *Reflex) Step(now time.Time, ev ReflexEvent) ReflexEffects {
 		r.out.Dial = append(r.out.Dial, ev)
 	case HelloHeard:
 		if l := r.link(ev.Label); l != nil {
-			l.live.Hello(now, ev.Hello)
+			at := ev.At
+			if at.IsZero() {
+				at = now
+			}
+			l.live.Hello(at, ev.Hello)
 		}
 	case Heard:
 		if l := r.link(ev.Label); l != nil {

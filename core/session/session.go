@@ -24,7 +24,7 @@ const (
 	bothAtOnce   = 5 * time.Second  // two connections opened by different ends this close are one intent
 	linger       = 3 * time.Second  // a superseded connection is closed by its opener after this
 	lingerOther  = 12 * time.Second // and by the other end after this, should the opener not do it
-	confirmLimit = 10 * time.Second // a connection whose peer sends no index in this time is closed
+	confirmLimit = 5 * time.Second  // a connection whose peer sends no index in this time is closed
 	maxAge       = 55 * time.Minute // when a session asks for its successor
 	maxConns     = 8                // connections kept to one peer; the oldest goes first
 )
@@ -109,6 +109,12 @@ func (p *Peer) Has(id mesh.ConnID) bool { return p.index(id) >= 0 }
 
 // Empty reports whether there is no connection at all, confirmed or not.
 func (p *Peer) Empty() bool { return len(p.conns) == 0 }
+
+// Pending reports whether a connection is established whose peer has not sent its index yet: dialling another now
+// would only double the work.
+func (p *Peer) Pending() bool {
+	return slices.ContainsFunc(p.conns, func(c Conn) bool { return !c.Confirmed })
+}
 
 // Use returns the connection that Decide chose last, 0 for none.
 func (p *Peer) Use() mesh.ConnID { return p.use }

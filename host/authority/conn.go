@@ -19,7 +19,8 @@ const (
 	maxExchange   = 15 * time.Second      // the whole of it
 	maxPreamble   = 5 * time.Second       // until the preamble is there
 	maxConns      = 64                    // connections at once, of which
-	maxPerAddress = 8                     // from one address
+	maxStrangers  = 48                    // from outside of the mesh: renewals must get through whatever strangers do
+	maxPerAddress = 8                     // from one address, or one IPv6 /64 outside of the mesh
 	maxRelays     = 8                     // being relayed
 )
 

@@ -40,7 +40,7 @@ type Server struct {
 	relays chan struct{}
 
 	mu    sync.Mutex
-	conns map[net.Conn]netip.Addr
+	conns map[net.Conn]netip.Prefix // where each comes from, as caller has it
 }
 
 // Serve accepts connections until ctx ends or ln fails, and returns when all of them are over. It closes ln.
@@ -77,7 +77,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 func (s *Server) setup() {
 	s.once.Do(func() {
 		s.relays = make(chan struct{}, maxRelays)
-		s.conns = map[net.Conn]netip.Addr{}
+		s.conns = map[net.Conn]netip.Prefix{}
 	})
 }
 
@@ -88,23 +88,44 @@ func temporary(err error) bool {
 
 // admit counts conn in, or reports that there are too many.
 func (s *Server) admit(conn net.Conn) bool {
-	var addr netip.Addr
-	if ap, err := netip.ParseAddrPort(conn.RemoteAddr().String()); err == nil {
-		addr = ap.Addr().Unmap()
-	}
+	from, member := s.caller(conn)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	same := 0
-	for _, a := range s.conns {
-		if a == addr {
+	same, strangers := 0, 0
+	for _, p := range s.conns {
+		if p == from {
 			same++
 		}
+		if !s.inside(p.Addr()) {
+			strangers++
+		}
 	}
-	if len(s.conns) >= maxConns || same >= maxPerAddress {
+	if len(s.conns) >= maxConns || same >= maxPerAddress || !member && strangers >= maxStrangers {
 		return false
 	}
-	s.conns[conn] = addr
+	s.conns[conn] = from
 	return true
+}
+
+// caller returns who counts as one: a member or an IPv4 address as itself, any other IPv6 address with its /64, which
+// one stranger has whole. member says that the connection came across the mesh: nobody else can answer from there.
+func (s *Server) caller(conn net.Conn) (from netip.Prefix, member bool) {
+	ap, err := netip.ParseAddrPort(conn.RemoteAddr().String())
+	if err != nil {
+		return netip.Prefix{}, false
+	}
+	addr := ap.Addr().Unmap().WithZone("")
+	member = s.inside(addr)
+	bits := addr.BitLen()
+	if addr.Is6() && !member {
+		bits = 64
+	}
+	return netip.PrefixFrom(addr, bits).Masked(), member
+}
+
+// inside reports whether addr is a mesh address of the own trust domain.
+func (s *Server) inside(addr netip.Addr) bool {
+	return s.Source != nil && mesh.Prefix(s.Source.Current().ID.TrustDomain()).Contains(addr)
 }
 
 func (s *Server) dismiss(conn net.Conn) {

@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/quic-go/quic-go"
+
+	"x0tta6bl4/wire"
 )
 
 type attemptKey struct{}
@@ -16,14 +19,15 @@ type attemptKey struct{}
 // incoming admits a handshake, or refuses it (CONNECTION_REFUSED) when there are too many. The attempt travels in
 // the context, where the TLS callbacks and acceptLoop find it.
 func (t *Transport) incoming(ctx context.Context, info *quic.ClientInfo) (context.Context, error) {
-	if !t.gate.enter() {
+	from := t.source(info.RemoteAddr)
+	if !t.gate.enter(from) {
 		t.count.busy.Add(1)
 		return nil, ErrBusy
 	}
 	a := &attempt{t: t, remote: info.RemoteAddr}
 	context.AfterFunc(ctx, func() {
 		if a.claim() { // else it became a connection, which has its own end
-			t.gate.leave(false)
+			t.gate.abandon(from)
 			t.refused(a, context.Cause(ctx))
 		}
 	})
@@ -57,9 +61,9 @@ func (t *Transport) acceptLoop() {
 		if !ok || !a.claim() {
 			continue // already over
 		}
-		t.gate.promote()
+		t.gate.promote(t.source(a.remote))
 		t.spawn(func() {
-			defer t.gate.leave(true)
+			defer t.gate.leave()
 			e, err := a.established(qc, false)
 			if err != nil {
 				qc.CloseWithError(codeInternal, "")
@@ -79,6 +83,20 @@ func (t *Transport) needRetry(net.Addr) bool {
 	return true
 }
 
+// source returns the network that an underlay address belongs to, as large as one stranger may hold at will: /24 or
+// /64. The zero value stands for all others, such as the conversations of end-to-end handshakes, which are not counted.
+func (t *Transport) source(a net.Addr) netip.Prefix {
+	u, ok := a.(*net.UDPAddr)
+	if !ok || t.cfg.Purpose != wire.PurposeLink {
+		return netip.Prefix{}
+	}
+	ip, bits := u.AddrPort().Addr().Unmap().WithZone(""), 64
+	if ip.Is4() {
+		bits = 24
+	}
+	return netip.PrefixFrom(ip, bits).Masked()
+}
+
 // gate bounds what strangers can make this node do: handshakes per second without validated address, handshakes at
 // once, connections at once.
 type gate struct {
@@ -86,43 +104,72 @@ type gate struct {
 
 	mu       sync.Mutex
 	halfOpen int
+	from     map[netip.Prefix]int // half-open handshakes by the network they come from
 	conns    int
 	tokens   float64
 	filled   time.Time
 }
 
-func (g *gate) enter() bool {
+// share is the part of the half-open handshakes that nobody's address need be proved for, and that one network may
+// hold: whoever begins handshakes and leaves them must not keep out everybody else.
+func (g *gate) share() int { return max(1, g.maxHalfOpen/4) }
+
+func (g *gate) enter(from netip.Prefix) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.halfOpen >= g.maxHalfOpen || g.halfOpen+g.conns >= g.maxConns {
 		return false
 	}
+	if from.IsValid() {
+		if g.from[from] >= g.share() {
+			return false
+		}
+		if g.from == nil {
+			g.from = map[netip.Prefix]int{}
+		}
+		g.from[from]++
+	}
 	g.halfOpen++
 	return true
 }
 
-func (g *gate) promote() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+// settle takes a handshake off the half-open ones. Under g.mu.
+func (g *gate) settle(from netip.Prefix) {
 	g.halfOpen--
-	g.conns++
-}
-
-func (g *gate) leave(established bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if established {
-		g.conns--
-	} else {
-		g.halfOpen--
+	if !from.IsValid() {
+		return
+	}
+	if g.from[from]--; g.from[from] <= 0 {
+		delete(g.from, from)
 	}
 }
 
-// allow is a token bucket of rate per second that holds one second's worth.
+// promote makes a half-open handshake a connection, abandon ends it.
+func (g *gate) promote(from netip.Prefix) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.settle(from)
+	g.conns++
+}
+
+func (g *gate) abandon(from netip.Prefix) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.settle(from)
+}
+
+func (g *gate) leave() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.conns--
+}
+
+// allow is a token bucket of rate per second that holds one second's worth. While many handshakes are half-open it is
+// shut: forged sources, which answer nothing, hold them at a rate that the bucket alone would let pass.
 func (g *gate) allow(now time.Time) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.rate <= 0 {
+	if g.rate <= 0 || g.halfOpen >= g.share() {
 		return false
 	}
 	limit := float64(g.rate)

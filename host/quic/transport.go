@@ -197,6 +197,10 @@ func (t *Transport) tryDial(dial uint64, remote net.Addr, want mesh.NodeID) erro
 	if err != nil {
 		return err
 	}
+	// Nobody would accept it, which a dialler learns only after its own handshake is complete (RFC 8446 §4.4).
+	if end := a.own.NotAfter; time.Now().After(end) {
+		return fmt.Errorf("%w: it expired at %s", ErrNoIdentity, end.UTC().Format(time.RFC3339))
+	}
 	qc, err := t.qt.Dial(t.ctx, remote, t.clientTLS(a), t.quicConfig(-1))
 	if err != nil {
 		return a.explain(err)

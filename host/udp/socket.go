@@ -47,6 +47,7 @@ type Handlers struct {
 // Socket is an open UDP port. Its methods may be called from any goroutine.
 type Socket struct {
 	conn  *net.UDPConn
+	out   *sender
 	local netip.AddrPort
 	h     Handlers
 	quic  *packetConn
@@ -78,6 +79,10 @@ func Listen(addr netip.AddrPort, h Handlers) (*Socket, error) {
 		done:  make(chan struct{}),
 	}
 	s.quic = newPacketConn(s)
+	if s.out, err = newSender(conn); err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("udp: write to %s: %w", s.local, err)
+	}
 	r, err := newReader(conn)
 	if err != nil {
 		conn.Close()
@@ -149,7 +154,12 @@ func (s *Socket) LocalAddr() netip.AddrPort { return s.local }
 // is full. An error concerns this datagram alone: the socket stays usable until Close.
 func (s *Socket) Send(to netip.AddrPort, b []byte) error {
 	to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
-	_, err := s.conn.WriteToUDPAddrPort(b, to)
+	var err error
+	if s.out.takes(to) {
+		err = s.out.send(to, b)
+	} else {
+		_, err = s.conn.WriteToUDPAddrPort(b, to)
+	}
 	if err == nil {
 		s.count.sent.Add(1)
 		return nil
