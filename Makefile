@@ -18,7 +18,7 @@ deps: ## what the demo and the tests use beside Go (Debian packages), if it is m
 	@scripts/deps
 
 demo: build deps ## a mesh of six nodes that heals a cut link, in the terminal
-	bin/x0t lab demo $(if $(TOPOLOGY),--topology $(TOPOLOGY))
+	bin/x0t lab demo $(TOPOLOGY)
 
 test: deps lint unit ## all that continuous integration runs
 

@@ -141,6 +141,11 @@ func checkPure(t *testing.T, p *packages.Package, f *ast.File) {
 		case *ast.GoStmt, *ast.SelectStmt, *ast.SendStmt, *ast.ChanType:
 			t.Errorf("%s: %T in a pure package", at(n), n)
 		case *ast.RangeStmt:
+			if call, ok := n.X.(*ast.CallExpr); ok {
+				if name := types.ExprString(call.Fun); name == "maps.Keys" || name == "maps.Values" || name == "maps.All" {
+					t.Errorf("%s: ranges over %s in no order; range over slices.Sorted(maps.Keys(m))", at(n), name)
+				}
+			}
 			if tv, ok := p.TypesInfo.Types[n.X]; ok {
 				if _, isMap := tv.Type.Underlying().(*types.Map); isMap {
 					t.Errorf("%s: ranges over a map in no order; range over slices.Sorted(maps.Keys(m))", at(n))

@@ -246,9 +246,11 @@ func (d *Daemon) Counters(ctx context.Context) (api.Counters, error) {
 		}
 	}
 	add("", d.plane.Counters())
-	for _, s := range d.sockets {
-		add("udp_", s.Counters())
+	for i, s := range d.sockets { // their names begin with udp_ and quic_
+		add("", s.Counters())
+		add("link_", d.links[i].Counters())
 	}
+	add("peer_", d.peers.Counters())
 	err := d.ask(ctx, func(c *node.Control) { add("lsdb_", c.Database().Counters()) })
 	return all, err
 }

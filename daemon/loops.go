@@ -9,7 +9,7 @@ import (
 	"x0tta6bl4/wire"
 )
 
-// The two loops of PROTOCOL.md. Each owns one machine of core/node; nothing else touches it. The fast one waits
+// The two loops of docs/protocol.md. Each owns one machine of core/node; nothing else touches it. The fast one waits
 // for nobody: what it tells the slow one goes through a mailbox, what it hears it takes from a bounded channel
 // that drops, and its effects are sends that do not block.
 
@@ -46,20 +46,17 @@ func (d *Daemon) fast(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case ev := <-d.frames:
-			d.takeCalm()
+			d.wake(due)
 			d.stepReflex(ev)
 		case <-d.orders.ready:
-			d.takeCalm()
+			d.wake(due)
 			for _, ev := range d.orders.take() {
 				d.stepReflex(ev)
 			}
 		case ask := <-d.asksFast:
 			ask(d.reflex)
 		case <-timer.C:
-			if late := time.Since(due); !due.IsZero() && late > d.hello/2 {
-				d.stepReflex(node.Late{By: late})
-			}
-			d.takeCalm()
+			d.wake(due)
 			d.heard()
 			d.stepReflex(node.Tick{})
 		}
@@ -69,6 +66,15 @@ func (d *Daemon) fast(ctx context.Context) {
 		}
 		timer.Reset(max(0, time.Until(due)))
 	}
+}
+
+// wake begins a turn of the fast loop that was due at a time. A turn that comes late, whatever began it, means that
+// this process did not run: silence that was noticed in it says nothing of the links.
+func (d *Daemon) wake(due time.Time) {
+	if late := time.Since(due); !due.IsZero() && late > d.hello/2 {
+		d.stepReflex(node.Late{By: late})
+	}
+	d.takeCalm()
 }
 
 // takeCalm steps through the hellos that waited for the loop's next turn. What comes meanwhile waits for the turn after:

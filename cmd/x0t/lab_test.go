@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"x0tta6bl4/lab"
+	"x0tta6bl4/mesh/fault"
 )
 
 func TestMain(m *testing.M) {
@@ -28,7 +29,7 @@ func TestLabOptions(t *testing.T) {
 	if err != nil || len(opt.Map.Nodes) != 3 || len(opt.Map.Links) != 2 || opt.Map.Links[1].Delay != time.Millisecond {
 		t.Errorf("%+v, %v", opt, err)
 	}
-	if len(opt.Faults) != 2 || opt.Faults[0].Kind != lab.Cut || opt.Duration != time.Minute || opt.TTL != 20*time.Second || opt.Delay != 0 {
+	if len(opt.Faults) != 2 || opt.Faults[0].Kind != fault.Cut || opt.Duration != time.Minute || opt.TTL != 20*time.Second || opt.Delay != 0 {
 		t.Errorf("%+v", opt)
 	}
 	if !strings.Contains(errs.String(), "largest, 3 of 5 nodes") {

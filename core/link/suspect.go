@@ -74,7 +74,7 @@ func (m *Machine) burstSent() bool {
 }
 
 // proof is the logarithm of the chance that all of n probes and the hellos due meanwhile were lost on a live
-// link, losses being independent (PROTOCOL.md, Liveness: the count grows until p^N is small).
+// link, losses being independent (docs/protocol.md, Liveness: the count grows until p^N is small).
 func (m *Machine) proof(n int) float64 {
 	p := float64(n) * math.Log(m.doubt.lossTrip)
 	if m.silent() {

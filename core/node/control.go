@@ -197,10 +197,14 @@ func (c *Control) connDown(now time.Time, ev ConnDown) {
 		cn.link.sess.Closed(cn.id)
 		if !cn.opened {
 			c.failTargets(now, cn.link.remote)
+			cn.link.next = now.Add(cn.link.backoff.Next(c.cfg.Rand))
 		}
 		return
 	}
 	cn.peer.sess.Closed(cn.id)
+	if !cn.opened {
+		cn.peer.next = now.Add(cn.peer.backoff.Next(c.cfg.Rand))
+	}
 }
 
 // forget drops a connection and has its keys erased; end says whether it is ours to close.

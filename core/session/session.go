@@ -19,7 +19,7 @@ import (
 	"x0tta6bl4/mesh"
 )
 
-// Times that shape a session's life. A fresh handshake replaces a session within an hour (PROTOCOL, sessions).
+// Times that shape a session's life. A fresh handshake replaces a session within an hour (docs/protocol.md, Sessions).
 const (
 	bothAtOnce   = 5 * time.Second  // two connections opened by different ends this close are one intent
 	linger       = 3 * time.Second  // a superseded connection is closed by its opener after this

@@ -4,7 +4,7 @@
 //	node:      {name: alpha}
 //	identity:  {trust_domain: example.mesh, ttl: 24h}
 //	links:     {listen: ["[::]:7420"], neighbours: ["192.0.2.7:7420"], advertise: [], hello: 50ms}
-//	routing:   {k: 2}
+//	routing:   {k: 3}
 //	api:       {listen: "127.0.0.1:7421"}
 //	log:       {level: info, format: text}
 //
@@ -54,7 +54,7 @@ type Links struct {
 
 // Routing says how paths are chosen.
 type Routing struct {
-	K int // paths kept for a destination, as disjoint as the topology allows; zero = 2
+	K int // paths kept for a destination, as disjoint as the topology allows; zero = 3
 }
 
 // API says where else than on the unix socket the API answers.
@@ -80,7 +80,7 @@ const (
 // Defaults and limits.
 const (
 	DefaultHello = 50 * time.Millisecond
-	DefaultK     = 2
+	DefaultK     = 3
 	DefaultPort  = 7420
 
 	minTTL, maxTTL     = 2 * time.Second, 90 * 24 * time.Hour // those of host/authority

@@ -70,7 +70,7 @@ func TestWhole(t *testing.T) {
 func TestNothingGivesDefaults(t *testing.T) {
 	want := Config{
 		Links:   Links{Listen: addrs4("[::]:7420"), Hello: 50 * time.Millisecond},
-		Routing: Routing{K: 2},
+		Routing: Routing{K: 3},
 		Log:     Log{Level: slog.LevelInfo, Format: FormatText},
 	}
 	if !reflect.DeepEqual(Default(), want) {
