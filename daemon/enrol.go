@@ -19,10 +19,12 @@ import (
 
 // How joins and renewals find an authority.
 const (
-	joinPort   = config.DefaultPort // in the mesh, whatever port the links of a node have
-	enrolDial  = 3 * time.Second    // one attempt to connect
-	renewPause = 5 * time.Second    // after a failed renewal, at first; a tenth of the remaining life if that is more
-	renewTry   = 20 * time.Second   // one renewal, all ways to the authority together
+	joinPort       = config.DefaultPort // in the mesh, whatever port the links of a node have
+	enrolDial      = 3 * time.Second    // one attempt to connect
+	renewPause     = 5 * time.Second    // after a failed renewal, at first; a tenth of the remaining life if that is more
+	maxRelaysTried = 8
+	meshHeadStart  = time.Second      // before a renewal tries neighbours as well
+	renewTry       = 20 * time.Second // one renewal, all ways to the authority together
 )
 
 // serveJoin answers joins and renewals on TCP, at the addresses of the link sockets: as the authority, or by
@@ -77,10 +79,13 @@ func (d *Daemon) enrolled(e authority.Exchange) {
 	d.log.Info("join or renewal served", "remote", e.Remote, "node", e.Node, "relayed", e.Relayed)
 }
 
-// dialAuthority connects to the join port of an authority across the mesh.
+// dialAuthority connects to the join port of an authority across the mesh. Only to an authority's: strangers may ask
+// a member to relay, and must not find out by it who else is there.
 func (d *Daemon) dialAuthority(ctx context.Context, a mesh.NodeID) (net.Conn, error) {
-	to := netip.AddrPortFrom(mesh.Addr(d.domain, a), joinPort)
-	return dialTCP(ctx, to)
+	if _, ok := d.identity.Log().Authority(a); !ok {
+		return nil, fmt.Errorf("%s is no authority of %s", a, d.domain.Name())
+	}
+	return dialTCP(ctx, netip.AddrPortFrom(mesh.Addr(d.domain, a), joinPort))
 }
 
 func dialTCP(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
@@ -95,18 +100,56 @@ func (d *Daemon) dialForRenewal(ctx context.Context, a mesh.NodeID) (net.Conn, e
 	if a == d.self {
 		return nil, errors.New("this node is that authority")
 	}
-	conn, err := d.dialAuthority(ctx, a)
-	if err == nil {
-		return conn, nil
-	}
-	errs := []error{err}
-	for _, n := range d.neighbourAddrs(ctx) {
-		if conn, err = dialTCP(ctx, n); err == nil {
-			return conn, nil
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	neighbours := d.neighbourAddrs(ctx)
+	answers := make(chan dialled, 1+len(neighbours))
+	begun := 1
+	go func() {
+		conn, err := d.dialAuthority(ctx, a)
+		answers <- dialled{conn, err}
+	}()
+	// The others start when the mesh has had its chance, all at once: one that is dead must not hold up the next.
+	head := time.NewTimer(meshHeadStart)
+	defer head.Stop()
+	relays := func() {
+		for _, n := range neighbours[begun-1:] {
+			begun++
+			go func() {
+				conn, err := dialTCP(ctx, n)
+				answers <- dialled{conn, err}
+			}()
 		}
-		errs = append(errs, err)
+	}
+	var errs []error
+	for len(errs) < begun {
+		select {
+		case <-head.C:
+			relays()
+		case r := <-answers:
+			if r.err == nil {
+				go closeLate(answers, begun-len(errs)-1)
+				return r.conn, nil
+			}
+			errs = append(errs, r.err)
+			relays()
+		}
 	}
 	return nil, errors.Join(errs...)
+}
+
+type dialled struct {
+	conn net.Conn
+	err  error
+}
+
+// closeLate closes the connections that come about after the one that is used.
+func closeLate(answers <-chan dialled, n int) {
+	for range n {
+		if late := <-answers; late.err == nil {
+			_ = late.conn.Close()
+		}
+	}
 }
 
 func (d *Daemon) neighbourAddrs(ctx context.Context) (as []netip.AddrPort) {
@@ -116,7 +159,7 @@ func (d *Daemon) neighbourAddrs(ctx context.Context) (as []netip.AddrPort) {
 		}
 		as = append(as, c.Waiting()...)
 	})
-	return as
+	return as[:min(len(as), maxRelaysTried)]
 }
 
 // renewLoop keeps the SVID alive: a new one at half of its life, then everything moves over to it.

@@ -16,8 +16,9 @@ const batch = 64
 
 // reader receives batches of datagrams without allocating. It belongs to one goroutine.
 type reader struct {
-	raw   syscall.RawConn
-	recv  func(fd uintptr) bool // made once: a closure per read would be garbage per read
+	port  *endpoint
+	ready func(epoll uintptr) bool // made once: a closure per read would be garbage per read
+	recv  func(fd uintptr)
 	n     int
 	errno syscall.Errno
 
@@ -28,12 +29,8 @@ type reader struct {
 	zones map[uint32]string
 }
 
-func newReader(conn *net.UDPConn) (*reader, error) {
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return nil, err
-	}
-	r := &reader{raw: raw, zones: make(map[uint32]string)}
+func newReader(p *endpoint) *reader {
+	r := &reader{port: p, zones: make(map[uint32]string)}
 	for i := range r.msgs {
 		r.iovs[i].Base = &r.bufs[i][0]
 		r.iovs[i].SetLen(MaxDatagram)
@@ -42,8 +39,9 @@ func newReader(conn *net.UDPConn) (*reader, error) {
 		h.Iov = &r.iovs[i]
 		h.SetIovlen(1)
 	}
-	r.recv = r.recvmmsg
-	return r, nil
+	r.ready = r.attempt
+	r.recv = func(fd uintptr) { r.n, r.errno = recvmmsg(fd, r.msgs[:]) }
+	return r
 }
 
 // read waits for at least one datagram and returns how many came.
@@ -51,7 +49,7 @@ func (r *reader) read() (int, error) {
 	for i := range r.msgs {
 		r.msgs[i].Hdr.Namelen = unix.SizeofSockaddrInet6 // the kernel overwrites it
 	}
-	if err := r.raw.Read(r.recv); err != nil {
+	if err := r.port.poll.Read(r.ready); err != nil {
 		return 0, err
 	}
 	if r.errno != 0 {
@@ -60,19 +58,11 @@ func (r *reader) read() (int, error) {
 	return r.n, nil
 }
 
-// recvmmsg reports whether the call is over; false waits for the descriptor to become readable.
-func (r *reader) recvmmsg(fd uintptr) bool {
-	for {
-		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.msgs[0])), batch, unix.MSG_DONTWAIT, 0, 0)
-		if errno == unix.EINTR {
-			continue
-		}
-		if errno == unix.EAGAIN {
-			return false
-		}
-		r.n, r.errno = int(n), errno
-		return true
-	}
+// attempt reports whether the call is over; false waits for something to arrive.
+func (r *reader) attempt(uintptr) bool {
+	r.n, r.errno = 0, unix.EBADF // unless there is a descriptor to ask
+	_ = r.port.socket.Control(r.recv)
+	return r.errno != unix.EAGAIN
 }
 
 // datagram returns the i-th datagram of the last batch, valid until the next read, and whether it is whole.

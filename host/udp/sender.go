@@ -13,7 +13,7 @@ import (
 
 // sender writes datagrams without allocating. It may be used from several goroutines.
 type sender struct {
-	port  *port
+	port  *endpoint
 	inet4 bool // the socket is of IPv4 only; otherwise IPv4 addresses go in their v4-mapped form
 	calls sync.Pool
 	zones sync.Map // string → uint32: the lookup is a netlink dump
@@ -28,7 +28,7 @@ type sendCall struct {
 	errno syscall.Errno
 }
 
-func newSender(p *port) (*sender, error) {
+func newSender(p *endpoint) (*sender, error) {
 	s := &sender{port: p}
 	domain, err := 0, error(nil)
 	if cerr := p.socket.Control(func(fd uintptr) { domain, err = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_DOMAIN) }); cerr != nil {

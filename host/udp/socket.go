@@ -46,7 +46,7 @@ type Handlers struct {
 
 // Socket is an open UDP port. Its methods may be called from any goroutine.
 type Socket struct {
-	conn  *net.UDPConn
+	port  *endpoint
 	out   *sender
 	local netip.AddrPort
 	h     Handlers
@@ -72,23 +72,21 @@ func Listen(addr netip.AddrPort, h Handlers) (*Socket, error) {
 	}
 	conn := pc.(*net.UDPConn) // what ListenPacket returns for udp networks
 	local := conn.LocalAddr().(*net.UDPAddr).AddrPort()
+	p, err := newEndpoint(conn)
+	if err != nil {
+		return nil, fmt.Errorf("udp: listen on %s: %w", bind, err)
+	}
 	s := &Socket{
-		conn:  conn,
+		port:  p,
 		local: netip.AddrPortFrom(local.Addr().Unmap(), local.Port()),
 		h:     h,
 		done:  make(chan struct{}),
 	}
 	s.quic = newPacketConn(s)
-	if s.out, err = newSender(conn); err != nil {
-		conn.Close()
-		return nil, fmt.Errorf("udp: write to %s: %w", s.local, err)
+	if s.out, err = newSender(p); err != nil {
+		return nil, errors.Join(fmt.Errorf("udp: write to %s: %w", s.local, err), p.close())
 	}
-	r, err := newReader(conn)
-	if err != nil {
-		conn.Close()
-		return nil, fmt.Errorf("udp: read from %s: %w", s.local, err)
-	}
-	s.wg.Go(func() { s.readLoop(r) })
+	s.wg.Go(func() { s.readLoop(newReader(p)) })
 	return s, nil
 }
 
@@ -150,16 +148,11 @@ func setBuffer(fd, force, plain, size int) {
 // LocalAddr returns the address bound, with the real port. The address is unspecified for a wildcard socket.
 func (s *Socket) LocalAddr() netip.AddrPort { return s.local }
 
-// Send writes one datagram. It allocates nothing unless it fails, and waits only while the kernel's send buffer
-// is full. An error concerns this datagram alone: the socket stays usable until Close.
+// Send writes one datagram. It allocates nothing unless it fails, and waits, a tenth of a second at most, only while
+// the kernel's send buffer is full. An error concerns this datagram alone: the socket stays usable until Close.
 func (s *Socket) Send(to netip.AddrPort, b []byte) error {
 	to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
-	var err error
-	if s.out.takes(to) {
-		err = s.out.send(to, b)
-	} else {
-		_, err = s.conn.WriteToUDPAddrPort(b, to)
-	}
+	err := s.out.send(to, b)
 	if err == nil {
 		s.count.sent.Add(1)
 		return nil
@@ -194,7 +187,7 @@ func (s *Socket) Close() error {
 	var err error
 	s.once.Do(func() {
 		close(s.done)
-		err = s.conn.Close()
+		err = s.port.close()
 		s.quic.Close()
 	})
 	s.wg.Wait()
@@ -207,7 +200,7 @@ func (s *Socket) readLoop(r *reader) {
 	for {
 		n, err := r.read()
 		switch {
-		case errors.Is(err, net.ErrClosed):
+		case err != nil && s.closed():
 			return
 		case err != nil:
 			s.count.receiveErrors.Add(1)
@@ -224,6 +217,15 @@ func (s *Socket) readLoop(r *reader) {
 			}
 			s.demux(from, b)
 		}
+	}
+}
+
+func (s *Socket) closed() bool {
+	select {
+	case <-s.done:
+		return true
+	default:
+		return false
 	}
 }
 

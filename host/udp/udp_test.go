@@ -231,7 +231,7 @@ func TestTooBig(t *testing.T) {
 func TestNothingIsFragmented(t *testing.T) {
 	for _, addr := range []string{"127.0.0.1:0", "[::]:0"} {
 		s, _ := open(t, addr)
-		raw, err := s.conn.SyscallConn()
+		raw, err := s.port.file.SyscallConn()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -298,13 +298,13 @@ func TestRefusalDoesNotEndTheLoop(t *testing.T) {
 // A read error that is not of the socket's end is counted, and reading goes on.
 func TestReadErrorIsSurvived(t *testing.T) {
 	a, frames := open(t, "127.0.0.1:0")
-	if err := a.conn.SetReadDeadline(time.Now().Add(-time.Second)); err != nil { // makes every read fail
+	if err := a.port.arrived.SetReadDeadline(time.Now().Add(-time.Second)); err != nil { // makes every read fail
 		t.Fatal(err)
 	}
 	for a.count.receiveErrors.Load() == 0 {
 		runtime.Gosched() // the read loop runs on the real clock
 	}
-	a.conn.SetReadDeadline(time.Time{})
+	a.port.arrived.SetReadDeadline(time.Time{})
 	if err := a.Send(at("127.0.0.1", a), []byte("0alive")); err != nil {
 		t.Fatal(err)
 	}

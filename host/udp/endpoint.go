@@ -1,6 +1,7 @@
 package udp
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -10,22 +11,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// port is the socket's descriptor, waited for by a poller of its own. Go's poller asks every socket for room to send as
+// endpoint is the socket's descriptor, waited for by a poller of its own. Go's poller asks every socket for room to send as
 // well as for arrivals, edge by edge: each datagram that leaves the machine would wake the process once more, to learn
 // nothing. An epoll that asks for arrivals only stands between the two, which Go's poller watches in turn (epoll(7)).
 //
 // The calls that move datagrams never wait, so they go around the scheduler's bookkeeping of calls that may
 // (RawSyscall): it wakes the runtime's monitor thread in every process that was idle, which then polls for a while.
 // For a node that only says hello to its neighbours these two were most of its work.
-type port struct {
+type endpoint struct {
 	file    *os.File // in blocking mode, which keeps it out of Go's poller; every call says MSG_DONTWAIT
 	arrived *os.File // the epoll
 	socket  syscall.RawConn
 	poll    syscall.RawConn
 }
 
-// newPort takes the descriptor over from conn, which is closed.
-func newPort(conn *net.UDPConn) (*port, error) {
+// newEndpoint takes the descriptor over from conn, which is closed.
+func newEndpoint(conn *net.UDPConn) (*endpoint, error) {
 	defer conn.Close()
 	raw, err := conn.SyscallConn()
 	if err != nil {
@@ -33,13 +34,13 @@ func newPort(conn *net.UDPConn) (*port, error) {
 	}
 	fd := -1
 	if cerr := raw.Control(func(old uintptr) { fd, err = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 0) }); cerr != nil || err != nil {
-		return nil, fmt.Errorf("duplicate the socket: %w", firstError(cerr, err))
+		return nil, fmt.Errorf("duplicate the socket: %w", errors.Join(cerr, err))
 	}
 	if err := unix.SetNonblock(fd, false); err != nil {
 		unix.Close(fd)
 		return nil, os.NewSyscallError("fcntl", err)
 	}
-	p := &port{file: os.NewFile(uintptr(fd), "udp")}
+	p := &endpoint{file: os.NewFile(uintptr(fd), "udp")}
 	if p.arrived, err = arrivals(fd); err != nil {
 		p.file.Close()
 		return nil, err
@@ -47,7 +48,7 @@ func newPort(conn *net.UDPConn) (*port, error) {
 	var perr error
 	p.socket, err = p.file.SyscallConn()
 	p.poll, perr = p.arrived.SyscallConn()
-	if err := firstError(err, perr); err != nil {
+	if err := errors.Join(err, perr); err != nil {
 		p.close()
 		return nil, err
 	}
@@ -70,19 +71,10 @@ func arrivals(fd int) (*os.File, error) {
 }
 
 // close ends the waiting reader too.
-func (p *port) close() error { return firstError(p.arrived.Close(), p.file.Close()) }
+func (p *endpoint) close() error { return errors.Join(p.arrived.Close(), p.file.Close()) }
 
-func firstError(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// receive fills msgs with at least one datagram; EAGAIN means that none is there.
-func receive(fd uintptr, msgs []unix.Mmsghdr) (int, syscall.Errno) {
+// recvmmsg fills msgs with at least one datagram; EAGAIN means that none is there.
+func recvmmsg(fd uintptr, msgs []unix.Mmsghdr) (int, syscall.Errno) {
 	for {
 		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(unsafe.SliceData(msgs))), uintptr(len(msgs)),
 			unix.MSG_DONTWAIT, 0, 0)
