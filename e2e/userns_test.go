@@ -63,9 +63,19 @@ func TestLabAsOrdinaryUser(t *testing.T) {
 	if report.Nodes != 2 || report.Pairs != 2 || report.Reachable != 2 {
 		t.Errorf("the report is %s", r.out)
 	}
-	// The control: this user cannot do by himself what the lab did for him.
-	if r := run("x0t", "--state", "/tmp/x0t-e2e-nobody", "up"); r.code != 1 || !strings.Contains(r.err, "x0t") {
+	// The control: this user cannot do by himself what the lab did for him, and is told what is missing.
+	state, err := os.MkdirTemp("", "x0t-e2e-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(state)
+	if err := os.Chown(state, nobody, nobody); err != nil {
+		t.Fatal(err)
+	}
+	if r := run("x0t", "--state", state, "init", "--trust-domain", "e2e.mesh", "--name", "desk"); r.code != 0 {
+		t.Fatal(r)
+	}
+	if r := run("x0t", "--state", state, "up"); r.code != 1 || !strings.Contains(r.err, "root") {
 		t.Errorf("x0t up as an ordinary user: %s", r)
 	}
-	_ = os.RemoveAll("/tmp/x0t-e2e-nobody")
 }

@@ -101,7 +101,7 @@ func Builtin(spec string) (*Map, error) {
 		m.numbered(4)
 		m.join(0, 1, 1, 3, 0, 2, 2, 3)
 	case spec == "demo":
-		m.numbered(6)
+		m.named("alpha", "beta", "gamma", "delta", "epsilon", "zeta")
 		m.join(0, 1, 1, 2, 2, 5, 0, 3, 3, 4, 4, 5)
 	default:
 		return nil, fmt.Errorf("%w: %q: use one of %s, or the name of a file", ErrSpec, spec, Specs)
@@ -126,7 +126,12 @@ func (m *Map) generate(kind string, n int) {
 // numbered adds the nodes n1 to nN.
 func (m *Map) numbered(n int) {
 	for i := range n {
-		name := "n" + strconv.Itoa(i+1)
+		m.named("n" + strconv.Itoa(i+1))
+	}
+}
+
+func (m *Map) named(names ...string) {
+	for _, name := range names {
 		m.Nodes = append(m.Nodes, Node{ID: mesh.MustNodeID(name), Label: name})
 	}
 }

@@ -70,7 +70,7 @@ func TestBuiltin(t *testing.T) {
 		{"ring:3", 3, 3, 1, "n1 n2"},
 		{"ring:8", 8, 8, 4, "n1 n5"},
 		{"diamond", 4, 4, 2, "n1 n4"},
-		{"demo", 6, 6, 3, "n1 n6"},
+		{"demo", 6, 6, 3, "alpha zeta"},
 		{"grid:3x4", 12, 17, 5, "r1c1 r3c4"},
 		{"grid:1x2", 2, 1, 1, "r1c1 r1c2"},
 	} {
