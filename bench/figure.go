@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"math"
@@ -53,6 +54,23 @@ func (f *Figure) verdict() string {
 		return fmt.Sprintf("yes: %d of %d runs", f.Within(), n)
 	}
 	return "yes"
+}
+
+// MarshalJSON adds to the samples what the table shows of them.
+func (f *Figure) MarshalJSON() ([]byte, error) {
+	type plain Figure
+	out := struct {
+		*plain
+		Median *float64 `json:"median"` // null without samples, as the next two
+		Min    *float64 `json:"min"`
+		Max    *float64 `json:"max"`
+		Met    bool     `json:"met"`
+	}{plain: (*plain)(f), Met: f.Met()}
+	if len(f.Samples) > 0 {
+		median, least, most := f.Median(), f.Min(), f.Max()
+		out.Median, out.Min, out.Max = &median, &least, &most
+	}
+	return json.Marshal(out)
 }
 
 // percentile is the nearest-rank one, p from 0 to 100.

@@ -31,6 +31,7 @@ const (
 	settleTime   = 30 * time.Second
 	backAt       = 0.9 // share of the last probes of a fault that must arrive for service to have returned
 	statusPeriod = 100 * time.Millisecond
+	underWay     = 200 * time.Millisecond // by then what was sent before a repair has arrived, or never will
 )
 
 // firstBound is how long a first packet may take: two and a half round trips of the path (one and a half until the
@@ -181,6 +182,9 @@ func (s *spine) outage(ctx context.Context, l *lab.Lab, p *lab.Prober, flows []*
 	}
 	end := p.Now()
 	if err := l.Mend(f); err != nil {
+		return err
+	}
+	if err := sleep(ctx, underWay); err != nil {
 		return err
 	}
 	var worst time.Duration

@@ -239,7 +239,8 @@ func disjointness(r path.Result) api.Disjointness {
 
 // Counters implements api.Backend.
 func (d *Daemon) Counters(ctx context.Context) (api.Counters, error) {
-	all := api.Counters{"loop_frames_dropped": d.framesDropped.Load(), "control_messages_dropped": d.sendsDropped.Load()}
+	all := api.Counters{"loop_frames_dropped": d.framesDropped.Load(), "control_messages_dropped": d.sendsDropped.Load(),
+		"refusals_untold": d.refusalsUntold.Load()}
 	add := func(prefix string, m map[string]uint64) {
 		for k, v := range m {
 			all[prefix+k] += v

@@ -21,6 +21,7 @@ import (
 	"x0tta6bl4/api"
 	"x0tta6bl4/core/node"
 	"x0tta6bl4/daemon/config"
+	"x0tta6bl4/host/alarm"
 	"x0tta6bl4/host/dataplane"
 	"x0tta6bl4/host/disk"
 	"x0tta6bl4/host/quic"
@@ -72,6 +73,8 @@ type Daemon struct {
 	peers    *quicconn.Transport
 	carrier  *carrier
 	registry *registry
+	sources  sources
+	alarm    *alarm.Alarm // of the fast loop
 
 	events    chan node.ControlEvent
 	reports   *mailbox[node.ControlEvent]
@@ -88,7 +91,9 @@ type Daemon struct {
 
 	framesDropped atomic.Uint64
 	sendsDropped  atomic.Uint64
-	nextProbe     atomic.Uint64
+
+	refusalsUntold atomic.Uint64
+	nextProbe      atomic.Uint64
 
 	mu         sync.Mutex // guards what follows
 	refused    []api.Refusal
@@ -162,6 +167,9 @@ func (d *Daemon) open() error {
 		d.sockets = append(d.sockets, s)
 	}
 	if err := d.listenJoin(); err != nil {
+		return err
+	}
+	if d.alarm, err = alarm.New(); err != nil {
 		return err
 	}
 	d.core = node.NewControl(cfg, time.Now())
@@ -299,6 +307,9 @@ func (d *Daemon) close() {
 	}
 	if d.tun != nil {
 		_ = d.tun.Close()
+	}
+	if d.alarm != nil {
+		_ = d.alarm.Close()
 	}
 }
 

@@ -2,11 +2,13 @@ package daemon
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"x0tta6bl4/core/node"
@@ -132,4 +134,59 @@ func TestWorkEndsWithItsContext(t *testing.T) {
 		t.Errorf("ran %d, %d", a, b)
 	}
 	t.Cleanup(func() { <-done })
+}
+
+// Strangers must not fill the log, nor push out of sight whom else was refused.
+func TestRefusalsAreNotedOncePerHostAndReason(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := bareDaemon()
+		foreign, expired := errors.New("of another domain"), errors.New("expired")
+		for port := range 100 {
+			d.refuse(fmt.Sprintf("192.0.2.1:%d", port+1), foreign)
+		}
+		d.refuse("192.0.2.1:1", expired)
+		d.refuse("[2001:db8::1]:1", foreign)
+		if len(d.refused) != 3 || d.refusalsUntold.Load() != 99 {
+			t.Fatalf("%d noted, %d not", len(d.refused), d.refusalsUntold.Load())
+		}
+		for i := range 200 {
+			d.refuse(fmt.Sprintf("198.51.100.%d:1", i), foreign)
+		}
+		if len(d.refused) != maxRefusals || d.refused[maxRefusals-1].Remote != "192.0.2.1:1" {
+			t.Errorf("%d noted, the oldest %+v", len(d.refused), d.refused[maxRefusals-1])
+		}
+		time.Sleep(refusalPause)
+		d.refuse("203.0.113.1:1", foreign)
+		d.refuse("198.51.100.1:1", foreign)
+		if d.refused[0].Remote != "198.51.100.1:1" || d.refused[1].Remote != "203.0.113.1:1" {
+			t.Errorf("the newest are %+v", d.refused[:2])
+		}
+	})
+}
+
+// With a socket per underlay what goes to a neighbour leaves by the socket on its side, not by the first.
+func TestSocketOnTheNeighboursSide(t *testing.T) {
+	d := bareDaemon()
+	defer d.close()
+	for _, a := range []string{"127.0.0.3:0", "127.0.0.1:0", "[::1]:0"} {
+		s, err := udp.Listen(netip.MustParseAddrPort(a), udp.Handlers{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.sockets = append(d.sockets, s)
+	}
+	for to, want := range map[string]int{
+		"127.0.0.1": 1, // the kernel sends from 127.0.0.1
+		"::1":       2,
+	} {
+		for range 2 { // asked, then remembered
+			if got := d.socketFor(netip.MustParseAddr(to)); got != want {
+				t.Errorf("to %s by socket %d, want %d", to, got, want)
+			}
+		}
+	}
+	_, d.sockets = d.sockets[2].Close(), d.sockets[:2]
+	if got := d.socketFor(netip.MustParseAddr("::1")); got != -1 {
+		t.Errorf("IPv6 by socket %d of IPv4", got)
+	}
 }

@@ -72,6 +72,11 @@ func (d *Daemon) listenJoin() error {
 }
 
 func (d *Daemon) enrolled(e authority.Exchange) {
+	if e.Err != nil && e.Node.IsZero() {
+		// A scanner, a stranger's noise, or bytes that were carried for another: nothing to do for who reads the log.
+		d.log.Debug("join or renewal failed", "remote", e.Remote, "relayed", e.Relayed, "error", e.Err)
+		return
+	}
 	if e.Err != nil {
 		d.log.Warn("join or renewal failed", "remote", e.Remote, "node", e.Node, "relayed", e.Relayed, "error", e.Err)
 		return

@@ -38,8 +38,7 @@ func (d *Daemon) control(ctx context.Context) {
 
 // fast runs the fast loop until ctx ends.
 func (d *Daemon) fast(ctx context.Context) {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
+	d.alarm.Set(0)
 	due := time.Time{}
 	for {
 		select {
@@ -55,16 +54,15 @@ func (d *Daemon) fast(ctx context.Context) {
 			}
 		case ask := <-d.asksFast:
 			ask(d.reflex)
-		case <-timer.C:
+		case <-d.alarm.C:
 			d.wake(due)
-			d.heard()
 			d.stepReflex(node.Tick{})
 		}
 		due = d.reflex.Deadline()
 		if due.IsZero() {
 			due = time.Now().Add(time.Second)
 		}
-		timer.Reset(max(0, time.Until(due)))
+		d.alarm.Set(time.Until(due))
 	}
 }
 
@@ -75,6 +73,9 @@ func (d *Daemon) wake(due time.Time) {
 		d.stepReflex(node.Late{By: late})
 	}
 	d.takeCalm()
+	if !due.IsZero() && !time.Now().Before(due) {
+		d.heard() // every step looks at all links: one that data keeps alive must not pass for silent in it
+	}
 }
 
 // takeCalm steps through the hellos that waited for the loop's next turn. What comes meanwhile waits for the turn after:

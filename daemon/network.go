@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
 	"x0tta6bl4/api"
@@ -16,8 +17,11 @@ import (
 	"x0tta6bl4/wire"
 )
 
-// maxRefusals bounds what is remembered of handshakes that were turned away.
-const maxRefusals = 32
+// What is remembered of handshakes that were turned away, and how long one stands for others like it.
+const (
+	maxRefusals  = 32
+	refusalPause = 10 * time.Second
+)
 
 func (d *Daemon) transport(pc net.PacketConn, p wire.Purpose) (*quicconn.Transport, error) {
 	var t *quicconn.Transport
@@ -92,11 +96,24 @@ func (d *Daemon) dialFailed(p wire.Purpose, dial uint64, remote net.Addr, err er
 	}
 }
 
+// refuse notes a handshake that was turned away. Strangers cause them as fast as they like, so a host that goes on for the
+// same reason is noted now and then only, and of very many hosts so many as there is room for.
 func (d *Daemon) refuse(remote string, err error) {
-	d.log.Warn("handshake refused", "remote", remote, "error", err)
+	now, reason := time.Now(), err.Error()
+	host, _, _ := net.SplitHostPort(remote)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.refused = slices.Insert(d.refused, 0, api.Refusal{Remote: remote, Reason: err.Error(), At: time.Now()})
+	full := len(d.refused) == maxRefusals && now.Sub(d.refused[maxRefusals-1].At) < refusalPause
+	again := slices.ContainsFunc(d.refused, func(r api.Refusal) bool {
+		h, _, _ := net.SplitHostPort(r.Remote)
+		return h == host && r.Reason == reason && now.Sub(r.At) < refusalPause
+	})
+	if full || again {
+		d.refusalsUntold.Add(1)
+		return
+	}
+	d.log.Warn("handshake refused", "remote", remote, "error", err)
+	d.refused = slices.Insert(d.refused, 0, api.Refusal{Remote: remote, Reason: reason, At: now})
 	d.refused = d.refused[:min(len(d.refused), maxRefusals)]
 }
 
@@ -129,15 +146,70 @@ func (d *Daemon) dialPeer(e node.DialPeer) {
 	d.peers.Dial(e.ID, a, e.Peer)
 }
 
-// socketFor returns the index of the socket that reaches addresses of a family, -1 if there is none.
-func (d *Daemon) socketFor(a netip.Addr) int {
+// socketFor returns the index of the socket that reaches an address, -1 if there is none: the one bound to the address
+// that the kernel would send from, else the first of the family.
+func (d *Daemon) socketFor(to netip.Addr) int {
+	first, several := -1, false
 	for i, s := range d.sockets {
 		l := s.LocalAddr().Addr()
-		if l.Is4() == a.Is4() || l.IsUnspecified() && l.Is6() {
+		switch {
+		case l.Is4() != to.Is4() && !(l.IsUnspecified() && l.Is6()):
+		case first < 0:
+			first = i
+		default:
+			several = true
+		}
+	}
+	if !several {
+		return first
+	}
+	src := d.sources.of(to)
+	for i, s := range d.sockets {
+		if s.LocalAddr().Addr() == src {
 			return i
 		}
 	}
-	return -1
+	return first
+}
+
+// sources remembers from which of this machine's addresses the kernel sends to others. A machine with several sockets
+// asks for every packet, and routes change.
+type sources struct {
+	mu    sync.Mutex
+	known map[netip.Addr]source
+}
+
+type source struct {
+	addr netip.Addr
+	at   time.Time
+}
+
+const (
+	sourceLife = 5 * time.Second
+	maxSources = 4096
+)
+
+func (s *sources) of(to netip.Addr) netip.Addr {
+	now := time.Now()
+	s.mu.Lock()
+	known, ok := s.known[to]
+	s.mu.Unlock()
+	if ok && now.Sub(known.at) < sourceLife {
+		return known.addr
+	}
+	known = source{at: now}
+	// Connecting a UDP socket sends nothing: it makes the kernel choose.
+	if c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(to, joinPort))); err == nil {
+		known.addr = addrPort(c.LocalAddr()).Addr()
+		_ = c.Close()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.known == nil || len(s.known) >= maxSources {
+		s.known = map[netip.Addr]source{}
+	}
+	s.known[to] = known
+	return known.addr
 }
 
 func (d *Daemon) sendDatagram(to netip.AddrPort, b []byte) error {

@@ -11,6 +11,7 @@
 //	identity_test.go   identities that are refused, each for its own reason
 //	cli_test.go        tokens, state directories and configurations that are refused
 //	hostile_test.go    garbage, truncated, flipped and replayed datagrams from the wire
+//	liar_test.go       a member that announces what is not true
 //	userns_test.go     x0t lab run by an ordinary user
 //
 // The binary is built once with the race detector if the tests run with it, or taken from X0T_TEST_BINARY. Daemons end

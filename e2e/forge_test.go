@@ -115,22 +115,30 @@ func (i identity) install(t *testing.T, m *machine) {
 	}
 }
 
-// knockWith opens a link connection from a machine with an identity, by QUIC alone, as an implementation would that
-// checks nothing of its own. It returns the address that it comes from and a channel that tells how it ended.
-func (i identity) knockWith(t *testing.T, m *machine, to netip.AddrPort) (netip.AddrPort, <-chan error) {
+// dial opens a link connection from a machine with an identity, by QUIC alone, as an implementation would that checks
+// nothing of its own.
+func (i identity) dial(t *testing.T, pc *net.UDPConn, to netip.AddrPort) (*quic.Conn, error) {
 	t.Helper()
-	pc := m.listenUDP(t, netip.AddrPortFrom(netip.IPv4Unspecified(), 0))
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	conn, err := quic.Dial(ctx, pc, net.UDPAddrFromAddrPort(to), &tls.Config{
 		InsecureSkipVerify: true, NextProtos: []string{"x0t-link/1"}, MinVersion: tls.VersionTLS13,
 		Certificates: []tls.Certificate{i.Certificate},
 	}, &quic.Config{KeepAlivePeriod: time.Second})
+	if err == nil {
+		t.Cleanup(func() { _ = conn.CloseWithError(0, "") })
+	}
+	return conn, err
+}
+
+// knockWith dials and returns the address that it comes from and a channel that tells how the connection ended.
+func (i identity) knockWith(t *testing.T, m *machine, to netip.AddrPort) (netip.AddrPort, <-chan error) {
+	t.Helper()
+	pc := m.listenUDP(t, netip.AddrPortFrom(netip.IPv4Unspecified(), 0))
 	ended := make(chan error, 1)
-	if err != nil {
+	if conn, err := i.dial(t, pc, to); err != nil {
 		ended <- err
 	} else {
-		t.Cleanup(func() { _ = conn.CloseWithError(0, "") })
 		go func() { <-conn.Context().Done(); ended <- context.Cause(conn.Context()) }()
 	}
 	return pc.LocalAddr().(*net.UDPAddr).AddrPort(), ended

@@ -39,3 +39,30 @@ func TestKilledNodesComeBack(t *testing.T) {
 		n.converged(n.machines...)
 	}
 }
+
+// After a power cut everywhere, and after one node was restarted again and again, all is as before.
+func TestPowerCut(t *testing.T) {
+	need(t)
+	n := newMesh(t, cables("alpha-beta beta-gamma gamma-delta"))
+	for _, m := range n.machines {
+		m.kill()
+	}
+	began := time.Now()
+	for _, m := range n.machines {
+		m.up(t)
+	}
+	n.reach(20*time.Second, n.machines...)
+	t.Logf("all reached each other %s after the power came back", time.Since(began).Round(time.Millisecond))
+
+	alpha, gamma, delta := n.at("alpha"), n.at("gamma"), n.at("delta")
+	for range 6 {
+		gamma.kill()
+		gamma.up(t)
+		n.converged(n.machines...)
+	}
+	gamma.kill()
+	began = time.Now()
+	gamma.up(t)
+	n.reach(20*time.Second, alpha, gamma, delta)
+	t.Logf("after its seventh restart gamma and what lies beyond it were back within %s", time.Since(began).Round(time.Millisecond))
+}

@@ -63,6 +63,7 @@ func (c *checker) init(w *World) {
 	c.part = make([]int, len(w.nodes))
 }
 
+// fail notes the first violation.
 func (c *checker) fail(format string, args ...any) {
 	if c.err == nil {
 		c.err = fmt.Errorf(format, args...)

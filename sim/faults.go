@@ -42,7 +42,7 @@ func (w *World) strike(f fault.Fault) (strike, error) {
 	switch f.Kind {
 	case fault.Cut, fault.Blackhole, fault.Oneway, fault.Kill, fault.Restart:
 	default:
-		return strike{}, fmt.Errorf("%w by the simulator: %s; these can be: cut, blackhole, oneway, kill, restart", fault.ErrUnsupported, f.Kind)
+		return strike{}, fmt.Errorf("%s: %w: the simulator has cut, blackhole, oneway, kill and restart", f, fault.ErrUnsupported)
 	}
 	find, err := w.target(f)
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash"
 	"math/rand/v2"
@@ -28,6 +29,9 @@ import (
 	"x0tta6bl4/mesh/topology"
 )
 
+// ErrInvariant is in the error of a run that broke an invariant of the protocol. The same Config breaks it again.
+var ErrInvariant = errors.New("invariant violated")
+
 // Config says what is simulated.
 type Config struct {
 	Map      *topology.Map
@@ -38,8 +42,9 @@ type Config struct {
 	Traffic  int           // flows between random pairs; 0 = as many as nodes, at most 32
 	Packet   time.Duration // interval of a flow's packets; 0 = 20 ms
 
-	// Progress is called with the simulated time since the start, about every simulated 100 ms; nil = not wanted.
-	Progress func(time.Duration)
+	// Progress is called with the simulated time since the start, about every simulated 100 ms; an error ends the run.
+	// nil = not wanted.
+	Progress func(time.Duration) error
 
 	hooks hooks
 }
@@ -229,10 +234,12 @@ func (w *World) Run() (*Report, error) {
 		w.check.step(w)
 		if w.cfg.Progress != nil && w.now.Sub(told) >= 100*time.Millisecond {
 			told = w.now
-			w.cfg.Progress(w.now.Sub(epoch))
+			if err := w.cfg.Progress(w.now.Sub(epoch)); err != nil {
+				return nil, err
+			}
 		}
 		if err := w.check.err; err != nil {
-			return nil, fmt.Errorf("seed %d, %v after the start, event %d: %w", w.cfg.Seed, w.now.Sub(epoch), w.stats.Events, err)
+			return nil, fmt.Errorf("%w: seed %d, %v after the start, event %d: %w", ErrInvariant, w.cfg.Seed, w.now.Sub(epoch), w.stats.Events, err)
 		}
 	}
 	w.now = end

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -43,6 +44,12 @@ func run(ctx context.Context, args []string, out, errs io.Writer) int {
 	}
 	if *parts != "" {
 		opt.Parts = strings.Split(*parts, ",")
+	}
+	for _, p := range opt.Parts {
+		if !slices.Contains(bench.Parts(), p) {
+			fmt.Fprintf(errs, "-parts %q: the parts are %s\n", p, strings.Join(bench.Parts(), ", "))
+			return 2
+		}
 	}
 	if err := measure(ctx, opt, *save, out); err != nil {
 		fmt.Fprintln(errs, "bench:", err)

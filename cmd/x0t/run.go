@@ -130,7 +130,7 @@ func (a *app) root() *cobra.Command {
 func (a *app) verbs() []*cobra.Command {
 	return []*cobra.Command{
 		a.statusCmd(), a.peersCmd(), a.linksCmd(), a.pathsCmd(), a.pingCmd(), a.traceCmd(), a.tokenCmd(), a.identityCmd(),
-		a.initCmd(), a.joinCmd(), a.upCmd(), a.labCmd(), a.configCmd(), a.versionCmd(),
+		a.initCmd(), a.joinCmd(), a.upCmd(), a.labCmd(), a.simCmd(), a.configCmd(), a.versionCmd(),
 	}
 }
 

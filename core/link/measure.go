@@ -11,6 +11,7 @@ type roundTrip struct {
 	smooth time.Duration
 	dev    time.Duration
 	known  bool
+	n      int              // samples, up to settled
 	least  [2]time.Duration // of the current minute and of the one before; 0 = none
 	minute time.Time        // when the current one began
 }
@@ -28,6 +29,19 @@ func (t *roundTrip) add(now time.Time, r time.Duration) {
 		t.least = [2]time.Duration{r, t.least[0]}
 	}
 	t.least[0] = min(t.least[0], r)
+	t.n = min(t.n+1, settled)
+}
+
+// settled is how many samples make the average worth more than the least of them: the first ones of a link are
+// taken while its two ends are busy with handshakes, and would make a good link look like a detour.
+const settled = 32
+
+// typical is the round trip that the link's cost follows.
+func (t *roundTrip) typical() time.Duration {
+	if t.n < settled {
+		return t.min()
+	}
+	return t.smooth
 }
 
 func (t *roundTrip) min() time.Duration {
@@ -105,7 +119,7 @@ func (m *Machine) overdue(last time.Time, every time.Duration) int {
 // and its class.
 func (m *Machine) worth() (mesh.Cost, mesh.Quality) {
 	delivery := max(1-max(m.status.LossIn, m.status.LossOut), 0.01)
-	us := float64(m.rtt.smooth.Microseconds()) / 2 / delivery
+	us := float64(m.rtt.typical().Microseconds()) / 2 / delivery
 	cost := mesh.Cost(min(max(us, 1), float64(mesh.MaxCost)))
 	class := mesh.QualityOf(delivery)
 	if old := m.status.Quality; old != mesh.QualityUnknown && class > old {

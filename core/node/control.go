@@ -26,7 +26,8 @@ type Control struct {
 	now      time.Time // of the last Step
 	db       *lsdb.DB
 	graph    *path.Graph
-	version  uint64 // of the database that graph was made from
+	version  uint64 // of the database when the paths of peers were last looked at
+	unmapped bool   // graph and addrs are of an earlier version
 	lastSPF  time.Time
 	conns    map[mesh.ConnID]*conn
 	links    []*neighbourLink // ascending by label
@@ -39,7 +40,8 @@ type Control struct {
 	identity Identity
 	indices  [2]session.Indices // links, end to end
 	digestAt time.Time
-	linksNew bool // adjacent has to be made anew
+	due      time.Time // when links, targets, peers or the digest have something to do, as of the last full settle
+	linksNew bool      // adjacent has to be made anew
 	adjacent []mesh.Adjacency
 	out      Effects
 }
@@ -75,6 +77,7 @@ func NewControl(cfg Config, now time.Time) *Control {
 	for _, a := range cfg.Neighbours {
 		c.addTarget(a, now)
 	}
+	c.recall(now)
 	return c
 }
 
@@ -109,16 +112,36 @@ func (c *Control) Step(now time.Time, ev ControlEvent) Effects {
 		c.stale(now, ev.Node)
 	case Tick:
 	}
-	c.settle(now)
+	c.settle(now, c.passing(ev))
 	out := c.out
 	c.out = Effects{}
 	return out
 }
 
+// passing reports whether an event is but news of other nodes, which nothing but the database takes in. They are by far
+// the most in a large mesh.
+func (c *Control) passing(ev ControlEvent) bool {
+	switch ev := ev.(type) {
+	case Received:
+		switch ev.Message.(type) {
+		case wire.RecordMsg, wire.LSAMsg, wire.Digest, wire.Summary, wire.RecordRequest:
+			return true
+		}
+	case Checked:
+		return ev.Job.Origin != c.cfg.Self
+	}
+	return false
+}
+
 // settle brings everything that depends on time or on what the event changed up to date.
-func (c *Control) settle(now time.Time) {
-	if d := c.db.Deadline(); !d.IsZero() && !now.Before(d) {
+func (c *Control) settle(now time.Time, passing bool) {
+	d := c.db.Deadline()
+	expired := !d.IsZero() && !now.Before(d)
+	if expired {
 		c.db.Expire(now)
+	}
+	if passing && !expired && !c.linksNew && now.Before(c.due) && !c.spfDue(now) {
+		return
 	}
 	for _, l := range slices.Clone(c.links) {
 		c.settleLink(now, l)
@@ -140,13 +163,22 @@ func (c *Control) settle(now time.Time) {
 		s := c.labels.state()
 		c.out.Persist = &s
 	}
+	c.due = c.ownDeadline()
 }
 
 // Deadline returns when Step must be called with a Tick at the latest.
 func (c *Control) Deadline() time.Time {
+	at := sooner(c.due, c.db.Deadline())
+	if c.version != c.db.Version() {
+		at = sooner(at, c.lastSPF.Add(spfPause))
+	}
+	return at
+}
+
+// ownDeadline returns when links, targets, peers or the digest have something to do.
+func (c *Control) ownDeadline() time.Time {
 	at := c.digestAt
 	soonest := func(t time.Time) { at = sooner(at, t) }
-	soonest(c.db.Deadline())
 	for _, l := range c.links {
 		soonest(l.deadline())
 	}
@@ -158,9 +190,6 @@ func (c *Control) Deadline() time.Time {
 	for _, p := range c.peers {
 		soonest(p.deadline(c.now, c.cfg.Idle))
 	}
-	if c.version != c.db.Version() {
-		soonest(c.lastSPF.Add(spfPause))
-	}
 	return at
 }
 
@@ -171,7 +200,6 @@ func (c *Control) connUp(now time.Time, ev ConnUp) {
 		c.out.Close = append(c.out.Close, Close{ev.Conn, ev.Purpose, "dial was given up"})
 		return
 	}
-	cn := &conn{id: ev.Conn, purpose: ev.Purpose, index: c.pool(ev.Purpose).Take(c.cfg.Rand)}
 	switch {
 	case ev.Peer == c.cfg.Self:
 		c.out.Close = append(c.out.Close, Close{ev.Conn, ev.Purpose, "this is myself"})
@@ -179,6 +207,12 @@ func (c *Control) connUp(now time.Time, ev ConnUp) {
 			d.target.self = true
 		}
 		return
+	case ev.Dial == 0 && ev.Purpose == wire.PurposeLink && c.crowded(ev):
+		c.out.Close = append(c.out.Close, Close{ev.Conn, ev.Purpose, "too many links to this neighbour"})
+		return
+	}
+	cn := &conn{id: ev.Conn, purpose: ev.Purpose, index: c.pool(ev.Purpose).Take(c.cfg.Rand)}
+	switch {
 	case ev.Purpose == wire.PurposeLink:
 		c.linkConnUp(now, cn, ev, d)
 	default:
@@ -284,20 +318,22 @@ func (c *Control) setIdentity(now time.Time, id Identity) {
 	}
 }
 
+func (c *Control) spfDue(now time.Time) bool {
+	return c.version != c.db.Version() && now.Sub(c.lastSPF) >= spfPause
+}
+
 // syncTopology recomputes the paths of every peer when the topology changed, at most once per spfPause.
 func (c *Control) syncTopology(now time.Time) {
-	if c.version == c.db.Version() || now.Sub(c.lastSPF) < spfPause {
+	if !c.spfDue(now) {
 		return
 	}
 	c.version = c.db.Version()
 	c.lastSPF = now
-	c.graph = path.NewGraph(c.db.Edges())
-	clear(c.addrs)
-	for _, n := range c.db.Nodes() {
-		c.addrs[mesh.Addr(c.cfg.Domain, n.ID)] = n.ID
+	c.unmapped = true
+	for _, p := range c.peers {
 		// Only the news of a later boot ends sessions: a node that jumped over its own stale announcements announces
 		// a boot that is later than the one its sessions carry, for as long as it lives.
-		if p := c.peer(n.ID); p != nil && n.Boot > p.boot {
+		if n, ok := c.db.Node(p.node); ok && n.Boot > p.boot {
 			p.boot = n.Boot
 			if dead := p.sess.EndBefore(n.Boot); len(dead) > 0 {
 				c.closeAll(dead, "the peer was restarted")
@@ -306,6 +342,19 @@ func (c *Control) syncTopology(now time.Time) {
 	}
 	for _, p := range c.peers {
 		c.findPaths(p)
+	}
+}
+
+// mapTopology makes graph and addrs anew if the topology changed since. A node that talks to nobody does not need them.
+func (c *Control) mapTopology() {
+	if !c.unmapped {
+		return
+	}
+	c.unmapped = false
+	c.graph = path.NewGraph(c.db.Edges())
+	clear(c.addrs)
+	for _, n := range c.db.Nodes() {
+		c.addrs[mesh.Addr(c.cfg.Domain, n.ID)] = n.ID
 	}
 }
 

@@ -25,6 +25,7 @@ type neighbourLink struct {
 	mtu       int
 	sess      *session.Peer
 	via       mesh.ConnID // the session that the fast loop was told to use
+	since     time.Time   // when the fast loop was told of the link, this time
 	status    mesh.LinkStatus
 	dialling  bool
 	next      time.Time // earliest time of the next renewal dial
@@ -39,9 +40,12 @@ func (l *neighbourLink) deadline() time.Time {
 	return at
 }
 
-// target is an address that the node keeps a link to.
+// target is an address that the node keeps a link to, or had one to before it was restarted.
 type target struct {
 	addr     netip.AddrPort
+	want     mesh.NodeID // zero: any member
+	tries    int         // attempts that a recalled one has left; a configured one is tried for ever
+	recalled bool
 	self     bool // it leads to this very node
 	met      bool // a link to it exists
 	dialling bool
@@ -49,22 +53,44 @@ type target struct {
 	backoff  session.Backoff
 }
 
-func (t *target) idle() bool { return !t.self && !t.met && !t.dialling }
+func (t *target) idle() bool {
+	return !t.self && !t.met && !t.dialling && (!t.recalled || t.tries > 0)
+}
 
 func (t *target) fail(now time.Time, r *rand.Rand) {
 	t.dialling = false
+	t.tries--
 	t.next = now.Add(t.backoff.Next(r))
 }
 
-func (c *Control) addTarget(a netip.AddrPort, now time.Time) {
+func (c *Control) addTarget(a netip.AddrPort, now time.Time) *target {
 	if slices.ContainsFunc(c.targets, func(t *target) bool { return t.addr == a }) {
-		return
+		return nil
 	}
-	c.targets = append(c.targets, &target{
+	t := &target{
 		addr:    a,
 		next:    now.Add(jitter(c.cfg.Rand, c.cfg.RetryFirst/4)),
 		backoff: c.backoff(),
-	})
+	}
+	c.targets = append(c.targets, t)
+	return t
+}
+
+// How many of the links of an earlier life are tried again, and how often each.
+const (
+	recallLinks = 32
+	recallTries = 3
+)
+
+// recall dials the neighbours of the life before: they still hold connections to that, and those that have our address
+// configured notice only when they time out.
+func (c *Control) recall(now time.Time) {
+	bs := c.labels.bindings
+	for _, b := range bs[max(0, len(bs)-recallLinks):] {
+		if t := c.addTarget(b.Remote, now); t != nil {
+			t.recalled, t.want, t.tries = true, b.Neighbour, recallTries
+		}
+	}
 }
 
 func (c *Control) backoff() session.Backoff {
@@ -76,13 +102,14 @@ func (c *Control) settleTargets(now time.Time) {
 		t.met = slices.ContainsFunc(c.links, func(l *neighbourLink) bool { return l.remote == t.addr && !l.sess.Empty() })
 		if t.met {
 			t.dialling = false
+			t.tries = recallTries
 		}
 		if t.idle() && !now.Before(t.next) {
 			t.dialling = true
 			t.next = now.Add(c.cfg.RetryFirst) // a connection that ends at once is not dialled again at once
 			c.nextDial++
 			c.dials[c.nextDial] = dialFor{target: t}
-			c.out.Dial = append(c.out.Dial, Dial{ID: c.nextDial, Addr: t.addr})
+			c.out.Dial = append(c.out.Dial, Dial{ID: c.nextDial, Addr: t.addr, Want: t.want})
 		}
 	}
 }
@@ -95,6 +122,25 @@ func (c *Control) failTargets(now time.Time, a netip.AddrPort) {
 			t.fail(now, c.cfg.Rand)
 		}
 	}
+}
+
+// maxParallel bounds the links to one neighbour: each takes a label and a place in our announcement, and by coming from
+// ever new addresses one neighbour could crowd out all others.
+const maxParallel = 16
+
+// crowded reports whether a connection would make one link too many to its neighbour.
+func (c *Control) crowded(ev ConnUp) bool {
+	n := 0
+	for _, l := range c.links {
+		if l.neighbour != ev.Peer {
+			continue
+		}
+		if l.remote == ev.Remote {
+			return false
+		}
+		n++
+	}
+	return n >= maxParallel
 }
 
 func (c *Control) linkConnUp(now time.Time, cn *conn, ev ConnUp, d dialFor) {
@@ -150,7 +196,7 @@ func (c *Control) linkOpened(now time.Time, cn *conn, m wire.LinkOpen) {
 		c.linksNew = true
 	}
 	if m.MTU > 0 {
-		l.mtu = min(l.mtu, int(m.MTU))
+		l.mtu = min(l.mtu, max(int(m.MTU), wire.MinLinkMTU))
 	}
 	for _, t := range c.targets {
 		if t.addr == l.remote {
@@ -172,6 +218,9 @@ func (c *Control) settleLink(now time.Time, l *neighbourLink) {
 		l.via = 0
 		c.dropLink(now, l)
 	case d.Use != l.via:
+		if l.via == 0 {
+			l.since = now
+		}
 		l.via = d.Use
 		c.linksNew = true
 		c.out.Reflex = append(c.out.Reflex, LinkSet{l.label, l.neighbour, d.Use, l.remote, l.mtu, c.cfg.Hello})
@@ -199,6 +248,9 @@ func (c *Control) linkReport(now time.Time, ev LinkReport) {
 		return
 	}
 	l := c.links[i]
+	if ev.Status.Since.Before(l.since) {
+		return // of the life before the last LinkGone, which crossed it: believed, it would never be corrected
+	}
 	was := l.status
 	l.status = ev.Status
 	if was.State != ev.Status.State || was.Cost != ev.Status.Cost || was.Quality != ev.Status.Quality {

@@ -60,6 +60,7 @@ func later(a, b time.Time) time.Time {
 }
 
 func (c *Control) wanted(now time.Time, a netip.Addr) {
+	c.mapTopology()
 	n, ok := c.addrs[a]
 	if !ok || n == c.cfg.Self {
 		return
@@ -88,6 +89,7 @@ func (c *Control) peerFor(now time.Time, n mesh.NodeID) *peer {
 
 // findPaths computes the disjoint paths to a peer and tells the fast loop if they changed.
 func (c *Control) findPaths(p *peer) {
+	c.mapTopology()
 	paths := c.graph.Disjoint(c.cfg.Self, p.node, c.cfg.Disjoint).Paths
 	if p.told && slices.EqualFunc(paths, p.paths, sameMetrics) {
 		return

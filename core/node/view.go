@@ -44,7 +44,7 @@ func (c *Control) Links() []LinkView {
 func (c *Control) Waiting() []netip.AddrPort {
 	var as []netip.AddrPort
 	for _, t := range c.targets {
-		if !t.met && !t.self {
+		if !t.met && !t.self && !t.recalled {
 			as = append(as, t.addr)
 		}
 	}

@@ -26,12 +26,14 @@ const devicePath = "/dev/net/tun"
 // Device is an open TUN interface. It carries one IP packet per Read and Write, without any header before it. The
 // interface vanishes when the Device is closed. Its methods may be called from any goroutine.
 type Device struct {
-	file *os.File
-	name string
+	file    *os.File
+	name    string
+	exposed error
 }
 
 // Open makes the interface name ("" or a pattern like "x0t%d" lets the kernel number it), gives it the address
-// addr (the node's own /128) and the route of prefix (the domain's /48), the MTU in bytes, and sets it up.
+// addr (the node's own /128) and the route of prefix (the domain's /48), the MTU in bytes, and sets it up. The address is reached through it only:
+// see Exposed.
 func Open(name string, addr, prefix netip.Prefix, mtu int) (*Device, error) {
 	if err := validate(addr, prefix, mtu); err != nil {
 		return nil, err
@@ -44,6 +46,7 @@ func Open(name string, addr, prefix netip.Prefix, mtu int) (*Device, error) {
 		d.Close()
 		return nil, err
 	}
+	d.exposed = guard(d.name, addr)
 	return d, nil
 }
 
@@ -95,6 +98,9 @@ func explain(err error) error {
 	return err
 }
 
+// Exposed returns why the address can also be reached by other interfaces than this one, past the mesh; nil if it cannot.
+func (d *Device) Exposed() error { return d.exposed }
+
 // Name returns the name of the interface.
 func (d *Device) Name() string { return d.name }
 
@@ -120,4 +126,10 @@ func closed(err error) error {
 }
 
 // Close removes the interface and ends a waiting Read.
-func (d *Device) Close() error { return closed(d.file.Close()) }
+func (d *Device) Close() error {
+	err := closed(d.file.Close())
+	if err == nil {
+		unguard(d.name)
+	}
+	return err
+}

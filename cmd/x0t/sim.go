@@ -1,0 +1,210 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"x0tta6bl4/api"
+	"x0tta6bl4/mesh"
+	"x0tta6bl4/mesh/fault"
+	"x0tta6bl4/mesh/topology"
+	"x0tta6bl4/sim"
+)
+
+// What a simulation is if the command line does not say.
+const (
+	simNodes    = 100
+	simDuration = 40 * time.Second // a fault at 10 s, 20 s to heal, 10 s in which all must be as if it had never been
+)
+
+type simFlags struct {
+	nodes, seed, flows uint64
+	file, faults       string
+	duration           time.Duration
+}
+
+func (a *app) simCmd() *cobra.Command {
+	var fl simFlags
+	cmd := &cobra.Command{
+		Use:   "sim [TOPOLOGY]",
+		Short: "a mesh of simulated nodes: the real decisions on a simulated clock and network",
+		Long: "sim runs the protocol code of every node of TOPOLOGY in this process, on a simulated clock and network, and checks\n" +
+			"after every event that nothing loops, no dead link is used, paths are as disjoint as claimed, databases agree and\n" +
+			"packets arrive. TOPOLOGY is a file or one of " + topology.Specs + ";\n" +
+			"without it --nodes N random places are joined. The same seed gives the same run, to the bit: equal runs have equal\n" +
+			"traces. --faults takes a file, lines separated by semicolons (\"kill node:n2 at 5s for 5s\"), or builtin:KIND, which\n" +
+			"strikes the middle of the longest way after 10s; the kinds are cut, blackhole, oneway, kill and restart.\n" +
+			"It fails if an invariant is violated, and prints the command that shows it again.",
+		Args: cobra.MaximumNArgs(1),
+	}
+	f := cmd.Flags()
+	f.Uint64Var(&fl.nodes, "nodes", simNodes, "how many nodes, if there is no topology")
+	f.Uint64Var(&fl.seed, "seed", 1, "seed of everything that is random")
+	f.StringVar(&fl.file, "topology", "", "file with the topology")
+	f.StringVar(&fl.faults, "faults", "", "what to break, and when")
+	f.DurationVar(&fl.duration, "duration", simDuration, "simulated time")
+	f.Uint64Var(&fl.flows, "flows", 0, "streams of packets between random nodes (default one for each node, at most 32)")
+	cmd.RunE = a.do(func(ctx context.Context, args []string) error {
+		name, err := fl.topology(args, f.Changed("nodes"))
+		if err != nil {
+			return err
+		}
+		cfg, err := a.simConfig(name, fl)
+		if err != nil {
+			return err
+		}
+		return a.simRun(ctx, cfg, fl.replay(name))
+	})
+	return cmd
+}
+
+// topology returns the name of the map: a file or a specification.
+func (fl simFlags) topology(args []string, nodesGiven bool) (string, error) {
+	ways := args
+	if fl.file != "" {
+		ways = append(ways, fl.file)
+	}
+	if nodesGiven {
+		ways = append(ways, fmt.Sprintf("geometric:%d", fl.nodes))
+	}
+	switch len(ways) {
+	case 0:
+		return fmt.Sprintf("geometric:%d", fl.nodes), nil
+	case 1:
+		return ways[0], nil
+	}
+	return "", usagef("TOPOLOGY, --topology and --nodes each say what the mesh is: give one of them")
+}
+
+func (a *app) simConfig(name string, fl simFlags) (sim.Config, error) {
+	cfg := sim.Config{Seed: fl.seed, Duration: fl.duration, Traffic: int(min(fl.flows, 10_000))} // #nosec G115 -- bounded
+	if fl.duration <= 0 {
+		return cfg, usagef("--duration %v: there is nothing to simulate", fl.duration)
+	}
+	var err error
+	if cfg.Map, err = a.loadMap(name); err != nil {
+		return cfg, err
+	}
+	if cfg.Faults, err = loadFaults(fl.faults, cfg.Map); err != nil {
+		return cfg, usageError{err}
+	}
+	return cfg, nil
+}
+
+// loadFaults reads what --faults says: a file, or the script itself with semicolons for line ends.
+func loadFaults(arg string, m *topology.Map) ([]fault.Fault, error) {
+	script := strings.ReplaceAll(arg, ";", "\n")
+	if b, err := os.ReadFile(arg); arg != "" && err == nil { // #nosec G304 -- the user names the file
+		script = string(b)
+	}
+	names := make([]mesh.NodeID, len(m.Nodes))
+	for i, n := range m.Nodes {
+		names[i] = n.ID
+	}
+	fs, err := fault.Parse(script, names)
+	if err != nil {
+		return nil, fmt.Errorf("--faults: %w", err)
+	}
+	return fs, nil
+}
+
+// replay returns the command line that does the same again.
+func (fl simFlags) replay(name string) string {
+	cmd := fmt.Sprintf("x0t sim %s --seed %d --duration %v", shellWord(name), fl.seed, fl.duration)
+	if fl.flows > 0 {
+		cmd += fmt.Sprintf(" --flows %d", fl.flows)
+	}
+	if fl.faults != "" {
+		cmd += " --faults " + shellWord(fl.faults)
+	}
+	return cmd
+}
+
+// shellWord quotes s for a shell if it needs that.
+func shellWord(s string) string {
+	if s != "" && !strings.ContainsFunc(s, func(r rune) bool { return !strings.ContainsRune(shellSafe, r) }) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+const shellSafe = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:@=+"
+
+// simReport is the report of a run and how long it really took.
+type simReport struct {
+	*sim.Report
+	Real api.Millis `json:"real_ms"`
+}
+
+func (a *app) simRun(ctx context.Context, cfg sim.Config, replay string) error {
+	w, err := sim.New(withProgress(ctx, a, &cfg))
+	if err != nil {
+		return usageError{err}
+	}
+	began := a.now()
+	r, err := w.Run()
+	a.clearLine()
+	if err != nil {
+		return simError(err, replay)
+	}
+	out := simReport{r, api.Millis(a.now().Sub(began))}
+	return a.show(out, func() { a.simText(out) })
+}
+
+// simError adds to a violated invariant how it is seen again.
+func simError(err error, replay string) error {
+	if errors.Is(err, sim.ErrInvariant) {
+		return &api.Error{Code: "invariant", Message: err.Error(), Remedy: "the same again: " + replay}
+	}
+	return err
+}
+
+// withProgress has the run end with ctx, and tell how far it is if somebody looks.
+func withProgress(ctx context.Context, a *app, cfg *sim.Config) sim.Config {
+	began, told := a.now(), a.now()
+	tty := isTerminal(a.err)
+	cfg.Progress = func(at time.Duration) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if now := a.now(); tty && now.Sub(told) >= 200*time.Millisecond {
+			told = now
+			fmt.Fprintf(a.err, "\r\x1b[Ksimulated %.1f s of %v, %.1f times real time", at.Seconds(), cfg.Duration, at.Seconds()/now.Sub(began).Seconds())
+		}
+		return nil
+	}
+	return *cfg
+}
+
+// clearLine takes the progress line away.
+func (a *app) clearLine() {
+	if isTerminal(a.err) {
+		fmt.Fprint(a.err, "\r\x1b[K")
+	}
+}
+
+func (a *app) simText(r simReport) {
+	var t table
+	line := func(name, format string, args ...any) { t.row(cell{name, bold}, textf(format, args...)) }
+	line("map", "%s: %d nodes, %d links, seed %d", r.Map, r.Nodes, r.Links, r.Seed)
+	took, simulated := max(r.Real.Duration().Seconds(), 1e-6), r.Simulated/1000
+	line("simulated", "%.1f s in %.1f s, %.1f times real time, %.0f events a second", simulated, took, simulated/took, float64(r.Events)/took)
+	if r.Converged != nil {
+		line("converged", "after %.0f ms", *r.Converged)
+	} else {
+		t.row(cell{"converged", bold}, cell{"never", red})
+	}
+	line("packets", "%d sent in %d flows, %d delivered, %d lost, %d waited for a session", r.Sent, r.Flows, r.Delivered, r.Lost, r.NoSession)
+	line("faults", "%d", r.Faults)
+	line("outage", "%.0f ms at most while a way existed; back at most %.0f ms after a way was", r.Outage, r.Rejoin)
+	line("control", "%s/s per node", size(uint64(r.ControlRate)))
+	line("invariants", "hold")
+	line("trace", "%s", r.TraceHash)
+	t.print(a)
+}
