@@ -26,6 +26,7 @@ const (
 
 	firstLimit   = 10 * time.Second // for one first packet
 	firstPeriod  = time.Second      // another packet is sent after this, as an application would
+	afterStart   = time.Second      // databases are equal, but an announcement of the last link's cost may still come
 	beforeFault  = time.Second
 	faultTime    = 3 * time.Second
 	settleTime   = 30 * time.Second
@@ -87,6 +88,9 @@ func (s *spine) gridRun(ctx context.Context, m *topology.Map) (err error) {
 		return err
 	}
 	defer p.Close()
+	if err := sleep(ctx, afterStart); err != nil {
+		return err
+	}
 	if err := s.firstPackets(ctx, p, m); err != nil {
 		return err
 	}

@@ -23,8 +23,9 @@ const (
 	enrolDial      = 3 * time.Second    // one attempt to connect
 	renewPause     = 5 * time.Second    // after a failed renewal, at first; a tenth of the remaining life if that is more
 	maxRelaysTried = 8
-	meshHeadStart  = time.Second      // before a renewal tries neighbours as well
-	renewTry       = 20 * time.Second // one renewal, all ways to the authority together
+	meshHeadStart  = time.Second            // before a renewal tries neighbours as well
+	relayHeadStart = 200 * time.Millisecond // of each neighbour before the next
+	renewTry       = 20 * time.Second       // one renewal, all ways to the authority together
 )
 
 // serveJoin answers joins and renewals on TCP, at the addresses of the link sockets: as the authority, or by
@@ -90,6 +91,13 @@ func (d *Daemon) dialAuthority(ctx context.Context, a mesh.NodeID) (net.Conn, er
 	if _, ok := d.identity.Log().Authority(a); !ok {
 		return nil, fmt.Errorf("%s is no authority of %s", a, d.domain.Name())
 	}
+	known := false
+	if err := d.ask(ctx, func(c *node.Control) { known = len(c.PathsTo(a).Paths) > 0 }); err != nil {
+		return nil, err
+	}
+	if !known {
+		return nil, fmt.Errorf("no path leads to %s", a)
+	}
 	return dialTCP(ctx, netip.AddrPortFrom(mesh.Addr(d.domain, a), joinPort))
 }
 
@@ -108,19 +116,26 @@ func (d *Daemon) dialForRenewal(ctx context.Context, a mesh.NodeID) (net.Conn, e
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	neighbours := d.neighbourAddrs(ctx)
+	// Another one comes first each time: of those that answer, some lie the wrong way and can only say so.
+	if n := len(neighbours); n > 0 {
+		first := int(d.renewals.Add(1) % uint64(n)) // #nosec G115 -- less than n
+		neighbours = slices.Concat(neighbours[first:], neighbours[:first])[:min(n, maxRelaysTried)]
+	}
 	answers := make(chan dialled, 1+len(neighbours))
 	begun := 1
 	go func() {
 		conn, err := d.dialAuthority(ctx, a)
 		answers <- dialled{conn, err}
 	}()
-	// The others start when the mesh has had its chance, all at once: one that is dead must not hold up the next.
+	// The others start when the mesh has had its chance, soon after each other: one that is dead must not hold up the
+	// next.
 	head := time.NewTimer(meshHeadStart)
 	defer head.Stop()
 	relays := func() {
-		for _, n := range neighbours[begun-1:] {
+		for k, n := range neighbours[begun-1:] {
 			begun++
 			go func() {
+				waitUntil(ctx, time.Now().Add(time.Duration(k)*relayHeadStart), time.Now)
 				conn, err := dialTCP(ctx, n)
 				answers <- dialled{conn, err}
 			}()
@@ -164,7 +179,7 @@ func (d *Daemon) neighbourAddrs(ctx context.Context) (as []netip.AddrPort) {
 		}
 		as = append(as, c.Waiting()...)
 	})
-	return as[:min(len(as), maxRelaysTried)]
+	return as
 }
 
 // renewLoop keeps the SVID alive: a new one at half of its life, then everything moves over to it.

@@ -56,7 +56,7 @@ func TestTokens(t *testing.T) {
 		// The authority of the token is called alpha too, and sends the machine to the alpha that is no such thing.
 		gamma.must(t, "x0t", "init", "--trust-domain", "evil.mesh", "--name", "alpha")
 		gamma.up(t)
-		n.answers(gamma)
+		n.converged(gamma)
 		here, _ := n.underlay(alpha, beta)
 		out := gamma.must(t, "x0t", "token", "create", "--json", "--node", "beta", "--address", netip.AddrPortFrom(here, port).String())
 		var foreign api.Token
@@ -88,12 +88,6 @@ func TestTokens(t *testing.T) {
 	gamma.up(t)
 	n.converged(n.machines...)
 	beta.wantFailure(t, 1, "signs for nobody", "x0t", "token", "create", "--node", "delta")
-}
-
-// answers waits until a machine's daemon answers.
-func (n *network) answers(m *machine) {
-	n.t.Helper()
-	n.converged(m)
 }
 
 // A daemon refuses a state directory or a configuration that it cannot use, by name, and starts with the defect gone.
@@ -145,7 +139,7 @@ func TestUnusableStateAndConfiguration(t *testing.T) {
 	})
 
 	alpha.up(t)
-	n.answers(alpha)
+	n.converged(alpha)
 	t.Run("second daemon", func(t *testing.T) {
 		other := filepath.Join(alpha.dir, "other.sock")
 		pid := fmt.Sprintf("process %d holds %s", alpha.daemon.cmd.Process.Pid, alpha.state())
@@ -160,7 +154,7 @@ func TestUnusableStateAndConfiguration(t *testing.T) {
 		state := filepath.Join(alpha.dir, "second")
 		alpha.must(t, "x0t", "--state", state, "init", "--trust-domain", "other.mesh", "--name", "alpha")
 		alpha.wantFailure(t, 1, "x0t0", "x0t", "--state", state, "--socket", filepath.Join(alpha.dir, "other.sock"), "up")
-		n.answers(alpha)
+		n.converged(alpha)
 	})
 	// Wrong usage, for the code: it is told apart from failure.
 	alpha.wantFailure(t, 2, "--name", "x0t", "--state", filepath.Join(alpha.dir, "third"), "init", "--trust-domain", "e2e.mesh")

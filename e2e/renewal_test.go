@@ -57,9 +57,11 @@ func TestRenewal(t *testing.T) {
 	if t.Failed() {
 		return
 	}
-	n.at("alpha").daemon.cmd.Process.Signal(syscall.SIGCONT)
+	if err := n.at("alpha").daemon.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
 	began := time.Now()
-	knockAll(t, 40*time.Second, b, d)
+	knockAll(t, 60*time.Second, b, d)
 	t.Logf("with the authority back, traffic passed after %s", time.Since(began).Round(time.Millisecond))
 }
 

@@ -27,7 +27,6 @@ type endpoint struct {
 	got  map[netip.Addr]map[uint64]int // by source: how often each number came
 	last map[netip.Addr]time.Time      // by source: the latest arrival
 	wake map[netip.Addr]chan struct{}  // by source: closed at the next arrival
-	all  int
 }
 
 var trafficMagic = []byte("x0t-e2e:")

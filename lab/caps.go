@@ -63,7 +63,7 @@ func Enter() (code int, done bool, err error) {
 	if os.Getenv(insideEnv) != "" || os.Getenv(ForceUserNamespace) == "" && mayMakeNamespaces() {
 		return 0, false, nil
 	}
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...) // #nosec G204 -- this same program
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...) // #nosec G204 G702 -- this same program
 	cmd.Args[0] = os.Args[0]
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.Env = append(os.Environ(), insideEnv+"=1")

@@ -24,7 +24,7 @@ func serveMain() error {
 	srv := &http.Server{
 		ReadHeaderTimeout: 10 * time.Second,
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			http.ServeFile(w, r, file)
+			http.ServeFile(w, r, file) // #nosec G703 -- the one file that the lab itself named
 		}),
 	}
 	return srv.Serve(ln)

@@ -43,7 +43,7 @@ func makeWorkspace() (*workspace, error) {
 		return nil, err
 	}
 	w := &workspace{dir: dir}
-	if w.lock, err = os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600); err == nil {
+	if w.lock, err = os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600); err == nil { // #nosec G304 -- a directory of the lab's own
 		err = unix.Flock(int(w.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	}
 	if err != nil {
@@ -65,7 +65,7 @@ func removeStale(temp string) {
 			continue
 		}
 		// Without the file there is a lab that is just being born, or something that is not ours.
-		f, err := os.OpenFile(filepath.Join(d, "lock"), os.O_RDWR|unix.O_NOFOLLOW, 0)
+		f, err := os.OpenFile(filepath.Join(d, "lock"), os.O_RDWR|unix.O_NOFOLLOW, 0) // #nosec G304 -- a directory of the lab's own
 		if err != nil {
 			continue
 		}

@@ -148,7 +148,7 @@ func New(cfg Config) (*World, error) {
 	var seed [32]byte
 	binary.BigEndian.PutUint64(seed[:], cfg.Seed)
 	w := &World{
-		cfg: cfg, rng: rand.New(rand.NewChaCha8(seed)), now: epoch, byIP: map[netip.Addr]*wireEnd{},
+		cfg: cfg, rng: rand.New(rand.NewChaCha8(seed)), now: epoch, byIP: map[netip.Addr]*wireEnd{}, // #nosec G404 -- seeded so that a run can be repeated
 		conns: map[mesh.ConnID]*half{}, trace: sha256.New(),
 	}
 	for i, n := range cfg.Map.Nodes {
@@ -190,14 +190,14 @@ func (w *World) start(s *simNode) {
 	binary.BigEndian.PutUint64(seed[:], w.rng.Uint64())
 	cfg := node.Config{
 		Self: s.id, Domain: domain, Incarnation: s.incarnation, Boot: uint64(w.now.UnixMilli()), // #nosec G115 -- after 1970
-		Rand: rand.New(rand.NewChaCha8(seed)), Labels: s.labels, Hello: w.cfg.Hello,
+		Rand: rand.New(rand.NewChaCha8(seed)), Labels: s.labels, Hello: w.cfg.Hello, // #nosec G404 -- seeded so that a run can be repeated
 	}
 	for _, e := range s.ends {
 		cfg.Neighbours = append(cfg.Neighbours, e.other().addr)
 	}
 	s.control = node.NewControl(cfg, w.now)
 	binary.BigEndian.PutUint64(seed[8:], w.rng.Uint64())
-	cfg.Rand = rand.New(rand.NewChaCha8(seed))
+	cfg.Rand = rand.New(rand.NewChaCha8(seed)) // #nosec G404 -- seeded so that a run can be repeated
 	s.reflex = node.NewReflex(cfg)
 	s.table = &mesh.Forwarding{}
 	s.lastHeard = map[mesh.Label]time.Time{}

@@ -74,13 +74,13 @@ func TestFaultsHeal(t *testing.T) {
 				if k.OnNode() {
 					target = m.node
 				}
-				script := fmt.Sprintf("%s %s at 5s for 25s", k, target)
+				script := fmt.Sprintf("%s %s at 4s for 10s", k, target)
 				if target == "" {
 					script = "builtin:" + string(k)
 				}
-				cfg := Config{Seed: uint64(i + 1), Duration: 54 * time.Second, Packet: 50 * time.Millisecond, Traffic: 8}
+				cfg := Config{Seed: uint64(i + 1), Duration: 38 * time.Second, Packet: 50 * time.Millisecond, Traffic: 8}
 				if target == "" {
-					cfg.Duration = 34 * time.Second // builtin faults last
+					cfg.Duration = 33 * time.Second // builtin faults last
 				}
 				r := simulate(t, m.spec, script, cfg)
 				t.Logf("%-9s converged %4.0f ms, outage %4.0f ms, rejoined within %4.0f ms, lost %d of %d, %d looped",
@@ -101,16 +101,16 @@ func TestManyFaultsHeal(t *testing.T) {
 // The same seed is the same run, to the bit: everything that happened is in the trace hash.
 func TestSameSeedSameTrace(t *testing.T) {
 	t.Parallel()
-	const script = "cut link:r1c1-r1c2 at 3s for 2s\nrestart node:r2c2 at 4s\nbuiltin:kill"
+	const script = "cut link:r1c1-r1c2 at 3s for 2s\nrestart node:r2c2 at 4s\ncut path:r3c1-r1c3 at 5s"
 	var hashes []string
 	for range 20 {
-		r := simulate(t, "grid:3x3", script, Config{Seed: 42, Duration: 12 * time.Second})
+		r := simulate(t, "grid:3x3", script, Config{Seed: 42, Duration: 8 * time.Second, Packet: 50 * time.Millisecond})
 		hashes = append(hashes, r.TraceHash)
 	}
 	if got := slices.Compact(hashes); len(got) != 1 {
 		t.Errorf("20 runs have %d different traces", len(got))
 	}
-	if r := simulate(t, "grid:3x3", script, Config{Seed: 43, Duration: 12 * time.Second}); r.TraceHash == hashes[0] {
+	if r := simulate(t, "grid:3x3", script, Config{Seed: 43, Duration: 8 * time.Second, Packet: 50 * time.Millisecond}); r.TraceHash == hashes[0] {
 		t.Error("another seed gives the same trace")
 	}
 }

@@ -175,7 +175,7 @@ func withProgress(ctx context.Context, a *app, cfg *sim.Config) sim.Config {
 		}
 		if now := a.now(); tty && now.Sub(told) >= 200*time.Millisecond {
 			told = now
-			fmt.Fprintf(a.err, "\r\x1b[Ksimulated %.1f s of %v, %.1f times real time", at.Seconds(), cfg.Duration, at.Seconds()/now.Sub(began).Seconds())
+			fmt.Fprintf(a.err, "\r\x1b[Ksimulated %.1f s of %v, %.3g times real time", at.Seconds(), cfg.Duration, at.Seconds()/now.Sub(began).Seconds())
 		}
 		return nil
 	}
@@ -194,7 +194,7 @@ func (a *app) simText(r simReport) {
 	line := func(name, format string, args ...any) { t.row(cell{name, bold}, textf(format, args...)) }
 	line("map", "%s: %d nodes, %d links, seed %d", r.Map, r.Nodes, r.Links, r.Seed)
 	took, simulated := max(r.Real.Duration().Seconds(), 1e-6), r.Simulated/1000
-	line("simulated", "%.1f s in %.1f s, %.1f times real time, %.0f events a second", simulated, took, simulated/took, float64(r.Events)/took)
+	line("simulated", "%.1f s in %.1f s, %.3g times real time, %.0f events a second", simulated, took, simulated/took, float64(r.Events)/took)
 	if r.Converged != nil {
 		line("converged", "after %.0f ms", *r.Converged)
 	} else {

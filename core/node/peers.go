@@ -60,6 +60,10 @@ func later(a, b time.Time) time.Time {
 }
 
 func (c *Control) wanted(now time.Time, a netip.Addr) {
+	if p := c.peer(c.addrs[a]); p == nil || len(p.paths) == 0 {
+		c.lastSPF = time.Time{} // a first packet does not wait for the pause between two looks at the topology
+		c.syncTopology(now)
+	}
 	c.mapTopology()
 	n, ok := c.addrs[a]
 	if !ok || n == c.cfg.Self {

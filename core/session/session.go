@@ -5,7 +5,7 @@
 // Receiving works on every connection that is installed, so the two ends need not agree at every moment on which
 // one to send by: a disagreement loses nothing. The rules only make both settle on the same one:
 //
-//	life longer by more than a second      wins (a renewal replaces what ends earlier)
+//	life longer by a second or more        wins (a renewal replaces what ends earlier)
 //	opened by different ends within 5 s    the smaller SPIFFE ID's wins (both began at once)
 //	otherwise                              the newer wins
 //
@@ -205,14 +205,19 @@ func (p *Peer) index(id mesh.ConnID) int {
 	return slices.IndexFunc(p.conns, func(c Conn) bool { return c.ID == id })
 }
 
-// better reports whether a, which may be older or newer, is to be used rather than b.
+// better reports whether a, which may be older or newer, is to be used rather than b. It is an order, whatever is
+// compared first: the ends are whole seconds, as they are in certificates, and to prefer the smaller ID's within a time is to
+// take its connections for that much newer.
 func better(a, b Conn) bool {
-	if d := a.HardEnd.Sub(b.HardEnd); d > time.Second || d < -time.Second {
-		return d > 0
+	if x, y := a.HardEnd.Unix(), b.HardEnd.Unix(); x != y {
+		return x > y
 	}
 	gap := a.Established.Sub(b.Established)
-	if a.Opener != b.Opener && gap.Abs() <= bothAtOnce {
-		return a.Opener.Compare(b.Opener) < 0
+	switch order := a.Opener.Compare(b.Opener); {
+	case order < 0:
+		return gap >= -bothAtOnce
+	case order > 0:
+		return gap > bothAtOnce
 	}
 	return gap > 0 || gap == 0 && a.ID > b.ID
 }

@@ -160,6 +160,59 @@ func TestAgreement(t *testing.T) {
 	})
 }
 
+// The rules are an order: of three connections the best does not depend on which two are compared first.
+func TestBetterIsAnOrder(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		draw := func(id mesh.ConnID) Conn {
+			return Conn{
+				ID:          id,
+				Opener:      []mesh.NodeID{alpha, beta}[rapid.IntRange(0, 1).Draw(t, "opener")],
+				Established: at(time.Duration(rapid.IntRange(0, 24).Draw(t, "established")) * 500 * time.Millisecond),
+				HardEnd:     at(time.Hour + time.Duration(rapid.IntRange(0, 6).Draw(t, "end"))*500*time.Millisecond),
+			}
+		}
+		a, b, c := draw(1), draw(2), draw(3)
+		if better(a, b) == better(b, a) {
+			t.Fatalf("%+v and %+v are not ordered", a, b)
+		}
+		if better(a, b) && better(b, c) && !better(a, c) {
+			t.Fatalf("%+v, %+v, %+v go round", a, b, c)
+		}
+	})
+}
+
+// What is pending and when something is due, through the life of one connection.
+func TestDeadlines(t *testing.T) {
+	p := New(alpha)
+	if p.Use() != 0 || p.Pending() || !p.RenewDue().IsZero() {
+		t.Error("something is due of nothing")
+	}
+	first := Conn{ID: 1, Opener: alpha, Established: at(0), HardEnd: at(time.Hour)}
+	p.Add(first)
+	p.Add(first) // again: nothing
+	p.Decide(at(0))
+	if !p.Pending() || len(p.Conns()) != 1 || !p.Deadline().Equal(at(confirmLimit)) || !p.Established().IsZero() {
+		t.Errorf("unconfirmed: deadline %v, connections %v", p.Deadline(), p.Conns())
+	}
+	p.Confirm(1, 1)
+	p.Decide(at(time.Second))
+	if p.Pending() || p.Use() != 1 || !p.Deadline().Equal(at(time.Hour)) || !p.Established().Equal(at(0)) {
+		t.Errorf("in use: deadline %v", p.Deadline())
+	}
+	add(p, 2, alpha, 10*time.Second, 2*time.Hour, 1)
+	p.Decide(at(10 * time.Second))
+	if p.Use() != 2 || !p.Deadline().Equal(at(10*time.Second+linger)) {
+		t.Errorf("superseded: use %d, deadline %v", p.Use(), p.Deadline())
+	}
+	p.Closed(2) // before the other's time is over: that is in use again
+	if d := p.Decide(at(11 * time.Second)); d.Use != 1 || !p.Valid() {
+		t.Errorf("after the loss of the better one: %+v", d)
+	}
+	if d := p.Decide(at(11*time.Second + lingerOther)); len(d.Close) != 0 {
+		t.Errorf("closed what is in use again: %+v", d)
+	}
+}
+
 func TestBackoff(t *testing.T) {
 	r := rand.New(rand.NewChaCha8([32]byte{1}))
 	b := Backoff{First: 100 * time.Millisecond, Max: time.Second}

@@ -36,19 +36,31 @@ func TestMeshAddressIsReachedThroughTheMeshOnly(t *testing.T) {
 				t.Errorf("a packet by %s is for this host: %t, want %t", iif, got, want)
 			}
 		}
+		// A life that was killed leaves its rules: the next takes them over.
+		if err := guard("x0ttest0", own); err != nil || guarding(t) != 2 {
+			t.Errorf("%d rules, %v", guarding(t), err)
+		}
 		if err := d.Close(); err != nil {
 			t.Fatal(err)
 		}
-		rules, err := netlink.RuleList(unix.AF_INET6)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, r := range rules {
-			if r.Table == guardTable {
-				t.Errorf("left behind: %v", r)
-			}
+		if n := guarding(t); n != 0 {
+			t.Errorf("%d rules left behind", n)
 		}
 	}
+}
+
+func guarding(t *testing.T) (n int) {
+	t.Helper()
+	rules, err := netlink.RuleList(unix.AF_INET6)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range rules {
+		if r.Table == guardTable {
+			n++
+		}
+	}
+	return n
 }
 
 // local reports whether the host takes a packet for its mesh address that comes by an interface.

@@ -28,7 +28,8 @@ const devicePath = "/dev/net/tun"
 type Device struct {
 	file    *os.File
 	name    string
-	exposed error
+	guarded bool
+	exposed error // why it is not
 }
 
 // Open makes the interface name ("" or a pattern like "x0t%d" lets the kernel number it), gives it the address
@@ -47,6 +48,7 @@ func Open(name string, addr, prefix netip.Prefix, mtu int) (*Device, error) {
 		return nil, err
 	}
 	d.exposed = guard(d.name, addr)
+	d.guarded = d.exposed == nil
 	return d, nil
 }
 
@@ -128,7 +130,7 @@ func closed(err error) error {
 // Close removes the interface and ends a waiting Read.
 func (d *Device) Close() error {
 	err := closed(d.file.Close())
-	if err == nil {
+	if err == nil && d.guarded {
 		unguard(d.name)
 	}
 	return err
