@@ -94,6 +94,7 @@ type Daemon struct {
 
 	refusalsUntold atomic.Uint64
 	nextProbe      atomic.Uint64
+	renewals       atomic.Uint64 // attempts
 
 	mu         sync.Mutex // guards what follows
 	refused    []api.Refusal
