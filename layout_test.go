@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -234,4 +235,38 @@ func tracked(t *testing.T) []string {
 		t.Fatal(fmt.Errorf("list files: %w", err))
 	}
 	return names
+}
+
+// TestDocsNameRealTests keeps the pages true that say which test shows a claim.
+func TestDocsNameRealTests(t *testing.T) {
+	declared := map[string]bool{}
+	for _, name := range tracked(t) {
+		if !strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
+		if err != nil {
+			continue // deleted in the work tree, or said by the compiler
+		}
+		for _, d := range f.Decls {
+			if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv == nil {
+				declared[fn.Name.Name] = true
+			}
+		}
+	}
+	word := regexp.MustCompile(`\b(Test|Fuzz|Benchmark)[A-Z]\w*`)
+	for _, name := range tracked(t) {
+		if !strings.HasSuffix(name, ".md") {
+			continue
+		}
+		b, err := os.ReadFile(name)
+		if err != nil {
+			continue
+		}
+		for _, w := range word.FindAllString(string(b), -1) {
+			if !declared[w] {
+				t.Errorf("%s names %s, which is no test", name, w)
+			}
+		}
+	}
 }

@@ -97,9 +97,12 @@ func (c *checker) alarm(s *simNode, text string) {
 // physical notes that the network itself changed.
 func (c *checker) physical(w *World) {
 	c.changed = w.now
-	c.part = w.cfg.Map.Components(w.broken())
+	broken := w.broken()
+	c.part = w.cfg.Map.Components(broken)
 	for _, f := range w.flows {
-		f.service.possible(w.now, c.joined(f), w.cfg.Packet)
+		hops, ok := w.cfg.Map.ShortestHops(f.from.index, f.to.index, broken)
+		f.joined = ok && f.to.alive && hops <= path.MaxLongHops
+		f.service.possible(w.now, f.joined, w.cfg.Packet)
 	}
 	for _, l := range w.wires {
 		dead := !l.ends[0].passes() || !l.ends[1].passes()
@@ -177,11 +180,6 @@ func (w *World) allUp() bool {
 	return true
 }
 
-// joined reports whether both ends of a flow run and a physical way joins them.
-func (c *checker) joined(f *trafficFlow) bool {
-	return f.from.alive && f.to.alive && c.part[f.from.index] == c.part[f.to.index]
-}
-
 // loop notes a frame that met node s twice.
 func (c *checker) loop(w *World, s *simNode, trail []int) {
 	w.stats.Looped++
@@ -192,7 +190,7 @@ func (c *checker) loop(w *World, s *simNode, trail []int) {
 
 // calm reports whether a packet of a flow sent now must arrive.
 func (c *checker) calm(w *World, f *trafficFlow) bool {
-	return w.now.Sub(c.changed) >= settled && w.lossless && c.joined(f)
+	return w.now.Sub(c.changed) >= settled && w.lossless && f.joined
 }
 
 // stillCalm reports whether nothing changed while a packet was under way.

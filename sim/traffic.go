@@ -17,6 +17,7 @@ type trafficFlow struct {
 	number   uint64
 	pending  map[uint64]*packet
 	service  service
+	joined   bool      // both ends run and a physical way joins them that a frame has labels enough for
 	told     time.Time // when Control was last told that packets pass
 }
 
@@ -105,7 +106,7 @@ func (f *trafficFlow) delivered(w *World, number uint64) {
 	delete(f.pending, number)
 	w.stats.Delivered++
 	w.note('d', f.index, number)
-	f.service.delivered(w.now, w.check.joined(f), w.cfg.Packet)
+	f.service.delivered(w.now, f.joined, w.cfg.Packet)
 }
 
 // sentBy returns the path that a packet still under way was sent by.
