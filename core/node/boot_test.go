@@ -48,7 +48,7 @@ func (r *rig) step(ev ControlEvent) Effects {
 
 func (r *rig) neighbour(conn mesh.ConnID) {
 	r.step(ConnUp{Conn: conn, Purpose: wire.PurposeLink, Peer: beta, Remote: bootLink, MTU: 1400, NotAfter: bootStart.Add(time.Hour)})
-	r.step(Received{conn, wire.LinkOpen{Version: ProtocolVersion, Index: 1, Label: 9, MTU: 1400, Boot: 500}})
+	r.step(Received{conn, wire.LinkOpen{Version: wire.Version, Index: 1, Label: 9, MTU: 1400, Boot: 500}})
 }
 
 // announce has beta say who it is and that its process began at boot.
@@ -72,7 +72,7 @@ func (r *rig) announce(conn mesh.ConnID, boot, seq uint64) {
 
 func (r *rig) session(conn mesh.ConnID, boot uint64) {
 	r.step(ConnUp{Conn: conn, Purpose: wire.PurposeE2E, Peer: beta, NotAfter: bootStart.Add(time.Hour)})
-	r.step(Received{conn, wire.PeerOpen{Version: ProtocolVersion, Index: 2, Boot: boot}})
+	r.step(Received{conn, wire.PeerOpen{Version: wire.Version, Index: 2, Boot: boot}})
 	r.inUse(conn)
 }
 

@@ -156,7 +156,7 @@ func (c *Control) linkConnUp(now time.Time, cn *conn, ev ConnUp, d dialFor) {
 	l.sess.Add(session.Conn{ID: cn.id, Opener: c.opener(ev), Established: now, HardEnd: ev.NotAfter})
 	c.out.Install = append(c.out.Install, Install{cn.id, wire.PurposeLink, ev.Peer, l.label, cn.index, l.mtu})
 	c.out.Send = append(c.out.Send, Send{cn.id, []wire.Message{wire.LinkOpen{
-		Version: ProtocolVersion, Index: cn.index, Label: l.label, Hello: c.cfg.Hello, MTU: uint16(min(ev.MTU, 65535)), Boot: c.cfg.Boot,
+		Version: wire.Version, Index: cn.index, Label: l.label, Hello: c.cfg.Hello, MTU: uint16(min(ev.MTU, 65535)), Boot: c.cfg.Boot,
 	}}})
 }
 

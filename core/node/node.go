@@ -26,9 +26,6 @@ import (
 	"x0tta6bl4/wire"
 )
 
-// ProtocolVersion is the version that open messages carry.
-const ProtocolVersion = 1
-
 // Config is what a node knows when it starts. Zero durations and counts mean the defaults named.
 type Config struct {
 	Self        mesh.NodeID

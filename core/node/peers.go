@@ -123,7 +123,7 @@ func (c *Control) peerConnUp(now time.Time, cn *conn, ev ConnUp) {
 	p.sess.Add(session.Conn{ID: cn.id, Opener: c.opener(ev), Established: now, HardEnd: ev.NotAfter})
 	c.out.Install = append(c.out.Install, Install{Conn: cn.id, Purpose: wire.PurposeE2E, Node: p.node, Index: cn.index})
 	c.out.Send = append(c.out.Send, Send{cn.id, []wire.Message{wire.PeerOpen{
-		Version: ProtocolVersion, Index: cn.index, Boot: c.cfg.Boot,
+		Version: wire.Version, Index: cn.index, Boot: c.cfg.Boot,
 	}}})
 }
 
