@@ -308,6 +308,10 @@ func (c *Control) setIdentity(now time.Time, id Identity) {
 	if !rotated {
 		return
 	}
+	for _, t := range c.targets { // who refused the old SVID may take the new one
+		t.backoff.Reset()
+		t.next = now
+	}
 	// Make before break: every session gets a successor under the new SVID, spread over a twentieth of its life.
 	spread := min(id.NotAfter.Sub(now)/20, time.Minute)
 	for _, l := range c.links {
