@@ -161,28 +161,23 @@ func (d *Daemon) helloHeard(label mesh.Label, h wire.Hello, at time.Time) {
 
 // ask runs f on the slow loop, between two events, and waits for it.
 func (d *Daemon) ask(ctx context.Context, f func(*node.Control)) error {
-	done := make(chan struct{})
-	select {
-	case d.asks <- func(c *node.Control) { f(c); close(done) }:
-		<-done
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-d.done:
-		return context.Canceled
-	}
+	return ask(ctx, d.done, d.asks, f)
 }
 
 // askFast runs f on the fast loop and waits for it.
 func (d *Daemon) askFast(ctx context.Context, f func(*node.Reflex)) error {
-	done := make(chan struct{})
+	return ask(ctx, d.done, d.asksFast, f)
+}
+
+func ask[M any](ctx context.Context, over <-chan struct{}, loop chan<- func(M), f func(M)) error {
+	answered := make(chan struct{})
 	select {
-	case d.asksFast <- func(r *node.Reflex) { f(r); close(done) }:
-		<-done
+	case loop <- func(m M) { f(m); close(answered) }:
+		<-answered
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-d.done:
+	case <-over:
 		return context.Canceled
 	}
 }

@@ -26,22 +26,29 @@ func (j *injector) inject(f Fault) error {
 	if err != nil {
 		return err
 	}
-	here, there := w.at(f.Target.A)
-	switch f.Kind {
-	case fault.Cut:
-		err = here.down()
-	case fault.Oneway:
-		err = here.swallow(true)
-	case fault.Blackhole:
-		if err = here.swallow(true); err == nil {
-			err = there.swallow(true)
-		}
-	}
-	if err != nil {
+	if err := strike(w, f, true); err != nil {
 		return fmt.Errorf("inject %s: %w", f, err)
 	}
 	j.damage.links = append(slices.Clone(j.damage.links), i)
 	return nil
+}
+
+// strike makes a link as the fault has it, or as it was.
+func strike(w *wire, f Fault, broken bool) error {
+	here, there := w.at(f.Target.A)
+	switch f.Kind {
+	case fault.Cut:
+		if broken {
+			return here.down()
+		}
+		return here.up()
+	case fault.Oneway:
+		return here.swallow(broken)
+	}
+	if err := here.swallow(broken); err != nil {
+		return err
+	}
+	return there.swallow(broken)
 }
 
 func (j *injector) injectNode(f Fault) error {
@@ -77,18 +84,7 @@ func (j *injector) mend(f Fault) error {
 	if err != nil {
 		return err
 	}
-	here, there := w.at(f.Target.A)
-	switch f.Kind {
-	case fault.Cut:
-		err = here.up()
-	case fault.Oneway:
-		err = here.swallow(false)
-	case fault.Blackhole:
-		if err = here.swallow(false); err == nil {
-			err = there.swallow(false)
-		}
-	}
-	if err != nil {
+	if err := strike(w, f, false); err != nil {
 		return fmt.Errorf("end of %s: %w", f, err)
 	}
 	j.damage.links = without(j.damage.links, i)
