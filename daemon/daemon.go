@@ -82,7 +82,7 @@ type Daemon struct {
 	calm      chan node.ReflexEvent // of them, those that can wait for the loop's next turn
 	orders    *mailbox[node.ReflexEvent]
 	asks      chan func(*node.Control)
-	asksFast  chan func(*node.Reflex)
+	asksFast  *mailbox[func(*node.Reflex)]
 	jobs      *mailbox[func()]
 	checks    *mailbox[func()] // signatures of others: a flood of them must not hold up our own
 	lastHeard labelTimes
@@ -135,7 +135,7 @@ func newDaemon(opt Options, m *Membership) *Daemon {
 		calm:     make(chan node.ReflexEvent, 256),
 		orders:   newMailbox[node.ReflexEvent](),
 		asks:     make(chan func(*node.Control)),
-		asksFast: make(chan func(*node.Reflex)),
+		asksFast: newMailbox[func(*node.Reflex)](),
 		jobs:     newMailbox[func()](), checks: newMailbox[func()](), lastHeard: labelTimes{},
 		done:  make(chan struct{}),
 		pings: map[uint64]ping{}, rtts: map[mesh.NodeID]time.Duration{}, failures: map[netip.AddrPort]string{},

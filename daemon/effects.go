@@ -31,7 +31,10 @@ func (d *Daemon) stepControl(ev node.ControlEvent) {
 			d.plane.SetPeerTx(e.Conn, e.Index)
 		}
 	}
-	d.orders.put(out.Reflex...)
+	if len(out.Reflex) > 0 {
+		d.orders.put(out.Reflex...)
+		d.alarm.Ring()
+	}
 	for _, e := range out.Send {
 		d.send(e)
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"x0tta6bl4/core/node"
+	"x0tta6bl4/host/alarm"
 	"x0tta6bl4/host/quic"
 	"x0tta6bl4/host/udp"
 	"x0tta6bl4/mesh"
@@ -40,8 +41,13 @@ func (n *narrow) Send(_ mesh.ConnID, msgs ...wire.Message) error {
 func (n *narrow) CloseConn(mesh.ConnID, string) { n.closed = true }
 
 func bareDaemon() *Daemon {
+	bell, err := alarm.New()
+	if err != nil {
+		panic(err)
+	}
 	return &Daemon{
-		log: slog.New(slog.DiscardHandler), registry: newRegistry(), domain: testDomain, self: testAlpha,
+		alarm: bell,
+		log:   slog.New(slog.DiscardHandler), registry: newRegistry(), domain: testDomain, self: testAlpha,
 		frames: make(chan node.ReflexEvent, 4), pings: map[uint64]ping{}, rtts: map[mesh.NodeID]time.Duration{},
 	}
 }

@@ -1,7 +1,9 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
+	"sync/atomic"
 	"time"
 
 	"x0tta6bl4/core/node"
@@ -36,28 +38,24 @@ func (d *Daemon) control(ctx context.Context) {
 	}
 }
 
-// fast runs the fast loop until ctx ends.
+// fast runs the fast loop until ctx ends. It sleeps in its alarm and nowhere else, and everybody who has something for
+// it rings: a select over channels would wake a second thread at each turn, and a node at rest does little but turns.
 func (d *Daemon) fast(ctx context.Context) {
+	defer context.AfterFunc(ctx, d.alarm.Ring)()
 	d.alarm.Set(0)
 	due := time.Time{}
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case ev := <-d.frames:
-			d.wake(due)
-			d.stepReflex(ev)
-		case <-d.orders.ready:
-			d.wake(due)
-			for _, ev := range d.orders.take() {
-				d.stepReflex(ev)
-			}
-		case ask := <-d.asksFast:
-			ask(d.reflex)
-		case <-d.alarm.C:
-			d.wake(due)
-			d.stepReflex(node.Tick{})
+	for d.alarm.Wait() && ctx.Err() == nil {
+		d.wake(due)
+		for range len(d.frames) {
+			d.stepReflex(<-d.frames) // nobody else receives
 		}
+		for _, ev := range d.orders.take() {
+			d.stepReflex(ev)
+		}
+		for _, ask := range d.asksFast.take() {
+			ask(d.reflex)
+		}
+		d.stepReflex(node.Tick{})
 		due = d.reflex.Deadline()
 		if due.IsZero() {
 			due = time.Now().Add(time.Second)
@@ -139,6 +137,7 @@ func (d *Daemon) post(ev node.ControlEvent) {
 func (d *Daemon) tell(ev node.ReflexEvent) {
 	select {
 	case d.frames <- ev:
+		d.alarm.Ring()
 	default:
 		d.framesDropped.Add(1)
 	}
@@ -166,7 +165,26 @@ func (d *Daemon) ask(ctx context.Context, f func(*node.Control)) error {
 
 // askFast runs f on the fast loop and waits for it.
 func (d *Daemon) askFast(ctx context.Context, f func(*node.Reflex)) error {
-	return ask(ctx, d.done, d.asksFast, f)
+	var claimed atomic.Bool // by the loop, which runs f, or by us, who gave up
+	ran := make(chan struct{})
+	d.asksFast.put(func(r *node.Reflex) {
+		if claimed.CompareAndSwap(false, true) {
+			f(r)
+			close(ran)
+		}
+	})
+	d.alarm.Ring()
+	select {
+	case <-ran:
+		return nil
+	case <-ctx.Done():
+	case <-d.done:
+	}
+	if claimed.CompareAndSwap(false, true) {
+		return cmp.Or(ctx.Err(), context.Canceled)
+	}
+	<-ran
+	return nil
 }
 
 func ask[M any](ctx context.Context, over <-chan struct{}, loop chan<- func(M), f func(M)) error {

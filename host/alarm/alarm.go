@@ -7,6 +7,7 @@ package alarm
 import (
 	"fmt"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unsafe"
@@ -14,12 +15,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Alarm sends on C when its time has come. C holds one signal: one that nobody took is not repeated.
+// Alarm wakes one goroutine, which sleeps in Wait, at a time or at once. Its other methods may be called from anywhere.
 type Alarm struct {
-	C    <-chan struct{}
 	file *os.File
 	raw  syscall.RawConn
-	done chan struct{}
+	rung atomic.Bool
+	read func(fd uintptr) bool
 }
 
 // New returns an alarm that is not set. Close it.
@@ -28,45 +29,43 @@ func New() (*Alarm, error) {
 	if err != nil {
 		return nil, fmt.Errorf("alarm: %w", os.NewSyscallError("timerfd_create", err))
 	}
-	c := make(chan struct{}, 1)
-	a := &Alarm{C: c, file: os.NewFile(uintptr(fd), "timerfd"), done: make(chan struct{})}
+	a := &Alarm{file: os.NewFile(uintptr(fd), "timerfd"), read: expired}
 	if a.raw, err = a.file.SyscallConn(); err != nil {
 		a.file.Close()
 		return nil, fmt.Errorf("alarm: %w", err)
 	}
-	go a.run(c)
 	return a, nil
 }
 
-// run passes on what the kernel tells, until Close.
-func (a *Alarm) run(c chan<- struct{}) {
-	defer close(a.done)
+// expired takes the signal, if there is one. It cannot wait, so it goes around the scheduler (RawSyscall), as the other
+// call here does: an ordinary system call wakes the monitor thread.
+func expired(fd uintptr) bool {
 	var count [8]byte
-	rung := func(fd uintptr) bool {
-		_, _, errno := unix.RawSyscall(unix.SYS_READ, fd, uintptr(unsafe.Pointer(&count)), uintptr(len(count)))
-		return errno != unix.EAGAIN
-	}
-	for a.raw.Read(rung) == nil {
-		select {
-		case c <- struct{}{}:
-		default:
-		}
-	}
+	_, _, errno := unix.RawSyscall(unix.SYS_READ, fd, uintptr(unsafe.Pointer(&count)), uintptr(len(count))) // #nosec G103 -- for the call
+	return errno != unix.EAGAIN
 }
 
-// Set makes the alarm ring once after d, at once if d is not positive; an earlier setting is forgotten. A signal of the
-// earlier setting may be in C already.
+// Wait returns true when the time has come or somebody rang since the last Wait, false when the alarm is closed. It may
+// return true once too often, never too seldom.
+func (a *Alarm) Wait() bool {
+	return a.rung.Swap(false) || a.raw.Read(a.read) == nil
+}
+
+// Ring makes Wait return now.
+func (a *Alarm) Ring() {
+	a.rung.Store(true) // before the call: a Set that comes after it would undo it, but a Wait follows that Set
+	a.Set(0)
+}
+
+// Set makes Wait return after d, at once if d is not positive; an earlier setting is forgotten. Whoever sets the alarm
+// calls Wait after it.
 func (a *Alarm) Set(d time.Duration) {
 	var spec unix.ItimerSpec
 	spec.Value = unix.NsecToTimespec(max(1, int64(d))) // zero would disarm it
 	_ = a.raw.Control(func(fd uintptr) {
-		_, _, _ = unix.RawSyscall6(unix.SYS_TIMERFD_SETTIME, fd, 0, uintptr(unsafe.Pointer(&spec)), 0, 0, 0)
+		_, _, _ = unix.RawSyscall6(unix.SYS_TIMERFD_SETTIME, fd, 0, uintptr(unsafe.Pointer(&spec)), 0, 0, 0) // #nosec G103 -- for the call
 	})
 }
 
-// Close ends the alarm: nothing more is sent on C.
-func (a *Alarm) Close() error {
-	err := a.file.Close()
-	<-a.done
-	return err
-}
+// Close ends the alarm, and the Wait that sleeps.
+func (a *Alarm) Close() error { return a.file.Close() }

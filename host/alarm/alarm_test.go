@@ -1,62 +1,81 @@
 package alarm
 
 import (
+	"sync"
 	"testing"
 	"time"
 )
 
-func rings(t *testing.T, a *Alarm) {
+func open(t *testing.T) *Alarm {
 	t.Helper()
-	select {
-	case <-a.C:
-	case <-time.After(10 * time.Second):
-		t.Fatal("the alarm did not ring")
-	}
-}
-
-func TestAlarmRingsOnceAndNotTooEarly(t *testing.T) {
 	a, err := New()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer a.Close()
+	t.Cleanup(func() { a.Close() })
+	return a
+}
+
+func TestWaitIsNeverTooShort(t *testing.T) {
+	a := open(t)
 	for _, d := range []time.Duration{20 * time.Millisecond, time.Millisecond, 0, -time.Second} {
 		began := time.Now()
 		a.Set(d)
-		rings(t, a)
+		if !a.Wait() {
+			t.Fatal("closed")
+		}
 		if took := time.Since(began); took < d {
 			t.Errorf("set to %s, it rang after %s", d, took)
-		}
-		if len(a.C) != 0 {
-			t.Errorf("set to %s, it rang twice", d)
 		}
 	}
 }
 
 func TestLaterSettingCounts(t *testing.T) {
-	a, err := New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer a.Close()
+	a := open(t)
 	a.Set(time.Hour)
 	a.Set(time.Millisecond)
-	rings(t, a)
+	if !a.Wait() {
+		t.Error("closed")
+	}
 }
 
-func TestCloseEndsIt(t *testing.T) {
-	a, err := New()
-	if err != nil {
-		t.Fatal(err)
+// Whatever the order of ringing and setting, no ring is lost: the waiter sets the alarm to an hour each time.
+func TestNoRingIsLost(t *testing.T) {
+	a := open(t)
+	const rings = 2000
+	todo := make(chan int, rings)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for i := range rings {
+			todo <- i
+			a.Ring()
+		}
+	})
+	for seen := 0; seen < rings; {
+		a.Set(time.Hour)
+		if !a.Wait() {
+			t.Fatal("closed")
+		}
+		for ; len(todo) > 0; seen++ {
+			<-todo
+		}
 	}
+	wg.Wait()
+}
+
+func TestCloseEndsWait(t *testing.T) {
+	a := open(t)
+	done := make(chan bool)
+	go func() { done <- a.Wait() }()
 	if err := a.Close(); err != nil {
 		t.Fatal(err)
 	}
+	if <-done {
+		t.Error("Wait returned true")
+	}
 	a.Set(0)
+	a.Ring()
 	if err := a.Close(); err == nil {
 		t.Error("closing twice went unnoticed")
-	}
-	if len(a.C) != 0 {
-		t.Error("it rang after Close")
 	}
 }
