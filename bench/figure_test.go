@@ -2,6 +2,7 @@ package bench
 
 import (
 	"encoding/json"
+	"errors"
 	"math"
 	"path/filepath"
 	"strings"
@@ -102,5 +103,27 @@ func TestWhatIsMeasured(t *testing.T) {
 	}
 	if got := strings.Join(Parts(), " "); got != "grid idle throughput" {
 		t.Errorf("parts %q", got)
+	}
+}
+
+func TestIperfReport(t *testing.T) {
+	for _, tt := range []struct {
+		out     string
+		failed  error
+		gbps    float64
+		refused bool
+		err     bool
+	}{
+		{out: `{"end":{"sum_received":{"bits_per_second":2.5e9}}}`, gbps: 2.5},
+		{out: `{"end":{},"error":"unable to connect to server: Connection refused"}`, refused: true},
+		{out: `{"end":{},"error":"unable to connect to server"}`, failed: errors.New("exit status 1"), refused: true},
+		{out: `{"end":{},"error":"the server is busy"}`, err: true},
+		{out: `{"end":{}}`, err: true},
+		{failed: errors.New("killed"), err: true},
+	} {
+		gbps, refused, err := received([]byte(tt.out), tt.failed)
+		if gbps != tt.gbps || refused != tt.refused || (err != nil) != tt.err {
+			t.Errorf("%q, %v: %v Gbit/s, refused %t, %v", tt.out, tt.failed, gbps, refused, err)
+		}
 	}
 }

@@ -133,30 +133,36 @@ func tcp(ctx context.Context, l *lab.Lab, from, to mesh.NodeID, addr netip.Addr,
 		segment += 20 // the shorter IP header: the packets are the same size
 	}
 	args = append(args, "-M", fmt.Sprint(segment))
-	var out []byte
 	for { // the server says nothing when it listens
-		if out, err = l.Exec(ctx, from, args...); err == nil {
-			break
-		}
-		if !strings.Contains(string(out), "unable to connect") {
-			return 0, fmt.Errorf("iperf3 from %s to %s: %w", from, to, err)
+		out, err := l.Exec(ctx, from, args...)
+		rate, refused, err := received(out, err)
+		if !refused {
+			return rate, err
 		}
 		if err := sleep(ctx, 100*time.Millisecond); err != nil {
 			return 0, err
 		}
 	}
+}
+
+// received reads iperf3's report, which comes whether it failed or not. refused says that nobody listened yet.
+func received(out []byte, failed error) (gbps float64, refused bool, err error) {
 	var r struct {
-		End struct {
+		Error string `json:"error"`
+		End   struct {
 			Received struct {
 				BitsPerSecond float64 `json:"bits_per_second"`
 			} `json:"sum_received"`
 		} `json:"end"`
 	}
-	if err := json.Unmarshal(out, &r); err != nil {
-		return 0, fmt.Errorf("iperf3 from %s to %s: %w", from, to, err)
+	err = json.Unmarshal(out, &r)
+	switch {
+	case strings.Contains(r.Error, "unable to connect"):
+		return 0, true, nil
+	case failed != nil || err != nil || r.Error != "":
+		return 0, false, fmt.Errorf("iperf3: %w", errors.Join(failed, err, errors.New(r.Error)))
+	case r.End.Received.BitsPerSecond <= 0:
+		return 0, false, fmt.Errorf("iperf3 reports that nothing arrived: %s", out)
 	}
-	if r.End.Received.BitsPerSecond <= 0 {
-		return 0, fmt.Errorf("iperf3 from %s to %s reports that nothing arrived: %s", from, to, out)
-	}
-	return r.End.Received.BitsPerSecond / 1e9, nil
+	return r.End.Received.BitsPerSecond / 1e9, false, nil
 }
