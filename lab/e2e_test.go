@@ -20,8 +20,11 @@ import (
 // built is the directory that realX0t made; TestMain removes it.
 var built string
 
-// realX0t builds the binary once.
+// realX0t is the binary that X0T_TEST_BINARY names, or one that is built once.
 var realX0t = sync.OnceValues(func() (string, error) {
+	if given := os.Getenv("X0T_TEST_BINARY"); given != "" {
+		return given, nil
+	}
 	dir, err := os.MkdirTemp("", "x0t-build-")
 	if err != nil {
 		return "", err
