@@ -17,7 +17,7 @@ func (m *Machine) Hello(now time.Time, h wire.Hello) {
 		m.echo = echo{seq: h.Seq, sentAt: h.SentAt, at: now}
 	}
 	m.answer = m.answer || h.Probe
-	m.nextSend = earlier(m.nextSend, now.Add(m.hello)) // in case we were slow
+	m.nextSend = earlier(m.nextSend, now.Add(2*m.hello)) // in case we were slow; else the turn that it shares stays
 	m.echoed(now, h)
 }
 
@@ -41,9 +41,10 @@ func (m *Machine) echoed(now time.Time, h wire.Hello) {
 	}
 }
 
-// A hello goes out this part of an interval early if there is a Tick then: the hellos of one node's links share a turn
-// of its loop, of which a node at rest has hardly any others.
-const early = 10
+// A hello goes out this part of an interval early if there is a Tick then, and the next one counts from it. So the
+// hellos of one node's links, which walk at random by their jitter, soon meet and stay together: they share a turn of its
+// loop, of which a node at rest has hardly any others. The part is no less than the jitter's span.
+const early = 5
 
 // interval returns the time between our hellos now.
 func (m *Machine) interval() time.Duration {
@@ -63,8 +64,8 @@ func (m *Machine) due() (wire.Hello, bool) {
 	}
 	m.answer = false
 	if regular {
-		// ±10 %, so that the hellos of many nodes do not fall into step. The mean is that of the times intended.
-		m.nextSend = later(m.nextSend, m.now).Add(time.Duration(float64(m.interval()) * (0.9 + 0.2*m.rand.Float64())))
+		// ±10 %, so that the hellos of many nodes do not fall into step.
+		m.nextSend = m.now.Add(time.Duration(float64(m.interval()) * (0.9 + 0.2*m.rand.Float64())))
 	}
 	if probe {
 		m.doubt.sent(m.now)
