@@ -112,7 +112,7 @@ func (d *Daemon) stepReflex(ev node.ReflexEvent) {
 		d.plane.Publish(out.Publish)
 	}
 	for _, h := range out.Hellos {
-		d.plane.SendHello(h.Label, h.Hello)
+		d.plane.SendHello(h.Label, h.Hello, h.Size)
 	}
 	for _, p := range out.Probes {
 		d.sendProbe(p)

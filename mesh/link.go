@@ -117,6 +117,7 @@ type LinkStatus struct {
 	LossOut float64       // hellos of ours that the neighbour says did not arrive there
 	Quality Quality
 	Cost    Cost
+	MTU     uint16 // bytes of UDP payload that were shown to cross the link; 0 = not measured yet
 }
 
 // Adjacency is one link as one of its ends announces it.

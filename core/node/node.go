@@ -134,36 +134,64 @@ type (
 	}
 	// Stale says that the peer no longer knows the session we send to it with.
 	Stale struct{ Node mesh.NodeID }
+	// Found says that somebody who may be a member answers at an address. It is a hint: only a handshake proves it.
+	Found struct {
+		Addr netip.AddrPort
+		Via  string      // the interface, or another source of hints; few dials are pending for each
+		Want mesh.NodeID // zero: any member
+	}
+	// LocalAddresses says where the machine is reached from now on.
+	LocalAddresses struct{ Addresses []string }
+	// Woke says that this process stood still for a time, so that neighbours may have forgotten it.
+	Woke struct{ Slept time.Duration }
+	// Moved says that a link's newest frame came from another address than the link's.
+	Moved struct {
+		Label mesh.Label
+		Conn  mesh.ConnID
+		From  netip.AddrPort
+	}
+	// Echoed is the reply to a SendChallenge, and where it came from.
+	Echoed struct {
+		Label     mesh.Label
+		From      netip.AddrPort
+		Challenge wire.Challenge
+	}
 	// Tick says that the deadline has come.
 	Tick struct{}
 )
 
-func (ConnUp) controlEvent()     {}
-func (ConnDown) controlEvent()   {}
-func (DialFailed) controlEvent() {}
-func (Received) controlEvent()   {}
-func (Identity) controlEvent()   {}
-func (Signed) controlEvent()     {}
-func (Checked) controlEvent()    {}
-func (Wanted) controlEvent()     {}
-func (Used) controlEvent()       {}
-func (LinkReport) controlEvent() {}
-func (Stale) controlEvent()      {}
-func (Tick) controlEvent()       {}
+func (ConnUp) controlEvent()         {}
+func (ConnDown) controlEvent()       {}
+func (DialFailed) controlEvent()     {}
+func (Received) controlEvent()       {}
+func (Identity) controlEvent()       {}
+func (Signed) controlEvent()         {}
+func (Checked) controlEvent()        {}
+func (Wanted) controlEvent()         {}
+func (Used) controlEvent()           {}
+func (LinkReport) controlEvent()     {}
+func (Stale) controlEvent()          {}
+func (Found) controlEvent()          {}
+func (LocalAddresses) controlEvent() {}
+func (Woke) controlEvent()           {}
+func (Moved) controlEvent()          {}
+func (Echoed) controlEvent()         {}
+func (Tick) controlEvent()           {}
 
 // Effects are what the slow loop wants done. The shell carries the fields out in their order and waits for none
 // of them; those with an answer come back as an event.
 type Effects struct {
-	Persist  *LabelState      // must reach the disk some time; labels are reserved ahead, so nothing waits for it
-	Install  []Install        // before Send: the index is announced only when keys can receive
-	Activate []Activate       // before Reflex: the peer's index is there before a table names the session
-	Reflex   []ReflexEvent    // to the fast loop, in order
-	Send     []Send           // to control connections, in order per connection
-	Close    []Close          // connections to end; their keys are erased a little later by Remove
-	Sign     []Sign           // answered by Signed
-	Verify   []lsdb.VerifyJob // answered by Checked
-	Dial     []Dial           // answered by ConnUp or DialFailed
-	Alarm    []string         // for the operator
+	Persist   *LabelState      // must reach the disk some time; labels are reserved ahead, so nothing waits for it
+	Install   []Install        // before Send: the index is announced only when keys can receive
+	Activate  []Activate       // before Reflex: the peer's index is there before a table names the session
+	Reflex    []ReflexEvent    // to the fast loop, in order
+	Send      []Send           // to control connections, in order per connection
+	Close     []Close          // connections to end; their keys are erased a little later by Remove
+	Sign      []Sign           // answered by Signed
+	Verify    []lsdb.VerifyJob // answered by Checked
+	Dial      []Dial           // answered by ConnUp or DialFailed
+	Challenge []SendChallenge  // answered by Echoed
+	Alarm     []string         // for the operator
 }
 
 type (
@@ -199,6 +227,12 @@ type (
 		LSA    wire.LSA
 		Record wire.Record
 		SVID   [32]byte
+	}
+	// SendChallenge asks the neighbour of a link to echo a challenge from an address that is not yet the link's.
+	SendChallenge struct {
+		Label     mesh.Label
+		To        netip.AddrPort
+		Challenge wire.Challenge
 	}
 	// Dial asks for a connection to a neighbour's underlay address. Connections to peers are dialled through the
 	// fast loop (DialPeer), after the table that holds the way there was published.

@@ -93,6 +93,7 @@ type (
 	SendHello struct {
 		Label mesh.Label
 		Hello wire.Hello
+		Size  int // bytes of UDP payload that the frame is to have; 0 = no more than it needs
 	}
 	// SendProbe sends an end-to-end probe over one path.
 	SendProbe struct {
@@ -182,7 +183,7 @@ func (r *Reflex) tick(now time.Time) {
 	for _, l := range r.links {
 		o := l.live.Tick(now)
 		for _, h := range o.Send {
-			r.out.Hellos = append(r.out.Hellos, SendHello{l.Label, h})
+			r.out.Hellos = append(r.out.Hellos, SendHello{Label: l.Label, Hello: h})
 		}
 		if o.Changed || o.Measured {
 			r.report(now, l, o.Changed)

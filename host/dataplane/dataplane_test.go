@@ -414,14 +414,14 @@ func TestBadParts(t *testing.T) {
 	if len(b.hellos)+len(b.challenges)+len(b.shakes)+len(b.errors) != 0 {
 		t.Error("something of it reached a callback")
 	}
-	a.plane.SendHello(1, wire.Hello{Seq: 5})
+	a.plane.SendHello(1, wire.Hello{Seq: 5}, 0)
 	if err := a.plane.SendChallenge(1, b.under, true, wire.Challenge{9}); err != nil {
 		t.Fatal(err)
 	}
 	if len(b.hellos) != 1 || b.hellos[0].Seq != 5 || len(b.challenges) != 1 || b.challenges[0][0] != 9 {
 		t.Errorf("hellos %v, challenges %v", b.hellos, b.challenges)
 	}
-	a.plane.SendHello(7, wire.Hello{})
+	a.plane.SendHello(7, wire.Hello{}, 0)
 	a.wantCount("hello_no_link", 1)
 }
 

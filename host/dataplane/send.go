@@ -11,7 +11,7 @@ import (
 
 // SendHello sends a hello by the published link with that label, usable or not. One without a session that can
 // send is counted (hello_no_link) and dropped.
-func (p *Plane) SendHello(label mesh.Label, h wire.Hello) {
+func (p *Plane) SendHello(label mesh.Label, h wire.Hello, size int) {
 	s := p.sealers.Get().(*sealer)
 	defer p.sealers.Put(s)
 	if p.sendOnLink(label, netip.AddrPort{}, wire.TypeHello, s, h.Append(s.payload())) != nil {

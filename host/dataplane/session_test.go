@@ -158,14 +158,14 @@ func TestMovedAndUnknown(t *testing.T) {
 	a, b := n.nodes["a"], n.nodes["b"]
 	old := a.under
 	a.under = netip.MustParseAddrPort("[::ffff:198.51.100.7]:9")
-	a.plane.SendHello(1, wire.Hello{})
-	a.plane.SendHello(1, wire.Hello{})
+	a.plane.SendHello(1, wire.Hello{}, 0)
+	a.plane.SendHello(1, wire.Hello{}, 0)
 	if len(b.moved) != 1 || b.moved[0] != netip.MustParseAddrPort("198.51.100.7:9") {
 		t.Fatalf("moved %v", b.moved)
 	}
 	n.now = n.now.Add(time.Second)
 	a.under = netip.AddrPortFrom(netip.AddrFrom16(old.Addr().As16()), old.Port()) // the same, as a dual-stack socket says it
-	a.plane.SendHello(1, wire.Hello{})
+	a.plane.SendHello(1, wire.Hello{}, 0)
 	if len(b.moved) != 1 {
 		t.Errorf("moved %v", b.moved)
 	}
@@ -273,7 +273,7 @@ func FuzzHandleFrame(f *testing.F) {
 	}
 	a.sendTo(d, 100)
 	d.tun.take()
-	a.plane.SendHello(12, wire.Hello{Seq: 1})
+	a.plane.SendHello(12, wire.Hello{Seq: 1}, 0)
 	_ = a.plane.SendHandshake(12, []mesh.Label{22}, wire.Handshake{Datagram: []byte{1}})
 	f.Add(wire.AppendFrame(nil, wire.TypeError, 0, []mesh.Label{32}, wire.ErrorFrame{Code: 1}.Append(nil)))
 	f.Add(wire.AppendFrame(nil, wire.TypePart, 0, nil, []byte{0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1}))
