@@ -1,6 +1,8 @@
 package mesh
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"time"
 )
@@ -106,6 +108,9 @@ func (s *LinkState) UnmarshalText(b []byte) error {
 	return fmt.Errorf("unknown link state %q", b)
 }
 
+// Usable reports whether frames may go by the link.
+func (s LinkStatus) Usable() bool { return s.State != LinkDown && !s.Thin }
+
 // LinkStatus is what the liveness machine of a link measured. Ratios are between 0 and 1.
 type LinkStatus struct {
 	State   LinkState
@@ -118,6 +123,7 @@ type LinkStatus struct {
 	Quality Quality
 	Cost    Cost
 	MTU     uint16 // bytes of UDP payload that were shown to cross the link; 0 = not measured yet
+	Thin    bool   // not even the least that a link must carry crosses it: it takes hellos only
 }
 
 // Adjacency is one link as one of its ends announces it.
@@ -131,6 +137,13 @@ type Adjacency struct {
 	Capacity  BitsPerSecond
 	Suspect   bool
 	Groups    []uint32 // shared-risk groups, ascending
+}
+
+// RiskGroup returns the number by which a shared-risk group, such as a duct or a mast, is announced: the first four bytes
+// of the SHA-256 of its name. Equal names mean the same group at all nodes.
+func RiskGroup(name string) uint32 {
+	h := sha256.Sum256([]byte(name))
+	return binary.BigEndian.Uint32(h[:])
 }
 
 // Edge is one direction of a link that both ends announce: From reaches To by Label.

@@ -1,10 +1,16 @@
 // Package fault holds the script language of faults that the lab, the simulator and the benchmarks share:
 // what breaks, where, when and for how long. What breaking means is theirs.
+//
+//	KIND TARGET [PARAM] at T [for D]      one a line, # begins a comment
+//	builtin:KIND                          that kind in the middle of the longest path, with the kind's own parameter
+//
+//	cut link:a-b at 2s for 5s
+//	loss link:a-b 10% at 2s
+//	flap path:a-d 2s/500ms at 2s
+//	partition a,b|c,d at 2s for 5s
 package fault
 
 import (
-	"bufio"
-	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -23,31 +29,36 @@ var (
 // Kind is what a fault does.
 type Kind string
 
-// The kinds that can be injected.
+// The kinds. Those on a link take effect in both directions unless they say otherwise.
 const (
 	Cut       Kind = "cut"       // an interface at one end of a link is set down
-	Blackhole Kind = "blackhole" // a link drops everything, both ways, while its interfaces stay up
+	Blackhole Kind = "blackhole" // a link drops everything while its interfaces stay up
 	Oneway    Kind = "oneway"    // the same in one direction only, that of the target's name
+	Greydrop  Kind = "greydrop"  // a node drops others' data that it forwards, with probability P; all else passes
+	Loss      Kind = "loss"      // a link loses each packet with probability P
+	Delay     Kind = "delay"     // a link takes D longer
+	Jitter    Kind = "jitter"    // a link takes up to D longer, now more and now less; packets keep their order
+	Rate      Kind = "rate"      // a link carries no more than Rate; a short queue fills, then it drops
+	Reorder   Kind = "reorder"   // a packet is overtaken by those behind it, with probability P
+	Duplicate Kind = "duplicate" // a packet arrives twice, with probability P
+	MTU       Kind = "mtu"       // IP packets larger than MTU bytes vanish, and nobody is told
+	Flap      Kind = "flap"      // a link is cut for Down, back for Up, and so on; it begins with Down
 	Kill      Kind = "kill"      // SIGKILL of a node's daemon; it is started again when the fault ends
 	Freeze    Kind = "freeze"    // SIGSTOP of a node's daemon, SIGCONT when the fault ends
 	Restart   Kind = "restart"   // SIGKILL of a node's daemon, and a new one at once
+	Partition Kind = "partition" // a blackhole of every link between two sets of nodes
+	Clock     Kind = "clock"     // a node's wall clock is wrong by D; its timers go on as before
 )
 
-// onNode tells for every kind of the script language whether it strikes a node or a link; supported are those that
-// are constants above.
-var onNode = map[Kind]bool{
-	Cut: false, Blackhole: false, Oneway: false, "greydrop": true, "loss": false, "delay": false, "jitter": false,
-	"rate": false, "reorder": false, "duplicate": false, "mtu": false, "flap": false, Kill: true, Freeze: true,
-	Restart: true, "cpu": true, "memory": true, "disk-full": true, "disk-error": true, "partition": false, "clock": true,
-}
+// OnNode reports whether the kind strikes a node's daemon rather than links.
+func (k Kind) OnNode() bool { return rules[k].node }
 
-var supported = []Kind{Cut, Blackhole, Oneway, Kill, Freeze, Restart}
-
-// OnNode reports whether the kind strikes a node's daemon rather than a link.
-func (k Kind) OnNode() bool { return onNode[k] }
+// Kinds lists all kinds that can be injected, in the order of the documentation.
+func Kinds() []Kind { return slices.Clone(kinds) }
 
 // Target is what a fault strikes: exactly one of a link (A and B), a node (A), and the middle of the path in use
-// from A to B (Path). The zero value, only in builtin faults, is the path between the two farthest nodes.
+// from A to B (Path). The zero value with Path, only in builtin faults, is the path between the two farthest nodes.
+// Without Path it belongs to a partition, which has Sides instead.
 type Target struct {
 	A, B mesh.NodeID
 	Path bool
@@ -65,107 +76,94 @@ func (t Target) String() string {
 	return "link:" + t.A.String() + "-" + t.B.String()
 }
 
+// Sides are the two sets of nodes that a partition keeps apart. Nodes in neither keep all their links.
+type Sides [2][]mesh.NodeID
+
+// IsZero reports whether no sets are named.
+func (s Sides) IsZero() bool { return len(s[0]) == 0 && len(s[1]) == 0 }
+
+// Parts reports whether one of two nodes is in each set.
+func (s Sides) Parts(a, b mesh.NodeID) bool {
+	return slices.Contains(s[0], a) && slices.Contains(s[1], b) || slices.Contains(s[1], a) && slices.Contains(s[0], b)
+}
+
+// String is for example a,b|c,d.
+func (s Sides) String() string {
+	var sets [2]string
+	for i, set := range s {
+		var names []string
+		for _, n := range set {
+			names = append(names, n.String())
+		}
+		sets[i] = strings.Join(names, ",")
+	}
+	return sets[0] + "|" + sets[1]
+}
+
 // Fault is one line of a script: Kind strikes Target At after the probes have begun, For as long as that says.
 type Fault struct {
 	Kind   Kind
 	Target Target
+	Sides  Sides // of a partition whose Target is the zero value
+	Param  Param
 	At     time.Duration
 	For    time.Duration // 0 = until the end of the run
 }
 
+// Where is the target, or the sides of a partition.
+func (f Fault) Where() string {
+	if !f.Sides.IsZero() {
+		return f.Sides.String()
+	}
+	return f.Target.String()
+}
+
+// String is the line that Parse reads.
 func (f Fault) String() string {
-	s := fmt.Sprintf("%s %s at %s", f.Kind, f.Target, f.At)
+	if f.Target == (Target{Path: true}) {
+		return "builtin:" + string(f.Kind)
+	}
+	words := []string{string(f.Kind), f.Where()}
+	if r := rules[f.Kind]; r.format != nil {
+		words = append(words, r.format(f.Param))
+	}
+	words = append(words, "at", f.At.String())
 	if f.For > 0 {
-		s += fmt.Sprintf(" for %s", f.For)
+		words = append(words, "for", f.For.String())
 	}
-	return s
+	return strings.Join(words, " ")
 }
 
-// builtinAt is when a builtin fault strikes.
-const builtinAt = 2 * time.Second
-
-// Parse reads a script: one fault a line, # begins a comment. The result is ordered by time.
-func Parse(script string, known []mesh.NodeID) ([]Fault, error) {
-	var fs []Fault
-	sc := bufio.NewScanner(strings.NewReader(script))
-	for n := 1; sc.Scan(); n++ {
-		line, _, _ := strings.Cut(sc.Text(), "#")
-		words := strings.Fields(line)
-		if len(words) == 0 {
-			continue
+// Check reports what keeps a fault that was not made by Parse from being one.
+func (f Fault) Check() error {
+	r, ok := rules[f.Kind]
+	if !ok {
+		return fmt.Errorf("%w: there is no kind %q", ErrSyntax, f.Kind)
+	}
+	if r.parse != nil {
+		if p, err := r.parse(r.format(f.Param)); err != nil || p != f.Param {
+			return fmt.Errorf("%w: %s takes %s, not %+v", ErrSyntax, f.Kind, r.usage, f.Param)
 		}
-		f, err := parseLine(words, known)
-		if err != nil {
-			return nil, fmt.Errorf("fault in line %d, %q: %w", n, strings.TrimSpace(line), err)
-		}
-		fs = append(fs, f)
+	} else if f.Param != (Param{}) {
+		return fmt.Errorf("%w: %s takes no parameter", ErrSyntax, f.Kind)
 	}
-	if err := sc.Err(); err != nil {
-		return nil, fmt.Errorf("fault script: %w", err)
+	if (f.Kind == Partition && !f.Target.Path) == f.Sides.IsZero() {
+		return fmt.Errorf("%w: two sets of nodes belong to a partition, and to nothing else", ErrSyntax)
 	}
-	slices.SortStableFunc(fs, func(a, b Fault) int { return cmp.Compare(a.At, b.At) })
-	return fs, nil
-}
-
-func parseLine(words []string, known []mesh.NodeID) (Fault, error) {
-	if name, ok := strings.CutPrefix(words[0], "builtin:"); ok {
-		if len(words) > 1 {
-			return Fault{}, fmt.Errorf("%w: nothing may follow builtin:KIND", ErrSyntax)
-		}
-		k, err := parseKind(name)
-		return Fault{Kind: k, Target: Target{Path: true}, At: builtinAt}, err
+	if !f.Sides.IsZero() {
+		return nil
 	}
-	k, err := parseKind(words[0])
-	if err != nil {
-		return Fault{}, err
-	}
-	f := Fault{Kind: k}
-	if len(words) < 4 {
-		return f, fmt.Errorf("%w: write KIND TARGET at T [for D], for example: cut link:a-b at 2s for 5s", ErrSyntax)
-	}
-	if f.Target, err = parseTarget(words[1], known); err != nil {
-		return f, err
-	}
-	if err := f.Kind.fits(f.Target); err != nil {
-		return f, err
-	}
-	return f, f.parseTimes(words[2:])
-}
-
-func (f *Fault) parseTimes(words []string) (err error) {
-	if words[0] != "at" || len(words) != 2 && (len(words) != 4 || words[2] != "for") {
-		return fmt.Errorf("%w: after the target comes at T [for D] (kind %s takes no parameter)", ErrSyntax, f.Kind)
-	}
-	if f.At, err = time.ParseDuration(words[1]); err != nil || f.At < 0 {
-		return fmt.Errorf("%w: time %q: write for example 2s or 1500ms", ErrSyntax, words[1])
-	}
-	if len(words) == 4 {
-		if f.For, err = time.ParseDuration(words[3]); err != nil || f.For <= 0 {
-			return fmt.Errorf("%w: duration %q: write for example 2s or 1500ms", ErrSyntax, words[3])
-		}
-	}
-	return nil
-}
-
-func parseKind(s string) (Kind, error) {
-	k := Kind(s)
-	if slices.Contains(supported, k) {
-		return k, nil
-	}
-	var names []string
-	for _, k := range supported {
-		names = append(names, string(k))
-	}
-	have := strings.Join(names, ", ")
-	if _, ok := onNode[k]; ok {
-		return k, fmt.Errorf("fault kind %q: %w; these can be: %s", s, ErrUnsupported, have)
-	}
-	return k, fmt.Errorf("%w: there is no kind %q; there are %s", ErrSyntax, s, have)
+	return f.Kind.fits(f.Target)
 }
 
 // fits checks that a kind is aimed at something that it can strike.
 func (k Kind) fits(t Target) error {
-	if t.Path || k.OnNode() == t.B.IsZero() {
+	switch {
+	case t.Path:
+		return nil
+	case k == Partition:
+		return fmt.Errorf("%w: %s strikes two sets of nodes, such as a,b|c,d, or path:A-D, not %s", ErrSyntax, k, t)
+	case k.OnNode() == t.B.IsZero():
 		return nil
 	}
 	want := "link:A-B"
@@ -173,38 +171,4 @@ func (k Kind) fits(t Target) error {
 		want = "node:A"
 	}
 	return fmt.Errorf("%w: %s strikes %s or path:A-D, not %s", ErrSyntax, k, want, t)
-}
-
-func parseTarget(s string, known []mesh.NodeID) (Target, error) {
-	sort, names, _ := strings.Cut(s, ":")
-	switch sort {
-	case "node":
-		n, err := mesh.ParseNodeID(names)
-		if err != nil || !slices.Contains(known, n) {
-			return Target{}, fmt.Errorf("%w: target %q: the map has no node %q", ErrSyntax, s, names)
-		}
-		return Target{A: n}, nil
-	case "link", "path":
-		a, b, ok := splitPair(names, known)
-		if !ok {
-			return Target{}, fmt.Errorf("%w: target %q: %q is not two nodes of the map with a hyphen between", ErrSyntax, s, names)
-		}
-		return Target{A: a, B: b, Path: sort == "path"}, nil
-	}
-	return Target{}, fmt.Errorf("%w: target %q: write link:A-B, node:A or path:A-D", ErrSyntax, s)
-}
-
-// splitPair finds the hyphen that parts two names of nodes, which may hold hyphens themselves.
-func splitPair(s string, known []mesh.NodeID) (a, b mesh.NodeID, ok bool) {
-	for i := range s {
-		if s[i] != '-' {
-			continue
-		}
-		x, errX := mesh.ParseNodeID(s[:i])
-		y, errY := mesh.ParseNodeID(s[i+1:])
-		if errX == nil && errY == nil && x != y && slices.Contains(known, x) && slices.Contains(known, y) {
-			return x, y, true
-		}
-	}
-	return a, b, false
 }

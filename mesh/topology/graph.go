@@ -1,9 +1,6 @@
 package topology
 
 import (
-	"cmp"
-	"math"
-	"math/rand/v2"
 	"slices"
 
 	"x0tta6bl4/mesh"
@@ -186,32 +183,6 @@ func (m *Map) FarthestPair() (a, b, hops int) {
 	return a, b, hops
 }
 
-// Largest returns the largest connected part of the map, the first one among equals. Order is kept.
-func (m *Map) Largest() *Map {
-	part := m.Components(Broken{})
-	best := 0
-	for p, n := range sizes(part) {
-		if n > sizes(part)[best] {
-			best = p
-		}
-	}
-	out := &Map{Name: m.Name, Skipped: m.Skipped}
-	at := make([]int, len(m.Nodes))
-	for i, n := range m.Nodes {
-		if part[i] == best {
-			at[i] = len(out.Nodes)
-			out.Nodes = append(out.Nodes, n)
-		}
-	}
-	for _, l := range m.Links {
-		if part[l.A] == best {
-			l.A, l.B = at[l.A], at[l.B]
-			out.Links = append(out.Links, l)
-		}
-	}
-	return out
-}
-
 // Simple returns the map with at most one link between two nodes: the first one, with the least delay, the best
 // quality and the highest rate of all.
 func (m *Map) Simple() *Map {
@@ -228,72 +199,6 @@ func (m *Map) Simple() *Map {
 		o := &out.Links[i]
 		o.Delay, o.Quality, o.Rate = min(o.Delay, l.Delay), max(o.Quality, l.Quality), max(o.Rate, l.Rate)
 		o.Radio = o.Radio && l.Radio
-	}
-	return out
-}
-
-// scatter places the nodes at random, seeded by their number, in a square 200 km wide, and joins each to its three nearest; parts
-// that stay apart are joined where they come closest to the nodes before them.
-func (m *Map) scatter() {
-	r := rand.New(rand.NewPCG(uint64(len(m.Nodes)), 0x78307467656f)) // #nosec G404 -- the same map every time
-	for i := range m.Nodes {
-		m.Nodes[i].Lat, m.Nodes[i].Lon, m.Nodes[i].Located = 50+1.8*r.Float64(), 10+2.8*r.Float64(), true
-	}
-	joined := map[[2]int]bool{}
-	join := func(a, b int) {
-		if key := [2]int{min(a, b), max(a, b)}; a != b && !joined[key] {
-			joined[key] = true
-			m.Links = append(m.Links, Link{A: key[0], B: key[1], Quality: 1, Delay: fibreDelay(m.Nodes[a], m.Nodes[b], wireFloor)})
-		}
-	}
-	for i := range m.Nodes {
-		for _, j := range m.nearest(i, 3) {
-			join(i, j)
-		}
-	}
-	for part := m.Components(Broken{}); ; part = m.Components(Broken{}) {
-		i := slices.IndexFunc(part, func(p int) bool { return p > 0 })
-		if i < 0 {
-			return
-		}
-		best, at := math.Inf(1), 0
-		for j := range m.Nodes {
-			if d := m.apart(i, j); part[j] == 0 && d < best {
-				best, at = d, j
-			}
-		}
-		join(i, at)
-	}
-}
-
-// apart is the square of the distance in degrees, good enough to compare.
-func (m *Map) apart(i, j int) float64 {
-	a, b := m.Nodes[i], m.Nodes[j]
-	dy, dx := a.Lat-b.Lat, (a.Lon-b.Lon)*0.63
-	return dx*dx + dy*dy
-}
-
-func (m *Map) nearest(i, k int) []int {
-	type near struct {
-		d float64
-		n int
-	}
-	var best []near
-	for j := range m.Nodes {
-		if j == i {
-			continue
-		}
-		d := m.apart(i, j)
-		if len(best) == k && d >= best[k-1].d {
-			continue
-		}
-		at, _ := slices.BinarySearchFunc(best, d, func(n near, d float64) int { return cmp.Compare(n.d, d) })
-		best = slices.Insert(best, at, near{d, j})
-		best = best[:min(len(best), k)]
-	}
-	out := make([]int, len(best))
-	for x, n := range best {
-		out[x] = n.n
 	}
 	return out
 }

@@ -10,6 +10,9 @@ import (
 	"x0tta6bl4/mesh"
 )
 
+// maxRate bounds what a map may say of a link: a petabit each second.
+const maxRate = 1e15
+
 // maxDelay bounds what a file may say of a link: half the way to the moon and back.
 const maxDelay = time.Minute
 
@@ -152,8 +155,11 @@ func (p *textParser) option(l *Link, option string) error {
 func parseRate(s string) (mesh.BitsPerSecond, bool) {
 	digits := strings.TrimRight(s, "kMG")
 	scale, ok := map[string]uint64{"": 1, "k": 1e3, "M": 1e6, "G": 1e9}[s[len(digits):]]
-	n, err := strconv.ParseUint(digits, 10, 32)
-	return mesh.BitsPerSecond(n * scale), ok && err == nil
+	n, err := strconv.ParseUint(digits, 10, 64)
+	if !ok || err != nil || n > maxRate/scale {
+		return 0, false
+	}
+	return mesh.BitsPerSecond(n * scale), true
 }
 
 // Format writes a map in the format that ParseText reads. Labels are not kept.

@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"strconv"
 	"strings"
 	"time"
@@ -57,8 +58,6 @@ const DefaultDelay = 5 * time.Millisecond
 const (
 	MaxNodes = 100_000
 	MaxLinks = 1_000_000
-
-	maxScatter = 5000 // of geometric, which compares all pairs
 )
 
 // Errors that every error of this package wraps one of.
@@ -69,11 +68,12 @@ var (
 )
 
 // Specs lists what Builtin accepts, for help texts.
-const Specs = "line:N, ring:N, diamond, demo, grid:RxC, geometric:N"
+const Specs = "line:N, ring:N, diamond, demo, grid:RxC, geo:N:SEED"
 
 // Builtin makes a map from a specification: line:N, ring:N (N ≥ 3), diamond (two ways of two hops), demo (two disjoint ways of
-// three hops), grid:RxC, or geometric:N (N random places, near ones joined). The same specification always makes the
-// same map.
+// three hops), grid:RxC, or geo:N:SEED (N random places in a square of 1,000 km, each joined to its four nearest; the
+// seed may be left out). geometric:N is an older form: places within 200 km, three nearest, no seed. The same
+// specification always makes the same map.
 func Builtin(spec string) (*Map, error) {
 	kind, arg, _ := strings.Cut(spec, ":")
 	m := &Map{Name: spec}
@@ -89,6 +89,13 @@ func Builtin(spec string) (*Map, error) {
 			return nil, fmt.Errorf("%w: %q: write %s:N with N from %d to %d", ErrSpec, spec, kind, least, most)
 		}
 		m.generate(kind, n)
+	case kind == "geo":
+		n, seed, err := parseGeo(spec, arg)
+		if err != nil {
+			return nil, err
+		}
+		m.numbered(n)
+		m.scatter(region, rand.NewPCG(seed, 0x67656f))
 	case kind == "grid":
 		r, c, _ := strings.Cut(arg, "x")
 		rows, err1 := strconv.Atoi(r)
@@ -112,7 +119,7 @@ func Builtin(spec string) (*Map, error) {
 func (m *Map) generate(kind string, n int) {
 	m.numbered(n)
 	if kind == "geometric" {
-		m.scatter()
+		m.scatter(county, rand.NewPCG(uint64(n), 0x78307467656f)) // #nosec G115 -- positive
 		return
 	}
 	for i := range n - 1 {

@@ -122,7 +122,7 @@ func looseRate(s string) mesh.BitsPerSecond {
 	case strings.HasPrefix(unit, "gb"):
 		scale = 1e9
 	}
-	if rate := v * scale; rate < 1e15 {
+	if rate := v * scale; rate < maxRate {
 		return mesh.BitsPerSecond(rate)
 	}
 	return 0
