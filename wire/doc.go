@@ -61,7 +61,9 @@
 //	seq (4) ‖ sent at, µs of the sender's clock (8) ‖ newest seq heard (4) ‖ its sent-at (8) ‖ µs since it
 //	came (4) ‖ hellos heard (4) ‖ lowest seq they are counted from (4) ‖ interval, µs (4) ‖ flags (1)
 //
-// Flag bit 0: a probe, answer at once.
+// Flag bit 0: a probe, answer at once. Bit 1: the sender echoes padded hellos. A padded hello is the hello before it, with
+// the same seq and a later sent-at, and zero bytes behind it up to the frame size that is tried; it counts as no hello
+// of its own, and only its echo says that it came.
 //
 // # Error (22 bytes)
 //
@@ -84,6 +86,15 @@
 // A frame larger than its next link carries crosses it as two part frames. The bytes of both, joined, are the
 // frame behind its 20-byte header; type, hop index, n and flags are those of the frame and stand in both parts.
 // Only data, error and handshake frames are split. Session index, counter and MAC are the part frames' own.
+//
+// # Beacon (48 bytes)
+//
+// Not a frame, and on a port of its own: UDP 7421, to ff12::d078:3074 and to link-local addresses.
+//
+//	"x0tb" ‖ version 1 (1) ‖ flags (1) ‖ port of the sender's links (2) ‖ nonce (8) ‖ salt (16) ‖ domain hash (16)
+//
+// Flag bit 0: an answer. The domain hash is the first half of HMAC-SHA-256 over "x0t-beacon/1\x00" ‖ trust domain, with
+// the salt as key.
 //
 // # Control messages
 //

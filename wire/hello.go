@@ -16,9 +16,10 @@ type Hello struct {
 	HeardFrom  uint32
 	Interval   uint32 // µs to the sender's next regular hello
 	Probe      bool   // answer at once
+	Padded     bool   // the sender echoes padded hellos: its EchoSentAt tells which of several with one Seq came last
 }
 
-// Append appends the payload.
+// Append appends the payload. Zero bytes behind it pad a hello to the size of the frame that is to be tried.
 func (h Hello) Append(dst []byte) []byte {
 	be := binary.BigEndian
 	dst = be.AppendUint32(dst, h.Seq)
@@ -29,10 +30,10 @@ func (h Hello) Append(dst []byte) []byte {
 	dst = be.AppendUint32(dst, h.Heard)
 	dst = be.AppendUint32(dst, h.HeardFrom)
 	dst = be.AppendUint32(dst, h.Interval)
-	return append(dst, bit(h.Probe, 0))
+	return append(dst, bit(h.Probe, 0)|bit(h.Padded, 1))
 }
 
-// ParseHello reads the payload of a hello frame.
+// ParseHello reads the payload of a hello frame. Padding is ignored.
 func ParseHello(b []byte) (Hello, error) {
 	if len(b) < HelloLen {
 		return Hello{}, ErrTruncated
@@ -48,6 +49,7 @@ func ParseHello(b []byte) (Hello, error) {
 		HeardFrom:  be.Uint32(b[32:]),
 		Interval:   be.Uint32(b[36:]),
 		Probe:      b[40]&1 != 0,
+		Padded:     b[40]&2 != 0,
 	}, nil
 }
 

@@ -226,6 +226,10 @@ def main():
     show("msg-record-request", message(8, pack(">I", 2) + svid + bytes(32)))
     show("msg-bye", message(9, name("going away")))
 
+    salt = bytes(range(0x60, 0x70))
+    domain = hmac.new(salt, b"x0t-beacon/1\0" + b"example.mesh", hashlib.sha256).digest()[:16]
+    show("beacon", b"x0tb" + pack(">BBHQ", 1, 1, 7420, 0x1122334455667788) + salt + domain)
+
     link = name("b") + pack(">HHIBHQBB", 3, 9, 1500, 4, 1452, 10 ** 9, 0, 0)
     link += name("c-2") + pack(">HHIBHQBBII", 70, 1, (1 << 24) - 1, 1, 1280, 10 ** 6, 1, 2, 5, 6)
     lsa = name("a") + pack(">QQQQI", 1, 2, 3, 1800000000123, 3600) + svid + pack(">IH", 7, 2) + link
