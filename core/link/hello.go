@@ -12,10 +12,11 @@ func (m *Machine) Hello(now time.Time, h wire.Hello) {
 	m.Heard(now)
 	m.wake = true
 	m.peer = min(max(time.Duration(h.Interval)*time.Microsecond, MinHello), MaxHello)
-	m.slowAt = later(m.slowAt, now.Add(quickTime)) // somebody is there: worth the full rate
-	if m.in.add(h.Seq) {
+	m.slowAt = later(m.slowAt, now.Add(quickTime))                          // somebody is there: worth the full rate
+	if m.in.add(h.Seq) || h.Seq == m.echo.seq && h.SentAt > m.echo.sentAt { // new, or the padded copy of the newest
 		m.echo = echo{seq: h.Seq, sentAt: h.SentAt, at: now}
 	}
+	m.mtu.able(h.Padded)
 	m.answer = m.answer || h.Probe
 	m.nextSend = earlier(m.nextSend, now.Add(2*m.hello)) // in case we were slow; else the turn that it shares stays
 	m.echoed(now, h)
@@ -28,6 +29,9 @@ func (m *Machine) echoed(now time.Time, h wire.Hello) {
 		return // nothing heard of ours yet, or of the machine that held this link before us
 	}
 	held := time.Duration(h.EchoDelay) * time.Microsecond
+	if m.mtu.answered(now, h.EchoSentAt, now.Sub(sent)-held) {
+		m.wake = true
+	}
 	if !m.out.add(h.HeardFrom, h.EchoSeq, h.Heard) {
 		return // an echo that we have seen: it says nothing new
 	}
@@ -37,7 +41,7 @@ func (m *Machine) echoed(now time.Time, h wire.Hello) {
 	}
 	// A hello that the neighbour held for several of our intervals is its last sign of us, not a recent one.
 	if held <= 3*m.interval() {
-		m.damp.confirmed++
+		m.damp.confirm(now)
 	}
 }
 
@@ -54,13 +58,17 @@ func (m *Machine) interval() time.Duration {
 	return m.hello
 }
 
-// due returns the hello to send now, if one is: the regular one, an answer to a probe, or a probe of our own.
-// One hello serves all three.
-func (m *Machine) due() (wire.Hello, bool) {
+// due returns what to send now: a hello if the regular one is due, or an answer to a probe, or a probe of our own. One
+// hello serves all three; behind it goes its padded copy if a frame size is to be tried.
+func (m *Machine) due() []Outgoing {
 	regular := !m.now.Before(m.nextSend.Add(-m.interval() / early))
 	probe := m.status.State == mesh.LinkSuspect && m.probeDue()
-	if !regular && !probe && !m.answer {
-		return wire.Hello{}, false
+	size, urgent := 0, false
+	if m.status.State == mesh.LinkUp {
+		size, urgent = m.mtu.wanted(m.now, regular)
+	}
+	if !regular && !probe && !m.answer && !urgent {
+		return nil
 	}
 	m.answer = false
 	if regular {
@@ -71,7 +79,15 @@ func (m *Machine) due() (wire.Hello, bool) {
 		m.doubt.sent(m.now)
 	}
 	// While the link is down every regular hello asks for an answer: two ends then find each other in one round trip.
-	return m.next(probe || regular && m.status.State == mesh.LinkDown), true
+	h := m.next(probe || urgent || regular && m.status.State == mesh.LinkDown)
+	out := append(m.sends[:0], Outgoing{Hello: h})
+	if size > 0 {
+		before := m.start.Add(time.Duration(h.SentAt) * time.Microsecond) // #nosec G115 -- our own clock
+		h.SentAt, h.Probe = m.clock(), urgent
+		m.mtu.sent(before, h.SentAt)
+		out = append(out, Outgoing{h, size})
+	}
+	return out
 }
 
 func (m *Machine) next(probe bool) wire.Hello {
@@ -79,14 +95,21 @@ func (m *Machine) next(probe bool) wire.Hello {
 		m.seq = 1 // 0 in an echo means that nothing was heard
 	}
 	h := wire.Hello{
-		Seq: m.seq, SentAt: micros(m.now.Sub(m.start)), Heard: m.in.heard, HeardFrom: m.in.from,
-		Interval: uint32(micros(m.interval())), Probe: probe,
+		Seq: m.seq, SentAt: m.clock(), Heard: m.in.heard, HeardFrom: m.in.from,
+		Interval: uint32(micros(m.interval())), Probe: probe, Padded: true,
 	}
 	if m.echo.seq != 0 {
 		h.EchoSeq, h.EchoSentAt = m.echo.seq, m.echo.sentAt
 		h.EchoDelay = uint32(min(micros(m.now.Sub(m.echo.at)), 1<<32-1))
 	}
 	return h
+}
+
+// clock returns the SentAt of the next hello: the time, and never the same twice, since the echo of it is all that tells a
+// padded hello from the one before it.
+func (m *Machine) clock() uint64 {
+	m.stamp = max(micros(m.now.Sub(m.start)), m.stamp+1)
+	return m.stamp
 }
 
 func micros(d time.Duration) uint64 { return uint64(max(d, 0) / time.Microsecond) }

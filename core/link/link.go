@@ -32,7 +32,8 @@ const (
 
 // Config is what the two ends need not agree on.
 type Config struct {
-	Hello time.Duration // our hello interval; 0 = DefaultHello, clamped to MinHello…MaxHello
+	Hello  time.Duration // our hello interval; 0 = DefaultHello, clamped to MinHello…MaxHello
+	MaxMTU int           // bytes of UDP payload beyond which no frame is tried; 0 = wire.MaxFrame, never less than wire.MinLinkMTU
 }
 
 // Machine is the liveness of one link. Its states are those of mesh.LinkState:
@@ -45,7 +46,7 @@ type Config struct {
 //	            still unechoed               └─── heard and echoed again ─────▲
 //
 // A hello is confirmed when the neighbour echoes it soon after it was sent. A fresh link needs one, a link that
-// was up before two, and one that flaps twice as many each time.
+// was up before two, and one that flaps twice as many each time (see damping).
 //
 // Invariants: a probe burst runs only while Suspect; a machine that is Up has been heard and echoed.
 type Machine struct {
@@ -58,7 +59,9 @@ type Machine struct {
 	nextSend time.Time
 	slowAt   time.Time // while Down: from here on hellos go out slowly
 	seq      uint32    // of our last hello
+	stamp    uint64    // SentAt of our last hello, padded or not: no two have the same
 	answer   bool      // the neighbour's probe waits for an answer
+	cut      bool      // the link's interface has gone: it is down
 	wake     bool      // an input may have changed the state: Tick is due at once
 	in       arrivals  // the neighbour's hellos
 	out      reports   // what the neighbour says of ours
@@ -68,6 +71,9 @@ type Machine struct {
 	doubt    suspicion
 	damp     damping
 	announce announcement
+	mtu      pathMTU
+	load     load
+	sends    [2]Outgoing // what Output.Send lies in
 }
 
 // echo is what the next hello of ours says about the neighbour's newest.
@@ -98,7 +104,7 @@ func New(cfg Config, r *rand.Rand, now time.Time) *Machine {
 		seq:    r.Uint32(), // random, so that a neighbour that outlives us sees the restart as a jump
 		status: mesh.LinkStatus{State: mesh.LinkDown, Since: now, Cost: mesh.MaxCost},
 		in:     arrivals{prior: priorLoss}, out: reports{prior: priorLoss},
-		damp: damping{need: 1},
+		damp: damping{need: 1}, mtu: pathMTU{max: clampMTU(cfg.MaxMTU)},
 	}
 }
 
@@ -127,11 +133,17 @@ func (m *Machine) Late(now time.Time, by time.Duration) {
 	m.life.graceEnd = later(m.life.graceEnd, now.Add(2*max(m.hello, m.peer)))
 }
 
+// Outgoing is one hello to send.
+type Outgoing struct {
+	Hello wire.Hello
+	Size  int // bytes of UDP payload to pad its frame to; 0 = none
+}
+
 // Output is what a Tick wants done and told.
 type Output struct {
-	Send     []wire.Hello // to the neighbour, in order
-	Changed  bool         // Status().State is another
-	Measured bool         // Status().Cost or Quality is another, by more than noise
+	Send     []Outgoing // to the neighbour, in order; valid until the next Tick
+	Changed  bool       // Status().State is another
+	Measured bool       // Status().MTU or Thin is another, or Cost or Quality by more than noise
 }
 
 // Tick brings the machine to the time now.
@@ -142,20 +154,26 @@ func (m *Machine) Tick(now time.Time) Output {
 	m.step()
 	out := Output{Changed: m.status.State != was}
 	out.Measured = m.measure(out.Changed)
-	if h, ok := m.due(); ok {
-		out.Send = append(out.Send, h)
-	}
+	out.Measured = m.stepMTU() || out.Measured
+	out.Send = m.due()
 	return out
 }
 
 // step moves the state; at most one arrow per call.
 func (m *Machine) step() {
+	if m.cut {
+		m.cut = false
+		m.damp.fell(m.now.Sub(m.damp.upSince), m.hello)
+		m.enter(mesh.LinkDown)
+		m.forget()
+		return
+	}
 	switch m.status.State {
 	case mesh.LinkDown:
 		if m.now.Sub(m.life.heard) > m.downAfter() {
 			m.damp.confirmed = 0
 		}
-		if m.damp.confirmed >= m.damp.need {
+		if m.damp.passed(m.now) && !m.silent() && !m.unechoed() {
 			m.enter(mesh.LinkUp)
 		}
 	case mesh.LinkUp:
@@ -190,6 +208,17 @@ func (m *Machine) forget() {
 	m.out.reset()
 	m.damp.confirmed = 0
 	m.slowAt = m.now.Add(quickTime)
+	m.mtu.reset()
+	m.status.MTU, m.status.Thin = 0, false
+}
+
+// NewPath says that the way to the neighbour is another one from now on, such as after it changed its address: its MTU and
+// its least delay are to be found anew. The smoothed delay stays, for want of a better guess of when answers are due.
+func (m *Machine) NewPath() {
+	m.rtt.least, m.rtt.minute, m.rtt.n = [2]time.Duration{}, time.Time{}, 0
+	m.load = load{}
+	m.mtu.reset()
+	m.wake = true
 }
 
 // Deadline returns when Tick must be called at the latest.
@@ -201,6 +230,9 @@ func (m *Machine) Deadline() time.Time {
 	switch m.status.State {
 	case mesh.LinkUp:
 		at = earlier(at, m.suspectAt())
+		if due := m.mtu.deadline(m); !due.IsZero() {
+			at = earlier(at, due)
+		}
 	case mesh.LinkSuspect:
 		at = earlier(at, m.verdictAt())
 	}

@@ -58,7 +58,7 @@ func TestBlackholeIsDetected(t *testing.T) {
 			var sumDown, worstDown, worstSuspect time.Duration
 			n := 0
 			for seed := range uint64(40) {
-				p := newPair(t, seed, Config{c.hello}, Config{c.hello})
+				p := newPair(t, seed, Config{Hello: c.hello}, Config{Hello: c.hello})
 				cut := time.Time{}
 				p.lose = func(_ int, at time.Time) float64 {
 					if !cut.IsZero() {
@@ -222,7 +222,7 @@ func TestFlappingNeedsMoreProofEachTime(t *testing.T) {
 	if took[0] > 250*ms {
 		t.Errorf("the first return took %v", took[0])
 	}
-	if took[5] < 4*took[0] || took[7] > 5*time.Second {
+	if took[5] < 4*took[0] || took[7] > 15*time.Second {
 		t.Errorf("returns took %v: want growing, and bounded", took)
 	}
 	p.run(5 * time.Minute)
@@ -343,7 +343,8 @@ func TestProbeIsAnsweredAtOnce(t *testing.T) {
 		t.Fatal("the answer to a probe waits")
 	}
 	o := m.Tick(at)
-	if len(o.Send) != 1 || o.Send[0].EchoSeq != 9 || o.Send[0].EchoSentAt != 77 || o.Send[0].EchoDelay != 0 || o.Send[0].Heard != 1 {
+	if len(o.Send) != 1 || o.Send[0].Hello.EchoSeq != 9 || o.Send[0].Hello.EchoSentAt != 77 || o.Send[0].Hello.EchoDelay != 0 ||
+		o.Send[0].Hello.Heard != 1 {
 		t.Fatalf("answered %+v", o.Send)
 	}
 	if o := m.Tick(at); len(o.Send) != 0 {
@@ -372,12 +373,13 @@ func TestHostileHellosDoNoHarm(t *testing.T) {
 	for range 20000 {
 		now = now.Add(time.Duration(r.IntN(int(100 * ms))))
 		h := wire.Hello{Seq: r.Uint32(), SentAt: r.Uint64(), EchoSeq: r.Uint32(), EchoSentAt: r.Uint64(), EchoDelay: r.Uint32(),
-			Heard: r.Uint32(), HeardFrom: r.Uint32(), Interval: r.Uint32(), Probe: r.IntN(2) == 0}
+			Heard: r.Uint32(), HeardFrom: r.Uint32(), Interval: r.Uint32(), Probe: r.IntN(2) == 0,
+			Padded: r.IntN(20) > 0}
 		if r.IntN(2) == 0 {
 			h.EchoSeq, h.EchoSentAt = m.seq-uint32(r.IntN(3)), micros(now.Sub(epoch))-uint64(r.IntN(1000))
 		}
 		m.Hello(now, h)
-		if o := m.Tick(now); len(o.Send) > 1 {
+		if o := m.Tick(now); len(o.Send) > 2 || len(o.Send) == 2 && o.Send[1].Size == 0 {
 			t.Fatalf("%d hellos for one", len(o.Send))
 		}
 		checkInvariant(t, m)

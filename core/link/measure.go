@@ -32,17 +32,9 @@ func (t *roundTrip) add(now time.Time, r time.Duration) {
 	t.n = min(t.n+1, settled)
 }
 
-// settled is how many samples make the average worth more than the least of them: the first ones of a link are
-// taken while its two ends are busy with handshakes, and would make a good link look like a detour.
+// settled is how many samples make the average worth something: the first ones of a link are taken while its two ends
+// are busy with handshakes, and would make a good link look like a detour.
 const settled = 32
-
-// typical is the round trip that the link's cost follows.
-func (t *roundTrip) typical() time.Duration {
-	if t.n < settled {
-		return t.min()
-	}
-	return t.smooth
-}
 
 func (t *roundTrip) min() time.Duration {
 	if t.least[1] > 0 {
@@ -115,11 +107,19 @@ func (m *Machine) overdue(last time.Time, every time.Duration) int {
 	return int(min(max((m.now.Sub(last)-m.allowance())*10/(every*11), 0), windowLen))
 }
 
-// worth returns the cost of the link, half a round trip over the delivery of the worse direction in microseconds,
-// and its class.
+// worth returns the cost of the link, which is the time that a frame is expected to take, in microseconds, and its class:
+//
+//	(half the least round trip + load) / delivery of the worse direction
+//
+// The least round trip, of the last minute or two, is the way without its queues, and what they add is the load.
 func (m *Machine) worth() (mesh.Cost, mesh.Quality) {
 	delivery := max(1-max(m.status.LossIn, m.status.LossOut), 0.01)
-	us := float64(m.rtt.typical().Microseconds()) / 2 / delivery
+	way := m.rtt.min() / 2
+	load := time.Duration(0)
+	if m.rtt.n == settled {
+		load = m.load.settle(m.now, way, (m.rtt.smooth-m.rtt.min())/2)
+	}
+	us := float64((way + load).Microseconds()) / delivery
 	cost := mesh.Cost(min(max(us, 1), float64(mesh.MaxCost)))
 	class := mesh.QualityOf(delivery)
 	if old := m.status.Quality; old != mesh.QualityUnknown && class > old {

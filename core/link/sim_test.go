@@ -24,6 +24,11 @@ type pair struct {
 	delay  func(from int, at time.Time) time.Duration
 	onEach func(side int, o Output)
 	sent   [2]int
+	padded [2]int
+	count  int           // hellos sent
+	mtu    int           // larger frames are lost; 0 = none is
+	slow   time.Duration // what each byte takes
+	busy   [2]time.Time  // until when a side's line is taken
 }
 
 type delivery struct {
@@ -94,11 +99,17 @@ func (p *pair) tick(side int) {
 		p.t.Fatalf("deadline %v is not after the tick at %v", d.Sub(epoch), p.now.Sub(epoch))
 	}
 	for _, h := range o.Send {
-		p.sent[side]++
-		if p.rand.Float64() < p.lose(side, p.now) {
+		if h.Size == 0 {
+			p.sent[side]++
+		} else {
+			p.padded[side]++
+		}
+		p.busy[side] = later(p.busy[side], p.now).Add(p.slow * time.Duration(max(h.Size, wire.HeaderLen+wire.HelloLen)))
+		if p.rand.Float64() < p.lose(side, p.now) || p.mtu > 0 && h.Size > p.mtu {
 			continue
 		}
-		heap.Push(&p.queue, delivery{p.now.Add(p.delay(side, p.now)), 1 - side, h, p.rand.Int()})
+		heap.Push(&p.queue, delivery{p.busy[side].Add(p.delay(side, p.now)), 1 - side, h.Hello, p.count})
+		p.count++
 	}
 	if p.onEach != nil {
 		p.onEach(side, o)
@@ -110,6 +121,10 @@ func checkInvariant(t *testing.T, m *Machine) {
 	s := m.Status()
 	if s.State != mesh.LinkDown && (m.life.heard.IsZero() || m.life.confirmed.IsZero()) {
 		t.Fatalf("%v without ever being heard and echoed", s.State)
+	}
+	if p := &m.mtu; p.confirmed >= p.tooBig && p.phase != mtuDisabled || p.tooBig > p.max+1 || s.MTU > 0 && int(s.MTU) > p.max ||
+		s.Thin != (p.phase == mtuError) || s.MTU > 0 && s.MTU < wire.MinLinkMTU {
+		t.Fatalf("impossible MTU %d of search %+v", s.MTU, p)
 	}
 	if s.Cost < 1 || s.Cost > mesh.MaxCost || s.LossIn < 0 || s.LossIn > 1 || s.LossOut < 0 || s.LossOut > 1 {
 		t.Fatalf("impossible status %+v", s)

@@ -111,18 +111,38 @@ func (m *Machine) verdictAt() time.Time {
 type damping struct {
 	confirmed int // hellos of ours that were echoed soon, since the link went down
 	need      int
+	since     time.Time     // of the first of them
+	hold      time.Duration // least time from there on
 	falls     int
 	upSince   time.Time
 }
 
 const (
-	calm     = 30 * time.Second // up for this long makes up for one fall
-	maxFalls = 6
-	maxProbe = 10 * time.Second // a link is never on probation for longer than about this
+	calm      = 30 * time.Second       // up for this long makes up for one fall
+	maxFalls  = 9                      // so the longest probation is 25.6 s
+	probation = 100 * time.Millisecond // after the first fall; it doubles with each further one
 )
 
+// confirm counts an echo.
+func (d *damping) confirm(now time.Time) {
+	if d.confirmed == 0 {
+		d.since = now
+	}
+	d.confirmed++
+}
+
+// passed reports whether the probation is over.
+func (d *damping) passed(now time.Time) bool {
+	return d.confirmed >= d.need && now.Sub(d.since) >= d.hold
+}
+
+// fell notes a fall after the link was up for a time. Silence starts the probation again, so a link that never stays for
+// as long as it stops announcing itself after a few falls; what is lost is told at once each time. The penalty does not
+// decay while the link is down, as that of RFC 2439 does: a link that came back and stays is needed sooner than that.
 func (d *damping) fell(up, hello time.Duration) {
 	d.falls = max(d.falls-int(up/calm), 0)
 	d.falls = min(d.falls+1, maxFalls)
-	d.need = max(2, min(1<<d.falls, int(maxProbe/hello)))
+	hold := probation << (d.falls - 1)
+	d.need = max(2, int(hold/hello))
+	d.hold = hold - probation // after the first fall the two hellos do
 }
