@@ -15,12 +15,12 @@ func (db *DB) Edges() []mesh.Edge {
 	}
 	edges := make([]mesh.Edge, 0, len(db.edges))
 	for _, id := range db.order {
-		lsa := db.origins[id].lsa
-		if lsa == nil {
+		a := db.origins[id].lsa
+		if a == nil {
 			continue
 		}
-		for i := range lsa.Links {
-			l := &lsa.Links[i]
+		for i := range a.lsa.Links {
+			l := &a.lsa.Links[i]
 			if back, ok := db.mirror(id, l); ok {
 				edges = append(edges, join(id, l, back))
 			}
@@ -37,7 +37,7 @@ func (db *DB) mirror(id mesh.NodeID, l *mesh.Adjacency) (*mesh.Adjacency, bool) 
 	if o == nil || o.lsa == nil {
 		return nil, false
 	}
-	back, ok := findLink(o.lsa.Links, l.Remote)
+	back, ok := findLink(o.lsa.lsa.Links, l.Remote)
 	return back, ok && back.Neighbour == id && back.Remote == l.Label
 }
 
@@ -107,12 +107,13 @@ func (db *DB) Node(id mesh.NodeID) (NodeInfo, bool) {
 func (o *origin) info() NodeInfo {
 	r := o.records[len(o.records)-1]
 	n := NodeInfo{ID: o.id}
-	if l := o.lsa; l != nil {
+	if o.lsa != nil {
+		l := &o.lsa.lsa
 		r = o.record(l.SVID)
 		n.Announced = true
-		n.Time, n.Expires, n.Incarnation, n.Boot, n.Seq = l.Time, l.expires, l.Incarnation, l.Boot, l.Seq
+		n.Time, n.Expires, n.Incarnation, n.Boot, n.Seq = l.Time, o.lsa.expires, l.Incarnation, l.Boot, l.Seq
 		n.Capabilities, n.Links = l.Capabilities, len(l.Links)
 	}
-	n.SVID, n.NotAfter, n.Roles, n.Addresses = r.svid, r.notAfter, r.Roles, r.Addresses
+	n.SVID, n.NotAfter, n.Roles, n.Addresses = r.svid, r.notAfter, r.rec.Roles, r.rec.Addresses
 	return n
 }

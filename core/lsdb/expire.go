@@ -54,7 +54,7 @@ func (db *DB) Expire(now time.Time) (changed bool) {
 
 func (db *DB) expireOrigin(now time.Time, o *origin) {
 	if o.lsa != nil && !now.Before(o.lsa.expires) {
-		o.lsa = nil
+		db.setAnnouncement(o, nil)
 		db.changed(true)
 	}
 	for _, r := range slices.Clone(o.records) {

@@ -124,12 +124,13 @@ func check(t tb, db *DB) {
 		t.Fatal("order and origins differ")
 	}
 	owned := 0
+	var holds, ways Sum
 	for _, id := range db.order {
 		o := db.origins[id]
 		if len(o.records) == 0 || len(o.records) > maxRecords || !slices.IsSortedFunc(o.records, recordOrder) {
 			t.Fatalf("%s has %d records", id, len(o.records))
 		}
-		if o.lsa != nil && o.record(o.lsa.SVID) == nil {
+		if o.lsa != nil && o.record(o.lsa.svid) == nil {
 			t.Fatalf("the LSA of %s has no record", id)
 		}
 		for _, r := range o.records {
@@ -137,7 +138,15 @@ func check(t tb, db *DB) {
 				t.Fatalf("record of %s is not in the index", id)
 			}
 			owned++
+			holds.add(sumOf(r.id))
 		}
+		if o.lsa != nil {
+			holds.add(sumOf(o.lsa.id))
+			ways.add(waysOf(&o.lsa.lsa))
+		}
+	}
+	if holds != db.holds || ways != db.ways {
+		t.Fatal("the sums are not those of what is held")
 	}
 	if owned != len(db.owner) {
 		t.Fatalf("%d records, %d in the index", owned, len(db.owner))

@@ -56,7 +56,8 @@ type Config struct {
 	Incarnation  uint64 // random, made once with an empty state directory
 	Boot         uint64 // milliseconds since 1970 at process start; orders the lives of a node
 	Capabilities uint32
-	MaxOrigins   int // 0 = 20,000
+	MaxOrigins   int     // 0 = 20,000
+	Shared       *Shared // with other databases of this goroutine; nil = nothing
 }
 
 // DB is the database. Invariants: an origin has at least one record; an LSA's record is one of its origin's; order
@@ -76,6 +77,9 @@ type DB struct {
 	counts      [len(named)]uint64
 
 	version   uint64
+	members   uint64 // changes with order
+	holds     Sum    // of all records and LSAs
+	ways      Sum    // of what the graph is made of
 	edges     []mesh.Edge
 	edgesOf   uint64 // the version that edges were made from; 0 = never
 	digest    [32]byte
@@ -91,15 +95,12 @@ type origin struct {
 }
 
 type record struct {
-	wire.Record
-	raw      []byte
-	svid     [32]byte
+	*Object
 	notAfter time.Time
 }
 
 type announcement struct {
-	wire.LSA
-	raw     []byte
+	*Object
 	expires time.Time
 }
 
@@ -123,6 +124,21 @@ func New(self mesh.NodeID, cfg Config) *DB {
 
 // Version changes whenever Edges or Nodes may have: not when an announcement is merely renewed.
 func (db *DB) Version() uint64 { return db.version }
+
+// Members changes whenever the set of nodes does.
+func (db *DB) Members() uint64 { return db.members }
+
+// Len returns the number of nodes.
+func (db *DB) Len() int { return len(db.order) }
+
+// IDs returns all nodes, ascending. Callers must not change it; it is good until the database changes.
+func (db *DB) IDs() []mesh.NodeID { return db.order }
+
+// Holds stands for everything in the database, and Ways for what paths are made of: equal sums, equal graphs.
+func (db *DB) Holds() Sum { return db.holds }
+
+// Ways stands for the edges, but for their suspicion.
+func (db *DB) Ways() Sum { return db.ways }
 
 // stamp is the place of an LSA among those of its origin. An incarnation is random, so between two of them only the
 // boot time can say which is the newer.
@@ -161,11 +177,13 @@ func (db *DB) admit(n mesh.NodeID) *origin {
 	db.origins[n] = o
 	i, _ := slices.BinarySearchFunc(db.order, n, mesh.NodeID.Compare)
 	db.order = slices.Insert(db.order, i, n)
+	db.members++
 	return o
 }
 
 func (db *DB) forget(o *origin) {
 	delete(db.origins, o.id)
+	db.members++
 	if i, ok := slices.BinarySearchFunc(db.order, o.id, mesh.NodeID.Compare); ok {
 		db.order = slices.Delete(db.order, i, i+1)
 	}
@@ -187,9 +205,8 @@ func (db *DB) Remove(n mesh.NodeID) {
 	if o == nil {
 		return
 	}
-	for _, r := range o.records {
-		delete(db.owner, r.svid)
+	for _, r := range slices.Clone(o.records) {
+		db.dropRecord(o, r)
 	}
 	db.forget(o)
-	db.changed(true)
 }

@@ -2,7 +2,6 @@ package lsdb
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"fmt"
 	"time"
 
@@ -26,22 +25,16 @@ type Verdict struct {
 	Action  Action
 	Job     VerifyJob
 	Request [][32]byte
+	Origin  mesh.NodeID // of an LSA: who is said to have made it
+	Time    time.Time   // and when
 }
 
 // VerifyJob asks the host whether Sig is a valid signature of Signed by the leaf of Chain, and whether Chain is a
 // valid SVID of Origin. It must come back through Verified unchanged.
 type VerifyJob struct {
-	Kind        Kind
-	Raw         []byte
-	Signed, Sig []byte
-	Origin      mesh.NodeID
-	Chain       [][]byte // DER, leaf first: of the record itself, or of the record that the LSA names
-	From        mesh.ConnID
-
-	id   [32]byte // hash of Raw
-	svid [32]byte // of a record: its own
-	lsa  wire.LSA
-	rec  wire.Record
+	*Object
+	Chain [][]byte // DER, leaf first: of the record itself, or of the record that the LSA names
+	From  mesh.ConnID
 }
 
 type parked struct {
@@ -62,32 +55,23 @@ func (db *DB) offer(now time.Time, from mesh.ConnID, kind Kind, raw []byte) (Ver
 	if !db.senders.trusted(now, from) {
 		return Verdict{}, ErrSender
 	}
-	// The parsers refuse by size before anything else.
-	switch kind {
-	case KindRecord:
-		rec, signed, sig, err := wire.ParseRecord(raw)
-		if err != nil {
-			return Verdict{}, fmt.Errorf("%w: %w", ErrMalformed, err)
-		}
-		job := VerifyJob{Kind: kind, Raw: raw, Signed: signed, Sig: sig, Origin: rec.Origin, Chain: rec.Chain, From: from, rec: rec,
-			svid: sha256.Sum256(rec.Chain[0])}
-		return db.offerRecord(now, job)
-	case KindLSA:
-		lsa, signed, sig, err := wire.ParseLSA(raw)
-		if err != nil {
-			return Verdict{}, fmt.Errorf("%w: %w", ErrMalformed, err)
-		}
-		job := VerifyJob{Kind: kind, Raw: raw, Signed: signed, Sig: sig, Origin: lsa.Origin, From: from, lsa: lsa}
-		return db.offerLSA(now, job)
+	x, err := db.cfg.Shared.open(kind, raw)
+	if err != nil {
+		return Verdict{}, err
 	}
-	return Verdict{}, fmt.Errorf("%w: unknown kind %d", ErrMalformed, kind)
+	if kind == KindRecord {
+		return db.offerRecord(now, VerifyJob{Object: x, Chain: x.rec.Chain, From: from})
+	}
+	v, err := db.offerLSA(now, VerifyJob{Object: x, From: from})
+	v.Origin, v.Time = x.Origin, x.lsa.Time
+	return v, err
 }
 
 func (db *DB) offerRecord(now time.Time, job VerifyJob) (Verdict, error) {
 	rec := &job.rec
 	o := db.origins[rec.Origin]
 	if o != nil {
-		if known := o.record(job.svid); known != nil && bytes.Equal(known.raw, job.Raw) {
+		if known := o.record(job.svid); known != nil && known.same(job.Object) {
 			return Verdict{Action: Have}, nil
 		}
 		if !o.wants(rec.Seq, job.svid) {
@@ -100,10 +84,13 @@ func (db *DB) offerRecord(now time.Time, job VerifyJob) (Verdict, error) {
 	return db.submit(now, o, job)
 }
 
+// same reports whether two objects are of the same bytes.
+func (x *Object) same(y *Object) bool { return x == y || bytes.Equal(x.Raw, y.Raw) }
+
 func (db *DB) offerLSA(now time.Time, job VerifyJob) (Verdict, error) {
 	l := &job.lsa
 	o := db.origins[l.Origin]
-	if o != nil && o.lsa != nil && bytes.Equal(o.lsa.raw, job.Raw) {
+	if o != nil && o.lsa != nil && o.lsa.same(job.Object) {
 		return Verdict{Action: Have}, nil
 	}
 	if l.Origin == db.self {
@@ -116,7 +103,7 @@ func (db *DB) offerLSA(now time.Time, job VerifyJob) (Verdict, error) {
 	}
 	if o != nil {
 		if r := o.record(l.SVID); r != nil {
-			job.Chain = r.Chain
+			job.Chain = r.rec.Chain
 			return db.submit(now, o, job)
 		}
 	}
@@ -126,8 +113,8 @@ func (db *DB) offerLSA(now time.Time, job VerifyJob) (Verdict, error) {
 // timely checks sequence, clock and lifetime.
 func (db *DB) timely(now time.Time, o *origin, l *wire.LSA) error {
 	switch {
-	case o != nil && o.lsa != nil && !stampOf(l).newer(stampOf(&o.lsa.LSA)):
-		return fmt.Errorf("LSA %d of %s: %w (%d)", l.Seq, l.Origin, ErrStale, o.lsa.Seq)
+	case o != nil && o.lsa != nil && !stampOf(l).newer(stampOf(&o.lsa.lsa)):
+		return fmt.Errorf("LSA %d of %s: %w (%d)", l.Seq, l.Origin, ErrStale, o.lsa.lsa.Seq)
 	case l.Time.After(now.Add(maxAhead)):
 		return fmt.Errorf("LSA of %s: %w", l.Origin, ErrFuture)
 	case l.Lifetime > maxLifetime:
@@ -140,7 +127,7 @@ func (db *DB) timely(now time.Time, o *origin, l *wire.LSA) error {
 
 // submit makes a job out for the host, unless the same bytes are out already.
 func (db *DB) submit(now time.Time, o *origin, job VerifyJob) (Verdict, error) {
-	job.id = sha256.Sum256(job.Raw)
+	job.Object = job.own()
 	if db.pending.purge(now); db.pending.ids[job.id] {
 		return Verdict{Action: Have}, nil
 	}
@@ -151,21 +138,7 @@ func (db *DB) submit(now time.Time, o *origin, job VerifyJob) (Verdict, error) {
 	if !db.pending.add(now, &job) {
 		return Verdict{}, fmt.Errorf("%s: %w: too many wait for verification", job.Origin, ErrRate)
 	}
-	return Verdict{Action: Verify, Job: job.own()}, nil
-}
-
-// own makes the job independent of the caller's buffer.
-func (j VerifyJob) own() VerifyJob {
-	raw := bytes.Clone(j.Raw)
-	switch j.Kind {
-	case KindRecord:
-		j.rec, j.Signed, j.Sig, _ = wire.ParseRecord(raw) // it parsed before
-		j.Chain = j.rec.Chain
-	case KindLSA:
-		_, j.Signed, j.Sig, _ = wire.ParseLSA(raw)
-	}
-	j.Raw = raw
-	return j
+	return Verdict{Action: Verify, Job: job}, nil
 }
 
 // park keeps an LSA whose record is missing, the newest of each origin, and says which record to ask for.
@@ -177,7 +150,7 @@ func (db *DB) park(now time.Time, o *origin, job VerifyJob) (Verdict, error) {
 	err := fmt.Errorf("LSA of %s: %w", job.Origin, ErrNoRecord)
 	old, had := db.parked[job.Origin]
 	switch {
-	case had && bytes.Equal(old.job.Raw, job.Raw):
+	case had && old.job.same(job.Object):
 		return v, err
 	case o != nil && !o.rate.take(now, rateBurst, ratePerSecond):
 		return Verdict{}, fmt.Errorf("%s: %w", job.Origin, ErrRate)
@@ -190,7 +163,8 @@ func (db *DB) park(now time.Time, o *origin, job VerifyJob) (Verdict, error) {
 		v.Action = Drop
 		return v, err
 	}
-	db.parked[job.Origin] = parked{job.own(), now}
+	job.Object = job.own()
+	db.parked[job.Origin] = parked{job, now}
 	db.parkedBytes += len(job.Raw)
 	return v, err
 }

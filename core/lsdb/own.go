@@ -1,7 +1,6 @@
 package lsdb
 
 import (
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"math"
@@ -33,7 +32,7 @@ type own struct {
 	since     time.Time // it waits since
 	refresh   time.Time
 	next      time.Time // see Deadline
-	force     bool      // others hold a newer LSA of ours: announce though the links are the same
+	force     bool      // announce though the links are the same: others hold a newer LSA of ours, or its date is wrong
 	again     bool      // the last LSA was not signed
 	pace      pace
 }
@@ -65,18 +64,18 @@ func (db *DB) SetSelf(now time.Time, kind Kind, raw []byte, notAfter time.Time) 
 }
 
 func (db *DB) setRecord(now time.Time, raw []byte, notAfter time.Time) (Outcome, error) {
-	rec, signed, sig, err := wire.ParseRecord(raw)
+	x, err := db.cfg.Shared.openOwn(KindRecord, raw)
 	if err != nil {
-		return Outcome{}, fmt.Errorf("%w: %w", ErrMalformed, err)
+		return Outcome{}, err
 	}
+	rec := &x.rec
 	if rec.Origin != db.self {
 		return Outcome{}, fmt.Errorf("record of %s: %w", rec.Origin, ErrNotOwn)
 	}
 	if !now.Before(notAfter) {
 		return Outcome{}, fmt.Errorf("own record: %w", ErrExpired)
 	}
-	job := VerifyJob{Kind: KindRecord, Raw: raw, Signed: signed, Sig: sig, Origin: rec.Origin, Chain: rec.Chain, rec: rec,
-		svid: sha256.Sum256(rec.Chain[0])}.own()
+	job := VerifyJob{Object: x, Chain: rec.Chain}
 	out := db.acceptRecord(now, job, notAfter)
 	if len(out.Flood) == 0 {
 		return out, fmt.Errorf("own record %d: %w; take NextRecordSeq", rec.Seq, ErrStale)
@@ -86,11 +85,12 @@ func (db *DB) setRecord(now time.Time, raw []byte, notAfter time.Time) (Outcome,
 }
 
 func (db *DB) setLSA(raw []byte) (Outcome, error) {
-	lsa, signed, sig, err := wire.ParseLSA(raw)
+	x, err := db.cfg.Shared.openOwn(KindLSA, raw)
 	if err != nil {
 		db.own.again = true
-		return Outcome{}, fmt.Errorf("%w: %w", ErrMalformed, err)
+		return Outcome{}, err
 	}
+	lsa := &x.lsa
 	o := db.origins[db.self]
 	switch {
 	case lsa.Origin != db.self || lsa.Incarnation != db.cfg.Incarnation:
@@ -98,13 +98,16 @@ func (db *DB) setLSA(raw []byte) (Outcome, error) {
 	case o == nil || o.record(lsa.SVID) == nil:
 		db.own.again = true
 		return Outcome{}, fmt.Errorf("own LSA: %w", ErrNoRecord)
-	case o.lsa != nil && !stampOf(&lsa).newer(stampOf(&o.lsa.LSA)):
+	case o.lsa != nil && !stampOf(lsa).newer(stampOf(&o.lsa.lsa)):
 		return Outcome{}, fmt.Errorf("own LSA %d: %w", lsa.Seq, ErrStale)
 	}
-	job := VerifyJob{Kind: KindLSA, Raw: raw, Signed: signed, Sig: sig, lsa: lsa}.own()
-	changed := db.install(o, &announcement{LSA: job.lsa, raw: job.Raw}, o.record(lsa.SVID).notAfter)
-	return Outcome{Flood: []wire.Message{wire.LSAMsg{Raw: job.Raw}}, Changed: changed}, nil
+	changed := db.install(o, &announcement{Object: x}, o.record(x.svid).notAfter)
+	return Outcome{Flood: []wire.Message{wire.LSAMsg{Raw: x.Raw}}, Changed: changed}, nil
 }
+
+// Redate lets Originate give an LSA though the links are the same: the clock was set, and the last one bears a date by
+// which others may refuse it.
+func (db *DB) Redate() { db.own.force = true }
 
 // foreignSelf is called with a valid LSA of ours that is newer than what we announce. It is our own from an earlier
 // life, whose clock was ahead or whose state was lost; or a twin lives. Either way we go above it, for ours is the one

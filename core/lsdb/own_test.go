@@ -270,14 +270,14 @@ func TestJumpsOverAnEarlierLife(t *testing.T) {
 			// A third node, which holds the other's LSA, takes ours for newer.
 			db := newDB("third")
 			for _, rec := range s.origins[s.self].records {
-				if _, err := take(t, db, now, KindRecord, rec.raw); err != nil {
+				if _, err := take(t, db, now, KindRecord, rec.Raw); err != nil {
 					t.Fatal(err)
 				}
 			}
 			if _, err := take(t, db, now, KindLSA, raw); err != nil {
 				t.Fatal(err)
 			}
-			if out, err := take(t, db, now, KindLSA, s.origins[s.self].lsa.raw); err != nil || len(out.Flood) != 1 {
+			if out, err := take(t, db, now, KindLSA, s.origins[s.self].lsa.Raw); err != nil || len(out.Flood) != 1 {
 				t.Errorf("a third node refuses the new one: %v", err)
 			}
 			if _, err := take(t, s.DB, now, KindLSA, raw); !errors.Is(err, ErrStale) {
@@ -319,7 +319,7 @@ func TestSetSelfRefusesForeign(t *testing.T) {
 		{"LSA of another incarnation", KindLSA, clone.raw(epoch), b.end, ErrNotOwn},
 		{"LSA of an SVID without record", KindLSA, stray.raw(epoch), b.end, ErrNoRecord},
 		{"ended record", KindRecord, stray.record(epoch), epoch, ErrExpired},
-		{"old record", KindRecord, s.origins[s.self].records[0].raw, b.end, ErrStale},
+		{"old record", KindRecord, s.origins[s.self].records[0].Raw, b.end, ErrStale},
 		{"garbage", KindRecord, []byte("x"), b.end, ErrMalformed},
 		{"garbage", KindLSA, []byte("x"), b.end, ErrMalformed},
 		{"unknown kind", 9, []byte("x"), b.end, ErrMalformed},

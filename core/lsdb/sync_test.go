@@ -290,7 +290,7 @@ func TestNobodySpeaksForAnother(t *testing.T) {
 			seen = append(seen, raw)
 		}
 		before, _ := db.Node(alice.id)
-		edges := fmt.Sprint(db.origins[alice.id].lsa.Links)
+		edges := fmt.Sprint(db.origins[alice.id].lsa.lsa.Links)
 		for range 20 {
 			kind, raw := forge(t, alice, mallory, seen)
 			v, _ := db.Offer(epoch, mesh.ConnID(rapid.IntRange(1, 9).Draw(t, "from")), kind, raw)
@@ -300,7 +300,7 @@ func TestNobodySpeaksForAnother(t *testing.T) {
 			check(t, db)
 		}
 		after, _ := db.Node(alice.id)
-		if fmt.Sprint(before) != fmt.Sprint(after) || edges != fmt.Sprint(db.origins[alice.id].lsa.Links) {
+		if fmt.Sprint(before) != fmt.Sprint(after) || edges != fmt.Sprint(db.origins[alice.id].lsa.lsa.Links) {
 			t.Fatalf("changed:\n%+v\n%+v", before, after)
 		}
 		// And with the defect removed it is heard.

@@ -3,7 +3,6 @@ package lsdb
 import (
 	"bytes"
 	"cmp"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -70,7 +69,7 @@ func (db *DB) acceptRecord(now time.Time, job VerifyJob, notAfter time.Time) Out
 		return Outcome{}
 	}
 	was := db.version
-	db.store(o, &record{Record: job.rec, raw: job.Raw, svid: job.svid, notAfter: notAfter})
+	db.store(o, &record{job.Object, notAfter})
 	out := Outcome{Flood: []wire.Message{wire.RecordMsg{Raw: job.Raw}}, From: job.From, Changed: db.version != was}
 	if job.Origin == db.self {
 		db.own.recordSeq = max(db.own.recordSeq, job.rec.Seq)
@@ -90,8 +89,7 @@ func (db *DB) resume(now time.Time, o *origin, svid [32]byte) (VerifyJob, bool) 
 	}
 	db.unparkOne(o.id)
 	job := p.job
-	job.id = sha256.Sum256(job.Raw)
-	job.Chain = r.Chain
+	job.Chain = r.rec.Chain
 	if db.pending.ids[job.id] || !db.pending.add(now, &job) {
 		return VerifyJob{}, false
 	}
@@ -101,24 +99,29 @@ func (db *DB) resume(now time.Time, o *origin, svid [32]byte) (VerifyJob, bool) 
 // wants reports whether a record belongs to the newest that are kept of o.
 func (o *origin) wants(seq uint64, svid [32]byte) bool {
 	if r := o.record(svid); r != nil {
-		return seq > r.Seq
+		return seq > r.rec.Seq
 	}
-	return len(o.records) < maxRecords || recordOrder(&record{Record: wire.Record{Seq: seq}, svid: svid}, o.records[0]) > 0
+	return len(o.records) < maxRecords || placeOf(seq, svid, o.records[0]) > 0
 }
 
-func recordOrder(a, b *record) int {
-	return cmp.Or(cmp.Compare(a.Seq, b.Seq), bytes.Compare(a.svid[:], b.svid[:]))
+func recordOrder(a, b *record) int { return placeOf(a.rec.Seq, a.svid, b) }
+
+// placeOf compares a record of this sequence and SVID with another.
+func placeOf(seq uint64, svid [32]byte, b *record) int {
+	return cmp.Or(cmp.Compare(seq, b.rec.Seq), bytes.Compare(svid[:], b.svid[:]))
 }
 
 // store puts a record in, in place of an older one of the same SVID, and the oldest out if there are too many.
 func (db *DB) store(o *origin, r *record) {
 	topology := true
 	if old := o.record(r.svid); old != nil {
-		topology = !slices.Equal(old.Addresses, r.Addresses) || old.Roles != r.Roles
+		topology = !slices.Equal(old.rec.Addresses, r.rec.Addresses) || old.rec.Roles != r.rec.Roles
 		o.records = slices.DeleteFunc(o.records, func(x *record) bool { return x == old })
+		db.holds.take(sumOf(old.id))
 	}
 	o.records = append(o.records, r)
 	slices.SortFunc(o.records, recordOrder)
+	db.holds.add(sumOf(r.id))
 	db.owner[r.svid] = o.id
 	db.expiry.add(r.notAfter, o.id)
 	if len(o.records) > maxRecords {
@@ -130,16 +133,17 @@ func (db *DB) store(o *origin, r *record) {
 // dropRecord takes a record out, and with it the LSA that it vouched for.
 func (db *DB) dropRecord(o *origin, r *record) {
 	o.records = slices.DeleteFunc(o.records, func(x *record) bool { return x == r })
+	db.holds.take(sumOf(r.id))
 	delete(db.owner, r.svid)
-	if o.lsa != nil && o.lsa.SVID == r.svid {
-		o.lsa = nil
+	if o.lsa != nil && o.lsa.svid == r.svid {
+		db.setAnnouncement(o, nil)
 	}
 	db.changed(true)
 }
 
 func (db *DB) acceptLSA(now time.Time, job VerifyJob, notAfter time.Time) Outcome {
 	o := db.origins[job.Origin]
-	if o == nil || o.record(job.lsa.SVID) == nil {
+	if o == nil || o.record(job.svid) == nil {
 		db.count(fmt.Errorf("LSA of %s: %w", job.Origin, ErrNoRecord)) // it ended while the signature was checked
 		return Outcome{}
 	}
@@ -150,25 +154,39 @@ func (db *DB) acceptLSA(now time.Time, job VerifyJob, notAfter time.Time) Outcom
 		db.count(err)
 		return Outcome{}
 	}
-	changed := db.install(o, &announcement{LSA: job.lsa, raw: job.Raw}, notAfter)
+	changed := db.install(o, &announcement{Object: job.Object}, notAfter)
 	return Outcome{Flood: []wire.Message{wire.LSAMsg{Raw: job.Raw}}, From: job.From, Changed: changed}
 }
 
 // install makes a the LSA of o, until its lifetime or its SVID ends.
 func (db *DB) install(o *origin, a *announcement, notAfter time.Time) (changed bool) {
-	a.expires = a.Time.Add(a.Lifetime)
-	for _, end := range []time.Time{notAfter, o.record(a.SVID).notAfter} {
+	l := &a.lsa
+	a.expires = l.Time.Add(l.Lifetime)
+	for _, end := range []time.Time{notAfter, o.record(a.svid).notAfter} {
 		if end.Before(a.expires) {
 			a.expires = end
 		}
 	}
 	old := o.lsa
-	o.lsa = a
+	db.setAnnouncement(o, a)
 	db.expiry.add(a.expires, o.id)
-	changed = old == nil || old.Boot != a.Boot || old.Incarnation != a.Incarnation ||
-		old.Capabilities != a.Capabilities || !slices.EqualFunc(old.Links, a.Links, sameLink)
+	changed = old == nil || old.lsa.Boot != l.Boot || old.lsa.Incarnation != l.Incarnation ||
+		old.lsa.Capabilities != l.Capabilities || !slices.EqualFunc(old.lsa.Links, l.Links, sameLink)
 	db.changed(changed)
 	return changed
+}
+
+// setAnnouncement puts a, or nothing, in the place of the LSA of o.
+func (db *DB) setAnnouncement(o *origin, a *announcement) {
+	if o.lsa != nil {
+		db.holds.take(sumOf(o.lsa.id))
+		db.ways.take(o.lsa.ways)
+	}
+	o.lsa = a
+	if a != nil {
+		db.holds.add(sumOf(a.id))
+		db.ways.add(a.ways)
+	}
 }
 
 func sameLink(a, b mesh.Adjacency) bool {

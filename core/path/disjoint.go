@@ -21,6 +21,7 @@ func (g *Graph) Disjoint(from, to mesh.NodeID, k int) Result {
 	if q.t, ok = g.index(to); !ok || s == q.t {
 		return Result{}
 	}
+	g.fixed = g.groupsOfEnds(s, q.t)
 	q.tree = g.treeOf(s)
 	if q.tree.dist[q.t] == infinity {
 		return Result{}
@@ -143,6 +144,7 @@ func (g *Graph) result(paths [][]int32) Result {
 	g.arrange(paths)
 	m := g.measure(paths, plain)
 	r := Result{SharedLinks: m.links, SharedGroups: m.groups}
+	r.EndGroups = slices.DeleteFunc(slices.Clone(m.groups), func(x uint32) bool { return !slices.Contains(g.fixed, x) })
 	for _, p := range paths {
 		r.Paths = append(r.Paths, g.path(p))
 	}

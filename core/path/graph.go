@@ -18,6 +18,7 @@ type Graph struct {
 	info   []arcInfo     // of the arc at the same index
 	groups map[uint32][]int32
 	risks  [][]uint32 // shared-risk groups of a link, by its id
+	fixed  []uint32   // of the ends that Disjoint is asked about: groups of every link of one of them
 
 	heap   heap
 	spf    *Tree // the newest tree that Disjoint used

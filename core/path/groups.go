@@ -54,6 +54,9 @@ func (q *query) branches(s set, bans []int32) [][]int32 {
 	g := q.g
 	var out [][]int32
 	for _, group := range s.groups {
+		if slices.Contains(g.fixed, group) {
+			continue
+		}
 		for i := -1; i < len(s.paths); i++ {
 			more := slices.Clone(bans)
 			for _, link := range g.groups[group] {

@@ -79,4 +79,5 @@ type Result struct {
 	SharedLinks  int           // uses of links beyond the first
 	SharedNodes  []mesh.NodeID // relays on more than one path, ascending
 	SharedGroups []uint32      // shared-risk groups on more than one path, ascending
+	EndGroups    []uint32      // of those: groups of every link of one of the two ends, which no path avoids
 }

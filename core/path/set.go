@@ -40,9 +40,36 @@ func (g *Graph) measure(paths [][]int32, price pricing) set {
 	s.relays = len(s.nodes)
 	s.nodes = slices.Compact(s.nodes)
 	again := repeated(groups)
-	s.overlap = len(again)
+	for _, r := range again {
+		if !slices.Contains(g.fixed, r) { // what every set shares makes none better
+			s.overlap++
+		}
+	}
 	s.groups = slices.Compact(again)
 	return s
+}
+
+// groupsOfEnds returns the groups of every link of node s, or of every link of node t, ascending: no choice of paths between
+// the two avoids them.
+func (g *Graph) groupsOfEnds(s, t int32) []uint32 {
+	if g.risks == nil {
+		return nil
+	}
+	var all []uint32
+	for _, n := range [...]int32{s, t} {
+		var common []uint32
+		for i := g.first[n]; i < g.first[n+1]; i++ {
+			risks := g.risks[g.arcs[i].link]
+			if i == g.first[n] {
+				common = slices.Clone(risks)
+				continue
+			}
+			common = slices.DeleteFunc(common, func(r uint32) bool { return !slices.Contains(risks, r) })
+		}
+		all = append(all, common...)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // repeated sorts xs and returns those that equal their predecessor: each value as often as it occurs, less one.
