@@ -23,6 +23,7 @@ const (
 // label is bound to one link; a peer with a usable session or a recent wish has its paths computed.
 type Control struct {
 	cfg      Config
+	started  time.Time
 	now      time.Time // of the last Step
 	db       *lsdb.DB
 	graph    *path.Graph
@@ -34,6 +35,9 @@ type Control struct {
 	targets  []*target
 	peers    []*peer                    // ascending by node
 	addrs    map[netip.Addr]mesh.NodeID // of every node in the database
+	members  uint64                     // of the database when addrs was made
+	mapped   []addressed                // the same as addrs, by node
+	edges    []mesh.Edge                // of graph, unless it is shared
 	labels   labels
 	dials    map[uint64]dialFor
 	nextDial uint64
@@ -43,7 +47,17 @@ type Control struct {
 	due      time.Time // when links, targets, peers or the digest have something to do, as of the last full settle
 	linksNew bool      // adjacent has to be made anew
 	adjacent []mesh.Adjacency
+	observed observed
+	doors    []door // oldest first
+	alone    alone
+	tally    tally
 	out      Effects
+
+	borrowedAt time.Time // when to look whether links that are borrowed can go; zero: there are none
+	recordAt   time.Time // when the record is made anew because of addresses; zero: it is not
+	recordMade time.Time
+	wokeAt     time.Time
+	renewPeers bool // end-to-end sessions are replaced as soon as a link is up
 }
 
 type conn struct {
@@ -53,6 +67,7 @@ type conn struct {
 	link    *neighbourLink // of a link connection
 	peer    *peer          // of an end-to-end connection
 	opened  bool           // the peer's open message came
+	theirs  mesh.Label     // in it, of a link connection: the neighbour's label for the link
 }
 
 type dialFor struct {
@@ -66,7 +81,8 @@ func NewControl(cfg Config, now time.Time) *Control {
 	cfg.defaults()
 	c := &Control{
 		cfg:      cfg,
-		db:       lsdb.New(cfg.Self, lsdb.Config{Incarnation: cfg.Incarnation, Boot: cfg.Boot}),
+		started:  now,
+		db:       lsdb.New(cfg.Self, lsdb.Config{Incarnation: cfg.Incarnation, Boot: cfg.Boot, Shared: cfg.Shared.database()}),
 		conns:    map[mesh.ConnID]*conn{},
 		addrs:    map[netip.Addr]mesh.NodeID{},
 		dials:    map[uint64]dialFor{},
@@ -75,7 +91,10 @@ func NewControl(cfg Config, now time.Time) *Control {
 	}
 	c.labels.load(cfg.Labels, cfg.Rand)
 	for _, a := range cfg.Neighbours {
-		c.addTarget(a, now)
+		c.addTarget(a, configured, now)
+	}
+	for _, a := range cfg.Bootstrap {
+		c.addTarget(a, joined, now)
 	}
 	c.recall(now)
 	return c
@@ -89,7 +108,7 @@ func (c *Control) Step(now time.Time, ev ControlEvent) Effects {
 	case ConnUp:
 		c.connUp(now, ev)
 	case ConnDown:
-		c.connDown(now, ev)
+		c.connDown(now, ev, false)
 	case DialFailed:
 		c.dialFailed(now, ev)
 	case Received:
@@ -110,6 +129,22 @@ func (c *Control) Step(now time.Time, ev ControlEvent) Effects {
 		c.linkReport(now, ev)
 	case Stale:
 		c.stale(now, ev.Node)
+	case Found:
+		c.found(now, ev)
+	case Resolved:
+		c.resolved(now, ev)
+	case LocalAddresses:
+		c.localAddresses(now, ev.Addresses)
+	case CarrierLost:
+		c.carrierLost(ev.Via)
+	case Woke:
+		c.woke(now, ev.Slept)
+	case ClockSet:
+		c.clockSet(now)
+	case Moved:
+		c.moved(now, ev)
+	case Echoed:
+		c.echoed(now, ev)
 	case Tick:
 	}
 	c.settle(now, c.passing(ev))
@@ -139,6 +174,7 @@ func (c *Control) settle(now time.Time, passing bool) {
 	expired := !d.IsZero() && !now.Before(d)
 	if expired {
 		c.db.Expire(now)
+		c.lapse()
 	}
 	if passing && !expired && !c.linksNew && now.Before(c.due) && !c.spfDue(now) {
 		return
@@ -146,7 +182,10 @@ func (c *Control) settle(now time.Time, passing bool) {
 	for _, l := range slices.Clone(c.links) {
 		c.settleLink(now, l)
 	}
+	c.settleBorrowed(now)
+	c.settleAlone(now)
 	c.settleTargets(now)
+	c.settleRecord(now)
 	c.announce(now)
 	c.syncTopology(now)
 	for _, p := range slices.Clone(c.peers) {
@@ -179,6 +218,9 @@ func (c *Control) Deadline() time.Time {
 func (c *Control) ownDeadline() time.Time {
 	at := c.digestAt
 	soonest := func(t time.Time) { at = sooner(at, t) }
+	soonest(c.alone.next)
+	soonest(c.borrowedAt)
+	soonest(c.recordAt)
 	for _, l := range c.links {
 		soonest(l.deadline())
 	}
@@ -191,114 +233,6 @@ func (c *Control) ownDeadline() time.Time {
 		soonest(p.deadline(c.now, c.cfg.Idle))
 	}
 	return at
-}
-
-func (c *Control) connUp(now time.Time, ev ConnUp) {
-	d, known := c.dials[ev.Dial]
-	delete(c.dials, ev.Dial)
-	if ev.Dial != 0 && !known {
-		c.out.Close = append(c.out.Close, Close{ev.Conn, ev.Purpose, "dial was given up"})
-		return
-	}
-	switch {
-	case ev.Peer == c.cfg.Self:
-		c.out.Close = append(c.out.Close, Close{ev.Conn, ev.Purpose, "this is myself"})
-		if d.target != nil {
-			d.target.self = true
-		}
-		return
-	case ev.Dial == 0 && ev.Purpose == wire.PurposeLink && c.crowded(ev):
-		c.out.Close = append(c.out.Close, Close{ev.Conn, ev.Purpose, "too many links to this neighbour"})
-		return
-	}
-	cn := &conn{id: ev.Conn, purpose: ev.Purpose, index: c.pool(ev.Purpose).Take(c.cfg.Rand)}
-	switch {
-	case ev.Purpose == wire.PurposeLink:
-		c.linkConnUp(now, cn, ev, d)
-	default:
-		c.peerConnUp(now, cn, ev)
-	}
-	c.conns[ev.Conn] = cn
-}
-
-func (c *Control) connDown(now time.Time, ev ConnDown) {
-	cn := c.conns[ev.Conn]
-	if cn == nil {
-		return
-	}
-	c.forget(cn, false, ev.Reason)
-	if cn.link != nil {
-		cn.link.sess.Closed(cn.id)
-		if !cn.opened {
-			c.failTargets(now, cn.link.remote)
-			cn.link.next = now.Add(cn.link.backoff.Next(c.cfg.Rand))
-		}
-		return
-	}
-	cn.peer.sess.Closed(cn.id)
-	if !cn.opened {
-		cn.peer.next = now.Add(cn.peer.backoff.Next(c.cfg.Rand))
-	}
-}
-
-// forget drops a connection and has its keys erased; end says whether it is ours to close.
-func (c *Control) forget(cn *conn, end bool, reason string) {
-	delete(c.conns, cn.id)
-	c.pool(cn.purpose).Release(cn.index)
-	if end && cn.opened {
-		c.out.Send = append(c.out.Send, Send{cn.id, []wire.Message{wire.Bye{Reason: reason}}})
-	}
-	c.out.Close = append(c.out.Close, Close{cn.id, cn.purpose, reason})
-}
-
-func (c *Control) closeAll(ids []mesh.ConnID, reason string) {
-	for _, id := range ids {
-		if cn := c.conns[id]; cn != nil {
-			c.forget(cn, true, reason)
-		}
-	}
-}
-
-func (c *Control) dialFailed(now time.Time, ev DialFailed) {
-	d, ok := c.dials[ev.Dial]
-	if !ok {
-		return
-	}
-	delete(c.dials, ev.Dial)
-	switch {
-	case d.target != nil:
-		d.target.self = ev.Self
-		d.target.fail(now, c.cfg.Rand)
-	case d.link != nil:
-		d.link.dialling = false
-		d.link.next = now.Add(d.link.backoff.Next(c.cfg.Rand))
-	case d.peer != nil:
-		d.peer.dialling = false
-		d.peer.next = now.Add(d.peer.backoff.Next(c.cfg.Rand))
-	}
-}
-
-func (c *Control) received(now time.Time, ev Received) {
-	cn := c.conns[ev.Conn]
-	if cn == nil {
-		return
-	}
-	switch m := ev.Message.(type) {
-	case wire.LinkOpen:
-		if cn.link != nil && !cn.opened {
-			c.linkOpened(now, cn, m)
-		}
-	case wire.PeerOpen:
-		if cn.peer != nil && !cn.opened {
-			c.peerOpened(now, cn, m)
-		}
-	case wire.Bye:
-		c.connDown(now, ConnDown{cn.id, "closed by the peer: " + m.Reason})
-	default:
-		if cn.link != nil && cn.opened {
-			c.flooded(now, cn, ev.Message)
-		}
-	}
 }
 
 func (c *Control) setIdentity(now time.Time, id Identity) {
@@ -344,21 +278,11 @@ func (c *Control) syncTopology(now time.Time) {
 			}
 		}
 	}
+	if len(c.peers) == 0 || !c.mapTopology() {
+		return // what changed is no matter of paths, such as a suspicion
+	}
 	for _, p := range c.peers {
 		c.findPaths(p)
-	}
-}
-
-// mapTopology makes graph and addrs anew if the topology changed since. A node that talks to nobody does not need them.
-func (c *Control) mapTopology() {
-	if !c.unmapped {
-		return
-	}
-	c.unmapped = false
-	c.graph = path.NewGraph(c.db.Edges())
-	clear(c.addrs)
-	for _, n := range c.db.Nodes() {
-		c.addrs[mesh.Addr(c.cfg.Domain, n.ID)] = n.ID
 	}
 }
 
@@ -367,6 +291,14 @@ func (c *Control) pool(p wire.Purpose) *session.Indices {
 		return &c.indices[0]
 	}
 	return &c.indices[1]
+}
+
+// linkBy returns the first link that a function is true of, nil if there is none.
+func (c *Control) linkBy(which func(*neighbourLink) bool) *neighbourLink {
+	if i := slices.IndexFunc(c.links, which); i >= 0 {
+		return c.links[i]
+	}
+	return nil
 }
 
 // peer returns the record of a destination, nil if there is none.

@@ -13,9 +13,9 @@ import (
 func (c *Control) flooded(now time.Time, cn *conn, m wire.Message) {
 	switch m := m.(type) {
 	case wire.RecordMsg:
-		c.offer(now, cn.id, lsdb.KindRecord, m.Raw)
+		c.offer(now, cn, lsdb.KindRecord, m.Raw)
 	case wire.LSAMsg:
-		c.offer(now, cn.id, lsdb.KindLSA, m.Raw)
+		c.offer(now, cn, lsdb.KindLSA, m.Raw)
 	case wire.Digest:
 		if m.Hash != c.db.Digest() {
 			for _, s := range c.db.Summary() {
@@ -33,20 +33,29 @@ func (c *Control) flooded(now time.Time, cn *conn, m wire.Message) {
 	}
 }
 
-func (c *Control) offer(now time.Time, from mesh.ConnID, kind lsdb.Kind, raw []byte) {
-	v, _ := c.db.Offer(now, from, kind, raw) // the database counts what it refuses, by reason
+func (c *Control) offer(now time.Time, cn *conn, kind lsdb.Kind, raw []byte) {
+	v, _ := c.db.Offer(now, cn.id, kind, raw) // the database counts what it refuses, by reason
+	c.dated(now, cn, v)
 	switch v.Action {
 	case lsdb.Verify:
 		c.out.Verify = append(c.out.Verify, v.Job)
 	case lsdb.Park:
 		if len(v.Request) > 0 { // else the record is being verified
-			c.sendTo(from, wire.RecordRequest{SVIDs: v.Request})
+			c.sendTo(cn.id, wire.RecordRequest{SVIDs: v.Request})
 		}
 	}
 }
 
 func (c *Control) checked(now time.Time, ev Checked) {
-	c.outcome(c.db.Verified(now, ev.Job, ev.NotAfter, ev.Err))
+	o := c.db.Verified(now, ev.Job, ev.NotAfter, ev.Err)
+	if ev.Err == nil {
+		c.countAccepted(ev.Job.Kind, o)
+		c.witness(now, ev.Job.Origin)
+	}
+	c.outcome(o)
+	if ev.Err == nil && ev.Job.Kind == lsdb.KindRecord && c.sought(ev.Job.Origin) {
+		c.elsewhere(now, ev.Job.Origin)
+	}
 }
 
 func (c *Control) outcome(o lsdb.Outcome) {
@@ -80,6 +89,7 @@ func (c *Control) sendDigest(id mesh.ConnID) { c.sendTo(id, wire.Digest{Hash: c.
 
 // signRecord asks for a signature over the node record that carries the present SVID.
 func (c *Control) signRecord(now time.Time) {
+	c.recordAt, c.recordMade = time.Time{}, now
 	c.out.Sign = append(c.out.Sign, Sign{Kind: lsdb.KindRecord, SVID: c.identity.Leaf, Record: wire.Record{
 		Origin: c.cfg.Self, Incarnation: c.cfg.Incarnation, Seq: c.db.NextRecordSeq(),
 		Time: now, Chain: c.identity.Chain, Roles: c.cfg.Roles, Addresses: c.cfg.Addresses,
@@ -103,12 +113,12 @@ func (c *Control) adjacencies() []mesh.Adjacency {
 	c.linksNew = false
 	c.adjacent = nil
 	for _, l := range c.links {
-		if l.via == 0 || l.theirs == 0 || l.status.State == mesh.LinkDown {
+		if l.via == 0 || l.theirs == 0 || !l.status.Usable() {
 			continue
 		}
 		c.adjacent = append(c.adjacent, mesh.Adjacency{
 			Neighbour: l.neighbour, Label: l.label, Remote: l.theirs, Cost: l.status.Cost, Quality: l.status.Quality,
-			MTU: uint16(min(l.mtu, 65535)), Suspect: l.status.State == mesh.LinkSuspect, // #nosec G115 -- bounded
+			MTU: l.frame(), Suspect: l.status.State == mesh.LinkSuspect, Groups: c.groupsOf(l),
 		})
 	}
 	return c.adjacent
@@ -125,5 +135,6 @@ func (c *Control) signed(now time.Time, ev Signed) {
 		c.out.Alarm = append(c.out.Alarm, "own announcement refused: "+err.Error())
 		return
 	}
+	c.witness(now, c.cfg.Self)
 	c.outcome(o)
 }

@@ -71,6 +71,28 @@ func (t *labels) get(n mesh.NodeID, remote netip.AddrPort, inUse func(mesh.Label
 	return l
 }
 
+// rebind makes a label stand for another way to the same neighbour. What was remembered of that way is forgotten: its
+// own label has no link, and is not handed out again before all others were.
+func (t *labels) rebind(l mesh.Label, remote netip.AddrPort) {
+	i := slices.IndexFunc(t.bindings, func(b LabelBinding) bool { return b.Label == l })
+	if i < 0 {
+		return
+	}
+	moved := t.bindings[i]
+	moved.Remote = remote
+	t.bindings = slices.DeleteFunc(t.bindings, func(b LabelBinding) bool {
+		return b.Label == l || b.Neighbour == moved.Neighbour && b.Remote == remote
+	})
+	t.bindings = append(t.bindings, moved)
+	t.dirty = true
+}
+
+// forget unbinds a label whose way is not to be gone again.
+func (t *labels) forget(l mesh.Label) {
+	t.bindings = slices.DeleteFunc(t.bindings, func(b LabelBinding) bool { return b.Label == l })
+	t.dirty = true
+}
+
 // take returns the next label of the ring that is bound to nothing. There is one: bindings are far fewer.
 func (t *labels) take() mesh.Label {
 	for {

@@ -2,7 +2,6 @@ package node
 
 import (
 	"cmp"
-	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"time"
@@ -15,6 +14,9 @@ import (
 // A link that comes back after being down this long gets a fresh connection: the old one's retransmission timer
 // has backed off, and would hold the database exchange up by seconds.
 const staleConnection = time.Second
+
+// A neighbour whose link is down for this long is looked for at the other addresses that it announces.
+const seekAfter = time.Second
 
 // neighbourLink is one way to one neighbour: its sessions, and what the fast loop says of it.
 type neighbourLink struct {
@@ -30,6 +32,11 @@ type neighbourLink struct {
 	dialling  bool
 	next      time.Time // earliest time of the next renewal dial
 	backoff   session.Backoff
+	clock     clockGuess // of the neighbour
+	iface     string     // by which the neighbour is reached; empty: not known
+	move      movement
+	seekAt    time.Time // when to look for the neighbour elsewhere if the link is still down; zero: not
+	borrowed  bool      // made for want of any other link
 }
 
 func (l *neighbourLink) deadline() time.Time {
@@ -37,91 +44,7 @@ func (l *neighbourLink) deadline() time.Time {
 	if due := l.sess.RenewDue(); !due.IsZero() && !l.dialling && !l.sess.Pending() {
 		at = sooner(at, later(due, l.next))
 	}
-	return at
-}
-
-// target is an address that the node keeps a link to, or had one to before it was restarted.
-type target struct {
-	addr     netip.AddrPort
-	want     mesh.NodeID // zero: any member
-	tries    int         // attempts that a recalled one has left; a configured one is tried for ever
-	recalled bool
-	self     bool // it leads to this very node
-	met      bool // a link to it exists
-	dialling bool
-	next     time.Time
-	backoff  session.Backoff
-}
-
-func (t *target) idle() bool {
-	return !t.self && !t.met && !t.dialling && (!t.recalled || t.tries > 0)
-}
-
-func (t *target) fail(now time.Time, r *rand.Rand) {
-	t.dialling = false
-	t.tries--
-	t.next = now.Add(t.backoff.Next(r))
-}
-
-func (c *Control) addTarget(a netip.AddrPort, now time.Time) *target {
-	if slices.ContainsFunc(c.targets, func(t *target) bool { return t.addr == a }) {
-		return nil
-	}
-	t := &target{
-		addr:    a,
-		next:    now.Add(jitter(c.cfg.Rand, c.cfg.RetryFirst/4)),
-		backoff: c.backoff(),
-	}
-	c.targets = append(c.targets, t)
-	return t
-}
-
-// How many of the links of an earlier life are tried again, and how often each.
-const (
-	recallLinks = 32
-	recallTries = 3
-)
-
-// recall dials the neighbours of the life before: they still hold connections to that, and those that have our address
-// configured notice only when they time out.
-func (c *Control) recall(now time.Time) {
-	bs := c.labels.bindings
-	for _, b := range bs[max(0, len(bs)-recallLinks):] {
-		if t := c.addTarget(b.Remote, now); t != nil {
-			t.recalled, t.want, t.tries = true, b.Neighbour, recallTries
-		}
-	}
-}
-
-func (c *Control) backoff() session.Backoff {
-	return session.Backoff{First: c.cfg.RetryFirst, Max: c.cfg.RetryMax}
-}
-
-func (c *Control) settleTargets(now time.Time) {
-	for _, t := range c.targets {
-		t.met = slices.ContainsFunc(c.links, func(l *neighbourLink) bool { return l.remote == t.addr && !l.sess.Empty() })
-		if t.met {
-			t.dialling = false
-			t.tries = recallTries
-		}
-		if t.idle() && !now.Before(t.next) {
-			t.dialling = true
-			t.next = now.Add(c.cfg.RetryFirst) // a connection that ends at once is not dialled again at once
-			c.nextDial++
-			c.dials[c.nextDial] = dialFor{target: t}
-			c.out.Dial = append(c.out.Dial, Dial{ID: c.nextDial, Addr: t.addr, Want: t.want})
-		}
-	}
-}
-
-// failTargets backs off from an address whose connection ended before it was of any use, such as one that
-// refused our SVID: with TLS 1.3 the dialler learns of that only after its own handshake is complete.
-func (c *Control) failTargets(now time.Time, a netip.AddrPort) {
-	for _, t := range c.targets {
-		if t.addr == a {
-			t.fail(now, c.cfg.Rand)
-		}
-	}
+	return sooner(at, l.seekAt)
 }
 
 // maxParallel bounds the links to one neighbour: each takes a label and a place in our announcement, and by coming from
@@ -150,6 +73,13 @@ func (c *Control) linkConnUp(now time.Time, cn *conn, ev ConnUp, d dialFor) {
 	}
 	if d.target != nil {
 		d.target.dialling = false
+		if d.target.kind == hinted && d.target.via == viaContacts {
+			l.borrowed = true
+			c.borrowedAt = sooner(c.borrowedAt, now.Add(borrowedLife))
+		}
+	}
+	if ev.Via != "" {
+		l.iface = ev.Via
 	}
 	l.mtu = ev.MTU
 	cn.link = l
@@ -190,18 +120,15 @@ func (c *Control) labelled(l mesh.Label) bool {
 
 func (c *Control) linkOpened(now time.Time, cn *conn, m wire.LinkOpen) {
 	l := cn.link
-	cn.opened = true
-	if l.theirs != m.Label {
-		l.theirs = m.Label
-		c.linksNew = true
+	cn.opened, cn.theirs = true, m.Label
+	if c.doubled(now, cn, m) {
+		return
 	}
 	if m.MTU > 0 {
 		l.mtu = min(l.mtu, max(int(m.MTU), wire.MinLinkMTU))
 	}
-	for _, t := range c.targets {
-		if t.addr == l.remote {
-			t.backoff.Reset()
-		}
+	if t := c.target(l.remote); t != nil {
+		t.backoff.Reset()
 	}
 	l.backoff.Reset()
 	c.out.Activate = append(c.out.Activate, Activate{cn.id, wire.PurposeLink, m.Index})
@@ -222,8 +149,9 @@ func (c *Control) settleLink(now time.Time, l *neighbourLink) {
 			l.since = now
 		}
 		l.via = d.Use
+		l.theirs = c.conns[d.Use].theirs // of this one: the neighbour may know our address as the other end of another link, too
 		c.linksNew = true
-		c.out.Reflex = append(c.out.Reflex, LinkSet{l.label, l.neighbour, d.Use, l.remote, l.mtu, c.cfg.Hello})
+		c.tellLink(l)
 	}
 	if d.Renew && !l.dialling && !l.sess.Pending() && !now.Before(l.next) {
 		l.dialling = true
@@ -231,9 +159,18 @@ func (c *Control) settleLink(now time.Time, l *neighbourLink) {
 		c.dials[c.nextDial] = dialFor{link: l}
 		c.out.Dial = append(c.out.Dial, Dial{ID: c.nextDial, Addr: l.remote, Want: l.neighbour})
 	}
+	if !l.seekAt.IsZero() && !now.Before(l.seekAt) {
+		l.seekAt = time.Time{}
+		c.elsewhere(now, l.neighbour)
+	}
 	if l.sess.Empty() {
 		c.links = slices.DeleteFunc(c.links, func(o *neighbourLink) bool { return o == l })
 	}
+}
+
+// tellLink tells the fast loop what a link is now.
+func (c *Control) tellLink(l *neighbourLink) {
+	c.out.Reflex = append(c.out.Reflex, LinkSet{l.label, l.neighbour, l.via, l.remote, l.mtu, c.cfg.Hello})
 }
 
 func (c *Control) dropLink(now time.Time, l *neighbourLink) {
@@ -253,10 +190,15 @@ func (c *Control) linkReport(now time.Time, ev LinkReport) {
 	}
 	was := l.status
 	l.status = ev.Status
-	if was.State != ev.Status.State || was.Cost != ev.Status.Cost || was.Quality != ev.Status.Quality {
+	if was.State != ev.Status.State || was.Cost != ev.Status.Cost || was.Quality != ev.Status.Quality ||
+		was.MTU != ev.Status.MTU || was.Thin != ev.Status.Thin {
 		c.linksNew = true
 	}
+	if was.State != mesh.LinkDown && ev.Status.State == mesh.LinkDown {
+		l.seekAt = now.Add(seekAfter)
+	}
 	if was.State == mesh.LinkDown && ev.Status.State == mesh.LinkUp {
+		c.renewSessions(now)
 		if now.Sub(was.Since) > staleConnection && now.Sub(l.sess.Established()) > staleConnection {
 			l.sess.RenewAt(now)
 		}

@@ -28,20 +28,26 @@ import (
 
 // Config is what a node knows when it starts. Zero durations and counts mean the defaults named.
 type Config struct {
-	Self        mesh.NodeID
-	Domain      spiffeid.TrustDomain
-	Incarnation uint64 // random, made once with an empty state directory
-	Boot        uint64 // milliseconds since 1970 at process start; grows with every restart
-	Rand        *rand.Rand
-	Neighbours  []netip.AddrPort // addresses to keep a link to
-	Labels      LabelState       // as last persisted
-	Addresses   []string         // underlay addresses announced in the node record
-	Roles       uint32
-	Hello       time.Duration // hello interval of our links; 0 = 50 ms
-	Disjoint    int           // paths kept per destination; 0 = 3
-	Idle        time.Duration // an end-to-end session without packets is closed after this; 0 = 5 min
-	RetryFirst  time.Duration // wait after the first failed dial; 0 = 100 ms
-	RetryMax    time.Duration // longest wait between dials; 0 = 5 s
+	Self            mesh.NodeID
+	Domain          spiffeid.TrustDomain
+	Incarnation     uint64 // random, made once with an empty state directory
+	Boot            uint64 // milliseconds since 1970 at process start; grows with every restart
+	Rand            *rand.Rand
+	Neighbours      []netip.AddrPort // addresses to keep a link to
+	Bootstrap       []netip.AddrPort // addresses of members, told at the join: tried for ever too, but waited for only without any link
+	Contacts        []Contact        // members known from an earlier life, for the case that nobody else answers
+	Labels          LabelState       // as last persisted
+	Addresses       []string         // underlay addresses announced in the node record
+	Roles           uint32
+	Hello           time.Duration       // hello interval of our links; 0 = 50 ms
+	Groups          []uint32            // shared-risk groups of all our links (mesh.RiskGroup)
+	InterfaceGroups map[string][]uint32 // and of those that an interface leads to
+	Disjoint        int                 // paths kept per destination; 0 = 3
+	Idle            time.Duration       // an end-to-end session without packets is closed after this; 0 = 5 min
+	RetryFirst      time.Duration       // wait after the first failed dial; 0 = 100 ms
+	RetryMax        time.Duration       // longest wait between dials; 0 = 5 s
+	Shared          *Shared             // with other nodes of this goroutine; nil = nothing
+	Observe         bool                // note since when each node has announced each neighbour
 }
 
 func (c *Config) defaults() {
@@ -84,6 +90,7 @@ type (
 		Purpose  wire.Purpose
 		Peer     mesh.NodeID
 		Remote   netip.AddrPort // link: the neighbour's underlay address
+		Via      string         // link: the interface that leads there; empty = not known
 		MTU      int            // link: datagram payload bytes that the way there carries
 		NotAfter time.Time      // the earlier of the two leaves'
 	}
@@ -140,7 +147,14 @@ type (
 		Via  string      // the interface, or another source of hints; few dials are pending for each
 		Want mesh.NodeID // zero: any member
 	}
-	// LocalAddresses says where the machine is reached from now on.
+	// Resolved says which addresses a configured host name has now; none = it has no link to keep any more.
+	Resolved struct {
+		Name      string
+		Addresses []netip.AddrPort
+	}
+	// CarrierLost says that nothing goes out by an interface any more.
+	CarrierLost struct{ Via string }
+	// LocalAddresses says where the machine is reached from now on. It comes also when only the ways out changed.
 	LocalAddresses struct{ Addresses []string }
 	// Woke says that this process stood still for a time, so that neighbours may have forgotten it.
 	Woke struct{ Slept time.Duration }
@@ -172,6 +186,8 @@ func (Used) controlEvent()           {}
 func (LinkReport) controlEvent()     {}
 func (Stale) controlEvent()          {}
 func (Found) controlEvent()          {}
+func (Resolved) controlEvent()       {}
+func (CarrierLost) controlEvent()    {}
 func (LocalAddresses) controlEvent() {}
 func (Woke) controlEvent()           {}
 func (Moved) controlEvent()          {}
@@ -191,6 +207,7 @@ type Effects struct {
 	Verify    []lsdb.VerifyJob // answered by Checked
 	Dial      []Dial           // answered by ConnUp or DialFailed
 	Challenge []SendChallenge  // answered by Echoed
+	NoSuch    []netip.Addr     // mesh addresses that were Wanted and that no member has
 	Alarm     []string         // for the operator
 }
 

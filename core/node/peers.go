@@ -66,6 +66,9 @@ func (c *Control) wanted(now time.Time, a netip.Addr) {
 	}
 	c.mapTopology()
 	n, ok := c.addrs[a]
+	if !ok && c.knowsMesh(now) {
+		c.out.NoSuch = append(c.out.NoSuch, a)
+	}
 	if !ok || n == c.cfg.Self {
 		return
 	}

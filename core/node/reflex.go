@@ -1,13 +1,11 @@
 package node
 
 import (
-	"cmp"
 	"net/netip"
 	"slices"
 	"time"
 
 	"x0tta6bl4/core/flow"
-	"x0tta6bl4/core/link"
 	"x0tta6bl4/mesh"
 	"x0tta6bl4/wire"
 )
@@ -63,6 +61,15 @@ type (
 		Node mesh.NodeID
 		ID   uint64
 	}
+	// TooBig says that a frame of Size bytes of UDP payload was too large to leave by a link.
+	TooBig struct {
+		Label mesh.Label
+		Size  int
+	}
+	// Nudge asks every link to say hello now.
+	Nudge struct{}
+	// LinkCut says that nothing can go out by a link's interface.
+	LinkCut struct{ Label mesh.Label }
 	// Late says that this loop itself ran late.
 	Late struct{ By time.Duration }
 )
@@ -76,6 +83,9 @@ func (HelloHeard) reflexEvent()    {}
 func (Heard) reflexEvent()         {}
 func (PathError) reflexEvent()     {}
 func (ProbeAnswered) reflexEvent() {}
+func (TooBig) reflexEvent()        {}
+func (Nudge) reflexEvent()         {}
+func (LinkCut) reflexEvent()       {}
 func (Late) reflexEvent()          {}
 func (Tick) reflexEvent()          {}
 
@@ -111,12 +121,6 @@ type Reflex struct {
 	peers []*reflexPeer // ascending by node
 	dirty bool
 	out   ReflexEffects
-}
-
-type reflexLink struct {
-	LinkSet
-	live  *link.Machine
-	state mesh.LinkState
 }
 
 type reflexPeer struct {
@@ -166,6 +170,18 @@ func (r *Reflex) Step(now time.Time, ev ReflexEvent) ReflexEffects {
 		if i, ok := r.findPeer(ev.Node); ok {
 			r.peers[i].flow.ProbeReply(now, ev.ID)
 		}
+	case TooBig:
+		if l := r.link(ev.Label); l != nil {
+			l.live.TooBig(ev.Size)
+		}
+	case Nudge:
+		for _, l := range r.links {
+			l.live.Nudge(now)
+		}
+	case LinkCut:
+		if l := r.link(ev.Label); l != nil {
+			l.live.Cut()
+		}
 	case Late:
 		for _, l := range r.links {
 			l.live.Late(now, ev.By)
@@ -183,10 +199,10 @@ func (r *Reflex) tick(now time.Time) {
 	for _, l := range r.links {
 		o := l.live.Tick(now)
 		for _, h := range o.Send {
-			r.out.Hellos = append(r.out.Hellos, SendHello{Label: l.Label, Hello: h})
+			r.out.Hellos = append(r.out.Hellos, SendHello{Label: l.Label, Hello: h.Hello, Size: h.Size})
 		}
 		if o.Changed || o.Measured {
-			r.report(now, l, o.Changed)
+			r.report(now, l)
 		}
 	}
 	for _, p := range r.peers {
@@ -201,18 +217,6 @@ func (r *Reflex) tick(now time.Time) {
 	if r.dirty {
 		r.dirty = false
 		r.out.Publish = r.table()
-	}
-}
-
-func (r *Reflex) report(now time.Time, l *reflexLink, changed bool) {
-	st := l.live.Status()
-	r.out.Report = append(r.out.Report, LinkReport{l.Label, st})
-	if changed {
-		l.state = st.State
-		r.dirty = true
-		for _, p := range r.peers {
-			p.flow.Link(now, l.Label, st.State)
-		}
 	}
 }
 
@@ -231,25 +235,6 @@ func (r *Reflex) Deadline() time.Time {
 		soonest(p.flow.Deadline())
 	}
 	return at
-}
-
-func (r *Reflex) linkSet(now time.Time, ev LinkSet) {
-	r.dirty = true
-	if l := r.link(ev.Label); l != nil {
-		l.LinkSet = ev // a new session of the same link: its liveness goes on
-		return
-	}
-	l := &reflexLink{LinkSet: ev, live: link.New(link.Config{Hello: ev.Hello}, r.cfg.Rand, now)}
-	r.links = append(r.links, l)
-	slices.SortFunc(r.links, func(a, b *reflexLink) int { return cmp.Compare(a.Label, b.Label) })
-}
-
-func (r *Reflex) linkGone(now time.Time, label mesh.Label) {
-	r.links = slices.DeleteFunc(r.links, func(l *reflexLink) bool { return l.Label == label })
-	r.dirty = true
-	for _, p := range r.peers {
-		p.flow.Link(now, label, mesh.LinkDown)
-	}
 }
 
 func (r *Reflex) peerSet(now time.Time, ev PeerSet) {
@@ -280,13 +265,6 @@ func (r *Reflex) pathError(now time.Time, ev PathError) {
 	}
 }
 
-func (r *Reflex) link(label mesh.Label) *reflexLink {
-	if i, ok := slices.BinarySearchFunc(r.links, label, func(l *reflexLink, x mesh.Label) int { return cmp.Compare(l.Label, x) }); ok {
-		return r.links[i]
-	}
-	return nil
-}
-
 func (r *Reflex) findPeer(n mesh.NodeID) (int, bool) {
 	return slices.BinarySearchFunc(r.peers, n, func(p *reflexPeer, x mesh.NodeID) int { return p.Node.Compare(x) })
 }
@@ -300,7 +278,7 @@ func (r *Reflex) table() *mesh.Forwarding {
 	for _, l := range r.links {
 		f.Links = append(f.Links, mesh.ForwardLink{
 			Label: l.Label, Neighbour: l.Neighbour, Session: l.Session, Remote: l.Remote,
-			MTU: uint16(min(l.MTU, 65535)), Usable: l.state != mesh.LinkDown,
+			MTU: uint16(l.frame), Usable: l.state != mesh.LinkDown, // #nosec G115 -- at most wire.MaxFrame
 		})
 	}
 	for _, p := range r.peers {

@@ -21,6 +21,7 @@ type fast struct {
 	far     map[mesh.Label]*link.Machine
 	broken  map[mesh.Label]bool
 	mail    []letter // hellos on their way, by time of arrival
+	mtu     int      // larger hellos of ours are lost; 0 = none is
 	table   *mesh.Forwarding
 	probes  []SendProbe
 	dials   []DialPeer
@@ -70,6 +71,9 @@ func (f *fast) do(ev ReflexEvent) ReflexEffects {
 		f.Fatalf("%v after the start, after %T: %v", f.at.Sub(epoch), ev, err)
 	}
 	for _, h := range out.Hellos {
+		if f.mtu > 0 && h.Size > f.mtu {
+			continue
+		}
 		f.mail = append(f.mail, letter{f.at.Add(oneWay), h.Label, false, h.Hello})
 	}
 	f.probes = append(f.probes, out.Probes...)
@@ -138,7 +142,7 @@ func (f *fast) pass(d time.Duration) {
 		for label := mesh.Label(1); label < 10; label++ {
 			if m := f.far[label]; m != nil && !m.Deadline().After(f.at) {
 				for _, h := range m.Tick(f.at).Send {
-					f.mail = append(f.mail, letter{f.at.Add(oneWay), label, true, h})
+					f.mail = append(f.mail, letter{f.at.Add(oneWay), label, true, h.Hello})
 				}
 			}
 		}
@@ -281,6 +285,29 @@ func TestErrorsAndProbes(t *testing.T) {
 }
 
 // A dial comes out behind the table that holds the way there; a late loop suspects nobody; any frame is a sign of life.
+// The network changed: every link says hello now, and those whose interface has gone are down without delay.
+func TestNudgeAndCut(t *testing.T) {
+	f := newFast(t)
+	f.do(linkSet(1, mesh.MustNodeID("one"), 11))
+	f.do(linkSet(2, mesh.MustNodeID("two"), 12))
+	f.pass(time.Second)
+	f.at = f.at.Add(time.Microsecond)
+	if out := f.do(Nudge{}); len(out.Hellos) != 2 {
+		t.Errorf("hellos %+v", out.Hellos)
+	}
+	out := f.do(LinkCut{Label: 2})
+	i := slices.IndexFunc(out.Report, func(ev ControlEvent) bool { r, ok := ev.(LinkReport); return ok && r.Label == 2 })
+	if i < 0 || out.Report[i].(LinkReport).Status.State != mesh.LinkDown {
+		t.Fatalf("reported %+v", out.Report)
+	}
+	for _, l := range out.Publish.Links {
+		if l.Usable != (l.Label == 1) {
+			t.Errorf("link %d is usable: %t", l.Label, l.Usable)
+		}
+	}
+	f.do(LinkCut{Label: 9}) // of a link that went meanwhile
+}
+
 func TestOtherEvents(t *testing.T) {
 	f := newFast(t)
 	f.do(linkSet(1, alpha, 11))

@@ -53,8 +53,10 @@ type scene struct {
 	alarms []string
 	kept   []LabelState
 	signed []Sign
+	asked  []SendChallenge
 	conn   mesh.ConnID
-	far    map[mesh.NodeID]uint64 // sequence numbers of other nodes' announcements
+	lives  map[mesh.NodeID][]string // addresses in other nodes' records
+	far    map[mesh.NodeID]uint64   // sequence numbers of other nodes' announcements
 }
 
 func newScene(t *testing.T, cfg Config) *scene {
@@ -67,7 +69,7 @@ func newScene(t *testing.T, cfg Config) *scene {
 		cfg.Boot = uint64(epoch.UnixMilli())
 	}
 	cfg.Rand = seeded(1)
-	r := &scene{T: t, at: epoch, Control: NewControl(cfg, epoch), far: map[mesh.NodeID]uint64{}}
+	r := &scene{T: t, at: epoch, Control: NewControl(cfg, epoch), far: map[mesh.NodeID]uint64{}, lives: map[mesh.NodeID][]string{}}
 	r.do(identityOf(cfg.Self, 0, epoch.Add(24*time.Hour)))
 	return r
 }
@@ -87,6 +89,7 @@ func (r *scene) do(ev ControlEvent) {
 	r.closed = append(r.closed, out.Close...)
 	r.dials = append(r.dials, out.Dial...)
 	r.alarms = append(r.alarms, out.Alarm...)
+	r.asked = append(r.asked, out.Challenge...)
 	r.signed = append(r.signed, out.Sign...)
 	for _, s := range out.Sign {
 		raw := s.LSA.AppendSigned(nil, []byte("signature"))
@@ -167,7 +170,7 @@ func (r *scene) hear(from mesh.ConnID, n mesh.NodeID, boot uint64, links ...mesh
 	r.Helper()
 	chain, leaf := chainOf(n, 0)
 	r.far[n]++
-	rec := wire.Record{Origin: n, Incarnation: 9, Seq: boot + r.far[n], Time: r.at, Chain: chain}
+	rec := wire.Record{Origin: n, Incarnation: 9, Seq: boot + r.far[n], Time: r.at, Chain: chain, Addresses: r.lives[n]}
 	lsa := wire.LSA{
 		Origin: n, Incarnation: 9, Boot: boot, Seq: boot + r.far[n], Time: r.at, Lifetime: lsdb.Lifetime, SVID: leaf, Links: links,
 	}
@@ -254,11 +257,4 @@ func (t *labels) valid() error {
 		seen[b.Label] = true
 	}
 	return nil
-}
-
-func btoi(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }

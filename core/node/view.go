@@ -35,20 +35,57 @@ type PeerView struct {
 func (c *Control) Links() []LinkView {
 	vs := make([]LinkView, 0, len(c.links))
 	for _, l := range c.links {
-		vs = append(vs, LinkView{l.label, l.theirs, l.neighbour, l.remote, l.mtu, l.via, l.status})
+		vs = append(vs, LinkView{l.label, l.theirs, l.neighbour, l.remote, int(l.frame()), l.via, l.status})
 	}
 	return vs
 }
 
-// Waiting returns the configured addresses that no link leads to now.
+// Waiting returns the addresses that no link leads to though one should: neither to themselves nor to their node at
+// another address.
 func (c *Control) Waiting() []netip.AddrPort {
-	var as []netip.AddrPort
+	return c.targetAddrs(func(t *target) bool { return !c.alternate(t) })
+}
+
+// Alternate returns the addresses without a link whose node is met at another address.
+func (c *Control) Alternate() []netip.AddrPort { return c.targetAddrs(c.alternate) }
+
+func (c *Control) targetAddrs(which func(*target) bool) (as []netip.AddrPort) {
 	for _, t := range c.targets {
-		if !t.met && !t.self && !t.recalled {
+		if t.kind.lasting() && !t.met && !t.self && which(t) {
 			as = append(as, t.addr)
 		}
 	}
 	return as
+}
+
+// NameMet reports whether a link leads to one of the addresses of a configured host name.
+func (c *Control) NameMet(name string) bool {
+	return slices.ContainsFunc(c.targets, func(t *target) bool { return t.name == name && t.met })
+}
+
+// tally counts what a node did about moves and hints.
+type tally struct {
+	challenges, moves, movesKnown, echoesRefused uint64
+	hints, hintsDropped, hintsKnown              uint64
+	returned, woke, doubled, clockSet            uint64
+}
+
+// Counters returns what was done about moves and hints so far, by name.
+func (c *Control) Counters() map[string]uint64 {
+	t := &c.tally
+	return map[string]uint64{
+		"moves_challenged": t.challenges,    // challenges sent to an address that a neighbour may have moved to
+		"moves":            t.moves,         // links whose remote address changed
+		"moves_known":      t.movesKnown,    // signs of a move to where another link to the neighbour leads
+		"moves_unproven":   t.echoesRefused, // replies to no recent challenge, or from elsewhere
+		"hints":            t.hints,         // addresses tried because of a hint
+		"hints_dropped":    t.hintsDropped,  // hints for which there was no room
+		"hints_redundant":  t.hintsKnown,    // hints that led to a neighbour linked by the same interface
+		"links_doubled":    t.doubled,       // links by a second address that are one with another at the neighbour
+		"links_returned":   t.returned,      // links of a lonely time that were ended
+		"clock_set":        t.clockSet,      // times that the clock was set
+		"wakes":            t.woke,          // times that this process stood still
+	}
 }
 
 // Peers returns the destinations in use, ascending by node.
