@@ -2,6 +2,9 @@
 // that otherwise rests. A timer of Go's runtime costs such a process two or three wakings each time: its poller counts
 // in milliseconds, so it wakes once too early and once more, and its monitor thread wakes for every timer too. The
 // kernel's wakes it once, and to the microsecond.
+//
+// It counts the time in which the machine is suspended (CLOCK_BOOTTIME): what became due meanwhile is due at once when
+// the machine wakes.
 package alarm
 
 import (
@@ -21,11 +24,13 @@ type Alarm struct {
 	raw  syscall.RawConn
 	rung atomic.Bool
 	read func(fd uintptr) bool
+
+	apart time.Duration // by how much the clock that counts suspension was ahead at the last look
 }
 
 // New returns an alarm that is not set. Close it.
 func New() (*Alarm, error) {
-	fd, err := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC)
+	fd, err := unix.TimerfdCreate(unix.CLOCK_BOOTTIME, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("alarm: %w", os.NewSyscallError("timerfd_create", err))
 	}
@@ -34,7 +39,35 @@ func New() (*Alarm, error) {
 		a.file.Close()
 		return nil, fmt.Errorf("alarm: %w", err)
 	}
+	a.apart = apart()
 	return a, nil
+}
+
+// Slept returns for how long the machine was suspended since the last call, or since New: the clock that Go reckons by
+// stands still meanwhile, so whatever waits for a time of that clock is late by as much, and does not notice. It is for
+// one goroutine.
+func (a *Alarm) Slept() time.Duration {
+	was := a.apart
+	a.apart = apart()
+	if slept := a.apart - was; slept > tolerance {
+		return slept
+	}
+	return 0
+}
+
+// tolerance is more than can pass between the reading of two clocks, unless this process is stopped just there.
+const tolerance = 100 * time.Millisecond
+
+// apart returns by how much CLOCK_BOOTTIME, which counts suspension, is ahead of CLOCK_MONOTONIC.
+func apart() time.Duration {
+	monotonic := clock(unix.CLOCK_MONOTONIC)
+	return clock(unix.CLOCK_BOOTTIME) - monotonic
+}
+
+func clock(id uintptr) time.Duration {
+	var ts unix.Timespec
+	_, _, _ = unix.RawSyscall(unix.SYS_CLOCK_GETTIME, id, uintptr(unsafe.Pointer(&ts)), 0) // #nosec G103 -- for the call
+	return time.Duration(ts.Nano())
 }
 
 // expired takes the signal, if there is one. It cannot wait, so it goes around the scheduler (RawSyscall), as the other

@@ -79,3 +79,18 @@ func TestCloseEndsWait(t *testing.T) {
 		t.Error("closing twice went unnoticed")
 	}
 }
+
+// What one clock counts more than the other since the last look is told once.
+func TestSlept(t *testing.T) {
+	a := open(t)
+	if d := a.Slept(); d != 0 {
+		t.Errorf("slept %s without a suspension", d)
+	}
+	a.apart -= 3 * time.Second
+	if d := a.Slept(); d < 2900*time.Millisecond || d > 4*time.Second {
+		t.Errorf("slept %s, want some 3s", d)
+	}
+	if d := a.Slept(); d != 0 {
+		t.Errorf("slept %s again", d)
+	}
+}

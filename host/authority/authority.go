@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -137,8 +138,10 @@ func caTemplate(td spiffeid.TrustDomain, node mesh.NodeID, now time.Time) *x509.
 	}
 }
 
-// IsAuthority reports whether store holds an authority's keys.
-func IsAuthority(store Store) bool { return store.Exists(fileCA) && store.Exists(fileRegistry) }
+// IsAuthority reports whether store is an authority's. One that lost a file is one still: Open says which.
+func IsAuthority(store Store) bool {
+	return store.Exists(fileCA) || store.Exists(fileRegistry) || store.Exists(fileJWTKey)
+}
 
 // Open opens the authority that Init made; ErrNotAuthority if there is none. ttl is as for Init.
 func Open(store Store, ttl time.Duration) (*Authority, error) {
@@ -162,15 +165,34 @@ func Open(store Store, ttl time.Duration) (*Authority, error) {
 		return nil, fmt.Errorf("%w: %s holds no certificate; restore it from a copy", ErrCorrupt, fileCA)
 	}
 	if a.ca, err = x509.ParseCertificate(block.Bytes); err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", ErrCorrupt, fileCA, err)
+		return nil, fmt.Errorf("%w: %s: %w; restore it from a copy", ErrCorrupt, fileCA, err)
 	}
 	if !key.PublicKey.Equal(a.ca.PublicKey) {
-		return nil, fmt.Errorf("%w: key and certificate in %s do not belong together", ErrCorrupt, fileCA)
+		return nil, fmt.Errorf("%w: key and certificate in %s do not belong together; restore it from a copy", ErrCorrupt, fileCA)
 	}
 	a.caKey = key
 	a.log.Store(m.Log)
-	a.reg, err = loadRegistry(store)
-	return a, err
+	if a.reg, err = loadRegistry(store); err != nil {
+		return nil, err
+	}
+	return a, a.checkRareKeys()
+}
+
+// checkRareKeys looks at the keys that no start needs, so that one that is damaged is not found on the day it is.
+func (a *Authority) checkRareKeys() error {
+	if _, _, err := readKey[*ecdsa.PrivateKey](a.store, fileJWTKey); err != nil {
+		return err
+	}
+	key, _, err := readKey[ed25519.PrivateKey](a.store, fileDomainKey)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil // kept offline
+	case err != nil:
+		return fmt.Errorf("%w, or move it away: an authority works without it", err)
+	case a.Log().DomainKey().String() != hex.EncodeToString(key.Public().(ed25519.PublicKey)):
+		return fmt.Errorf("%w: %s is of another domain than %s; move it away: an authority works without it", ErrCorrupt, fileDomainKey, a.td)
+	}
+	return nil
 }
 
 // Node returns the name of the node that is this authority.

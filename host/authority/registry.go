@@ -63,13 +63,17 @@ func (r *registry) clone() *registry {
 }
 
 func loadRegistry(store Store) (*registry, error) {
-	b, err := store.Read(fileRegistry)
+	b, err := readNeeded(store, fileRegistry)
 	if err != nil {
 		return nil, err
 	}
 	r := newRegistry()
-	if err := json.Unmarshal(b, r); err != nil || r.Version != 1 {
-		return nil, fmt.Errorf("%w: %s (version %d): %w; restore it from a copy", ErrCorrupt, fileRegistry, r.Version, err)
+	err = json.Unmarshal(b, r)
+	if err == nil && r.Version != 1 {
+		err = fmt.Errorf("it has version %d", r.Version)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s: %w; restore it from a copy", ErrCorrupt, fileRegistry, err)
 	}
 	if !r.valid() {
 		return nil, fmt.Errorf("%w: %s has an empty entry; restore it from a copy", ErrCorrupt, fileRegistry)

@@ -96,6 +96,10 @@ func HasIdentity(store Store) bool { return store.Exists(fileSVID) }
 // LoadMembership reads what Save kept; ErrNoIdentity if nothing. Whether the SVID is still valid is not looked at.
 func LoadMembership(store Store) (Membership, error) {
 	b, err := store.Read(fileSVID)
+	if errors.Is(err, fs.ErrNotExist) && store.Exists(fileMembership) {
+		return Membership{}, fmt.Errorf("%w: %s is missing, %s is there; repeat the x0t init or x0t join that was interrupted, or restore the file from a copy",
+			ErrNoIdentity, fileSVID, fileMembership)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return Membership{}, fmt.Errorf("%w: begin a trust domain with \"x0t init\" or join one with \"x0t join\"", ErrNoIdentity)
 	}
@@ -110,14 +114,18 @@ func LoadMembership(store Store) (Membership, error) {
 		return Membership{}, err
 	}
 	if m.Log.Domain() != m.SVID.ID.TrustDomain() {
-		return Membership{}, fmt.Errorf("%w: %s is of %q and %s of %q", ErrCorrupt, fileLog, m.Log.Domain(), fileSVID, m.SVID.ID.TrustDomain())
+		return Membership{}, fmt.Errorf("%w: %s is of %q and %s of %q; restore both from one copy", ErrCorrupt, fileLog, m.Log.Domain(), fileSVID, m.SVID.ID.TrustDomain())
 	}
-	if b, err = store.Read(fileMembership); err != nil {
+	if b, err = readNeeded(store, fileMembership); err != nil {
 		return Membership{}, err
 	}
 	var f membershipFile
-	if err := json.Unmarshal(b, &f); err != nil || f.Version != 1 {
-		return Membership{}, fmt.Errorf("%w: %s (version %d): %w", ErrCorrupt, fileMembership, f.Version, err)
+	err = json.Unmarshal(b, &f)
+	if err == nil && f.Version != 1 {
+		err = fmt.Errorf("it has version %d", f.Version)
+	}
+	if err != nil {
+		return Membership{}, fmt.Errorf("%w: %s: %w; restore it from a copy", ErrCorrupt, fileMembership, err)
 	}
 	m.Authority, m.Neighbours = f.Authority, f.Neighbours
 	return m, nil
@@ -127,15 +135,27 @@ func LoadMembership(store Store) (Membership, error) {
 func SaveLog(store Store, l *trust.Log) error { return store.Write(fileLog, l.Bytes()) }
 
 func loadLog(store Store) (*trust.Log, error) {
-	b, err := store.Read(fileLog)
+	b, err := readNeeded(store, fileLog)
 	if err != nil {
 		return nil, err
 	}
 	l, err := trust.ParseLog(b)
+	if err == nil && l.Len() < 2 {
+		err = errors.New("it names no authority") // the second entry of every log names the first one
+	}
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", ErrCorrupt, fileLog, err)
+		return nil, fmt.Errorf("%w: %s: %w; restore it from a copy", ErrCorrupt, fileLog, err)
 	}
 	return l, nil
+}
+
+// readNeeded reads a file without which there is no membership.
+func readNeeded(store Store, name string) ([]byte, error) {
+	b, err := store.Read(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w: %w; restore it from a copy", ErrCorrupt, err)
+	}
+	return b, err
 }
 
 func saveSVID(store Store, s *SVID) error {

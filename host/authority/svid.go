@@ -99,19 +99,23 @@ func (s *SVID) marshal() ([]byte, error) {
 
 // parseSVID reads what marshal wrote.
 func parseSVID(b []byte) (*SVID, error) {
+	s, err := unmarshalSVID(b)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s: %w; restore it from a copy", ErrCorrupt, fileSVID, err)
+	}
+	return s, nil
+}
+
+func unmarshalSVID(b []byte) (*SVID, error) {
 	pair, err := tls.X509KeyPair(b, b)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", ErrCorrupt, fileSVID, err)
+		return nil, err
 	}
 	key, ok := pair.PrivateKey.(*ecdsa.PrivateKey)
 	if !ok {
-		return nil, fmt.Errorf("%w: %s: %w", ErrCorrupt, fileSVID, ErrKeyType)
+		return nil, ErrKeyType
 	}
-	s, err := NewSVID(pair.Certificate, key)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", ErrCorrupt, fileSVID, err)
-	}
-	return s, nil
+	return NewSVID(pair.Certificate, key)
 }
 
 func newKey() (*ecdsa.PrivateKey, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) }
@@ -128,7 +132,7 @@ func marshalKey(key any) ([]byte, error) {
 // readKey reads a private key of type K from the first block of a file.
 func readKey[K any](store Store, name string) (K, []byte, error) {
 	var none K
-	b, err := store.Read(name)
+	b, err := readNeeded(store, name)
 	if err != nil {
 		return none, nil, err
 	}

@@ -46,6 +46,10 @@ const (
 	queueAdded
 	queueOverflow
 	queueExpired
+	queueRefused
+	icmpSent
+	icmpNone
+	icmpLimited
 
 	errorSent
 	errorLimited
@@ -54,8 +58,13 @@ const (
 	errorMalformed
 	errorUnmatched
 
+	helloSent
+	helloSentBytes
+	helloReceived
+	helloReceivedBytes
 	helloMalformed
 	challengeMalformed
+	challengeLimited
 	helloNoLink
 	handshakeMalformed
 	sendNoSession
@@ -107,6 +116,10 @@ var counterNames = [numCounters]string{
 	queueAdded:    "queue_added",    // packets that waited for a session
 	queueOverflow: "queue_overflow", // packets dropped because the queue was full
 	queueExpired:  "queue_expired",  // packets dropped because no session came in time
+	queueRefused:  "queue_refused",  // packets dropped because no node has their address
+	icmpSent:      "icmp_sent",      // ICMPv6 errors written to the TUN
+	icmpNone:      "icmp_none",      // not written: about an ICMPv6 error, a later fragment or what is not sent to one
+	icmpLimited:   "icmp_limited",   // not written: over the rate
 
 	errorSent:      "error_sent",      // error frames made here
 	errorLimited:   "error_limited",   // error frames not made: over the rate
@@ -115,8 +128,13 @@ var counterNames = [numCounters]string{
 	errorMalformed: "error_malformed", // error frames that do not parse
 	errorUnmatched: "error_unmatched", // error frames that quote nothing this node sent that way
 
+	helloSent:          "hello_sent",       // hellos sent
+	helloSentBytes:     "hello_sent_bytes", // and their UDP payload
+	helloReceived:      "hello_received",   // authentic hellos of neighbours
+	helloReceivedBytes: "hello_received_bytes",
 	helloMalformed:     "hello_malformed",     // hellos that do not parse
 	challengeMalformed: "challenge_malformed", // challenges and replies that do not parse
+	challengeLimited:   "challenge_limited",   // challenges not handed up: over the rate of one in 100 ms for each link
 	helloNoLink:        "hello_no_link",       // hellos and challenges not sent: no such link or no session
 	handshakeMalformed: "handshake_malformed", // handshake frames that do not parse
 	sendNoSession:      "send_no_session",     // frames not sent: the link has no session with a transmit index
@@ -130,6 +148,12 @@ var counterNames = [numCounters]string{
 type counters [numCounters]atomic.Uint64
 
 func (c *counters) inc(k counter) { c[k].Add(1) }
+
+// sized counts one thing under k and its n bytes under the counter that follows.
+func (c *counters) sized(k counter, n int) {
+	c[k].Add(1)
+	c[k+1].Add(uint64(n)) // #nosec G115 -- a length
+}
 
 // Counters returns every counter by name, zeros included. The names are documented at counterNames.
 func (p *Plane) Counters() map[string]uint64 {

@@ -423,6 +423,10 @@ func TestBadParts(t *testing.T) {
 	}
 	a.plane.SendHello(7, wire.Hello{}, 0)
 	a.wantCount("hello_no_link", 1)
+	a.wantCount("hello_sent", 1)
+	a.wantCount("hello_sent_bytes", 61)
+	b.wantCount("hello_received", 1)
+	b.wantCount("hello_received_bytes", 61)
 }
 
 func TestDuplicatePaths(t *testing.T) {

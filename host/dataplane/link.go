@@ -1,8 +1,10 @@
 package dataplane
 
 import (
+	"errors"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"x0tta6bl4/mesh"
@@ -50,6 +52,8 @@ type linkState struct {
 	label     mesh.Label
 	heard     atomic.Int64
 	moved     limiter
+	tooBig    limiter
+	asked     limiter // challenges of the neighbour's that were answered
 	errors    buckets
 	rx        traffic
 	tx        traffic
@@ -132,6 +136,9 @@ func (p *Plane) emitWhole(o *outLink, frame []byte) bool {
 	wire.Seal(frame, &s.keys.Send, s.tx.value(), s.counter.Add(1)-1)
 	if err := p.send(o.remote, frame); err != nil {
 		p.count.inc(sendFailed)
+		if errors.Is(err, syscall.EMSGSIZE) && (frame[0]&0x0f == byte(wire.TypeHello) || o.state.tooBig.allow(p.now())) {
+			p.cb.TooBig(o.label, len(frame))
+		}
 		return false
 	}
 	o.state.tx.add(len(frame))

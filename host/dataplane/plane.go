@@ -29,7 +29,8 @@ type Config struct {
 	// Tun carries one IPv6 packet per Read and Write. Writes may come from several goroutines at once.
 	Tun io.ReadWriter
 
-	// Send hands a datagram to the underlay. b is the plane's and valid only during the call. Send must not block.
+	// Send hands a datagram to the underlay. b is the plane's and valid only during the call. Send must not block. An
+	// error that wraps EMSGSIZE says that b is larger than the way there carries.
 	Send func(to netip.AddrPort, b []byte) error
 
 	Now func() time.Time // nil = time.Now; should be monotonic
@@ -43,12 +44,17 @@ type Callbacks struct {
 	// Hello is called for every hello of a neighbour.
 	Hello func(label mesh.Label, h wire.Hello, at time.Time)
 
-	// Challenge is called for challenges and their replies: from is where it came from, not what is published.
+	// Challenge is called for challenges, at most once per 100 ms and link, and for all replies: from is where it came
+	// from, not what is published.
 	Challenge func(label mesh.Label, from netip.AddrPort, reply bool, c wire.Challenge)
 
 	// Moved is called when the newest frame of a link came from another address than the published one, at most
 	// once per 100 ms and link. It is no proof: an address is believed after an echoed challenge only.
 	Moved func(label mesh.Label, conn mesh.ConnID, from netip.AddrPort)
+
+	// TooBig is called when the underlay refused a frame of size bytes on a link because of its size: each time for a
+	// hello, at most once per 100 ms and link for other frames.
+	TooBig func(label mesh.Label, size int)
 
 	// Error is called for an error that quotes something this node sent, never for another. match is not nil.
 	Error func(e wire.ErrorFrame, in mesh.Label, at time.Time, match *SentMatch)
@@ -91,6 +97,8 @@ type Plane struct {
 	shakes  ring // handshake frames sent
 	unknown limiter
 
+	refusals icmpBucket
+
 	mu  sync.Mutex // guards reg and the order of view changes; never taken by packets
 	reg registry
 }
@@ -120,6 +128,9 @@ func (c Callbacks) withDefaults() Callbacks {
 	}
 	if c.Moved == nil {
 		c.Moved = func(mesh.Label, mesh.ConnID, netip.AddrPort) {}
+	}
+	if c.TooBig == nil {
+		c.TooBig = func(mesh.Label, int) {}
 	}
 	if c.Error == nil {
 		c.Error = func(wire.ErrorFrame, mesh.Label, time.Time, *SentMatch) {}

@@ -25,6 +25,8 @@ type queue struct {
 	mu sync.Mutex
 	to map[[16]byte]*waiting
 	at time.Duration // of the last sweep
+
+	expired [][]byte // packets that nobody was told of yet, at most queuePackets
 }
 
 type waiting struct {
@@ -57,6 +59,7 @@ func (p *Plane) wait(dst [16]byte, pkt []byte, now time.Duration) {
 	}
 	// The session may have come since the caller looked; whoever published it may have drained before we added.
 	p.drain(dst)
+	p.tellExpired()
 }
 
 func (q *queue) add(count *counters, dst [16]byte, pkt []byte, now time.Duration) (ask bool) {
@@ -75,7 +78,7 @@ func (q *queue) add(count *counters, dst [16]byte, pkt []byte, now time.Duration
 		q.to[dst] = w
 		q.n.Store(int32(len(q.to)))
 	}
-	w.expire(count, now)
+	q.expire(w, count, now)
 	// The oldest gives way, as in the kernel's neighbour queue: the newest is likeliest still wanted.
 	for len(w.packets) > 0 && (len(w.packets) >= queuePackets || w.bytes+len(pkt) > queueBytes) {
 		w.pop()
@@ -105,7 +108,7 @@ func (p *Plane) drain(dst [16]byte) {
 	s := p.sealers.Get().(*sealer)
 	defer p.sealers.Put(s)
 	for {
-		w.expire(&p.count, p.now())
+		q.expire(w, &p.count, p.now())
 		v := p.view.Load()
 		peer := v.byAddr[dst]
 		if len(w.packets) > 0 && !peer.ready() {
@@ -140,13 +143,14 @@ func (p *Plane) drainAll() {
 	for _, dst := range all {
 		p.drain(dst)
 	}
+	p.tellExpired()
 }
 
 // sweep drops what is too old. q.mu is held.
 func (q *queue) sweep(count *counters, now time.Duration) {
 	q.at = now
 	for dst, w := range q.to {
-		w.expire(count, now)
+		q.expire(w, count, now)
 		if len(w.packets) == 0 && !w.draining {
 			delete(q.to, dst)
 		}
@@ -154,11 +158,36 @@ func (q *queue) sweep(count *counters, now time.Duration) {
 	q.n.Store(int32(len(q.to)))
 }
 
-func (w *waiting) expire(count *counters, now time.Duration) {
+// expire drops what waited too long for w. q.mu is held.
+func (q *queue) expire(w *waiting, count *counters, now time.Duration) {
 	for len(w.packets) > 0 && now-w.packets[0].at > queueAge {
-		w.pop()
+		b := w.pop().b
 		count.inc(queueExpired)
+		if len(q.expired) < queuePackets {
+			q.expired = append(q.expired, b)
+		}
 	}
+}
+
+// takeExpired returns the packets that expired since the last call.
+func (q *queue) takeExpired() [][]byte {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	b := q.expired
+	q.expired = nil
+	return b
+}
+
+// reject takes out what waits for dst. Who waits is remembered, so that not each further packet asks anew.
+func (q *queue) reject(count *counters, dst [16]byte) (packets [][]byte) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	w := q.to[dst]
+	for w != nil && len(w.packets) > 0 {
+		packets = append(packets, w.pop().b)
+		count.inc(queueRefused)
+	}
+	return packets
 }
 
 func (w *waiting) pop() waitingPacket {

@@ -65,15 +65,15 @@ func parseCounter(err error) counter {
 	return frameMalformed
 }
 
-// checkMoved tells of a neighbour that sends from another address than frames are sent to.
+// checkMoved tells of a neighbour that sends from another address than frames are sent to. That those are sent by a
+// certain interface is no difference: what arrives does not tell by which it came.
 func (p *Plane) checkMoved(a *arrival) {
 	o := a.v.links[a.in.label]
-	if o == nil || o.remote == a.from || o.session != a.in {
+	if o == nil || o.session != a.in || mesh.SameUnderlay(o.remote, a.from) {
 		return
 	}
-	plain := netip.AddrPortFrom(a.from.Addr().Unmap(), a.from.Port())
-	if plain != o.remote && a.in.state.moved.allow(a.now) {
-		p.cb.Moved(a.in.label, a.in.conn, plain)
+	if a.in.state.moved.allow(a.now) {
+		p.cb.Moved(a.in.label, a.in.conn, mesh.PlainUnderlay(a.from))
 	}
 }
 
@@ -143,6 +143,7 @@ func (p *Plane) deliverHello(a *arrival) {
 		p.count.inc(helloMalformed)
 		return
 	}
+	p.count.sized(helloReceived, len(a.b))
 	p.cb.Hello(a.in.label, h, p.time(int64(a.now)))
 }
 
@@ -150,6 +151,10 @@ func (p *Plane) deliverChallenge(a *arrival) {
 	c, err := wire.ParseChallenge(a.f.Payload)
 	if err != nil {
 		p.count.inc(challengeMalformed)
+		return
+	}
+	if a.f.Type == wire.TypeChallenge && !a.in.state.asked.allow(a.now) {
+		p.count.inc(challengeLimited)
 		return
 	}
 	p.cb.Challenge(a.in.label, a.from, a.f.Type == wire.TypeChallengeReply, c)

@@ -10,11 +10,17 @@ import (
 )
 
 // SendHello sends a hello by the published link with that label, usable or not. One without a session that can
-// send is counted (hello_no_link) and dropped.
+// send is counted (hello_no_link) and dropped. The frame is padded to size bytes of UDP payload, at most wire.MaxFrame,
+// whatever the link's MTU is now: that is how a larger one is found.
 func (p *Plane) SendHello(label mesh.Label, h wire.Hello, size int) {
 	s := p.sealers.Get().(*sealer)
 	defer p.sealers.Put(s)
-	if p.sendOnLink(label, netip.AddrPort{}, wire.TypeHello, s, h.Append(s.payload())) != nil {
+	payload := h.Append(s.payload())
+	if n := min(size, wire.MaxFrame) - wire.HeaderLen; n > len(payload) {
+		clear(payload[len(payload):n])
+		payload = payload[:n]
+	}
+	if p.sendOnLink(label, netip.AddrPort{}, wire.TypeHello, s, payload) != nil {
 		p.count.inc(helloNoLink)
 	}
 }
@@ -41,7 +47,10 @@ func (p *Plane) sendOnLink(label mesh.Label, to netip.AddrPort, t wire.FrameType
 		elsewhere.remote = to
 		o = &elsewhere
 	}
-	p.emit(o, s.frame(t, 0, nil, len(payload)))
+	f := s.frame(t, 0, nil, len(payload))
+	if p.emitWhole(o, f) && t == wire.TypeHello { // what stays on one link has no parts
+		p.count.sized(helloSent, len(f))
+	}
 	return nil
 }
 

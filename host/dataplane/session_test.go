@@ -179,6 +179,34 @@ func TestMovedAndUnknown(t *testing.T) {
 	}
 }
 
+// A link that is bound to an interface hears its neighbour from the same address without a zone: that is no move. Another
+// address, or the same one by another interface, is.
+func TestZoneIsNoMove(t *testing.T) {
+	n := newNet(t, "a", "b")
+	n.link("a", "b", 1, 2, 1452)
+	a, b := n.nodes["a"], n.nodes["b"]
+	plain := a.under
+	b.table.Links[0].Remote = mesh.InZone(plain, "wlan0")
+	b.publish()
+	for _, tc := range []struct {
+		from  netip.AddrPort
+		moved bool
+	}{
+		{plain, false},
+		{netip.AddrPortFrom(netip.AddrFrom16(plain.Addr().As16()), plain.Port()), false},
+		{mesh.InZone(plain, "wlan0"), false},
+		{mesh.InZone(plain, "eth0"), true},
+		{netip.MustParseAddrPort("198.51.100.7:9"), true},
+	} {
+		b.moved, n.now = nil, n.now.Add(time.Second)
+		a.under = tc.from
+		a.plane.SendHello(1, wire.Hello{}, 0)
+		if moved := len(b.moved) == 1 && b.moved[0] == tc.from; moved != tc.moved || !tc.moved && len(b.moved) > 0 {
+			t.Errorf("from %s: moved %v", tc.from, b.moved)
+		}
+	}
+}
+
 func TestSendFails(t *testing.T) {
 	n := line(t)
 	a, d := n.nodes["a"], n.nodes["d"]

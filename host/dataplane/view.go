@@ -81,6 +81,16 @@ func (o *outPeer) ready() bool {
 	return o != nil && o.session != nil && o.session.tx.known() && len(o.paths) > 0
 }
 
+// room returns how long a packet for this destination may be: what a frame holds besides the fewest labels that lead there.
+// Links thinner than a frame take it in parts.
+func (o *outPeer) room() int {
+	labels := 2 * wire.MaxLabels
+	for i := range o.paths {
+		labels = min(labels, len(o.paths[i].labels))
+	}
+	return wire.MaxFrame - wire.HeaderLen - labels - sealFront - sealTag
+}
+
 // outPath is one path, ready to be put in front of a payload.
 type outPath struct {
 	first  *outLink // nil: no such link

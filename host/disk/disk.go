@@ -1,14 +1,17 @@
 // Package disk is the state directory of a node: one flat folder of small files that nobody else may read, held
 // by one process at a time, where a write is either wholly there after a crash or not at all.
 //
-//	version   format of the folder, a number in decimal and a newline
-//	lock      held with flock(2) while a process uses the folder; contains that process's id
-//	.tmp-*    a write that a crash interrupted; removed by the next Open
-//	…         what was written, mode 0600
+//	version      format of the folder, a number in decimal and a newline
+//	lock         held with flock(2) while a process uses the folder; contains that process's id
+//	.tmp-*       a write that a crash interrupted; removed by the next Open
+//	backup-vN/   the folder as it was before it was upgraded from format N
+//	upgrade-N/   an upgrade to format N that is not finished (upgrade.go)
+//	…            what was written, mode 0600
 package disk
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -28,10 +31,12 @@ var (
 	ErrNewer      = errors.New("state was written by a newer version")
 	ErrNotState   = errors.New("not a state directory")
 	ErrName       = errors.New("not a name for a state file")
+	ErrUpgrade    = errors.New("state cannot be upgraded")
 )
 
-// Version is the format that this program writes, and the newest that it reads.
-const Version = 1
+// First is the oldest format. The newest that a program knows, which is the one it writes, lies as many above it as it
+// has steps.
+const First = 1
 
 const (
 	versionFile = "version"
@@ -42,18 +47,27 @@ const (
 
 // Dir is an open state directory. Its methods may be called from several goroutines.
 type Dir struct {
-	path string
-	root *os.Root
-	lock *os.File
+	path  string
+	root  *os.Root
+	disk  folder
+	lock  *os.File
+	steps []Step
 
 	mu  sync.Mutex // one write at a time; guards seq
 	seq int
 }
 
-// Open opens the state directory at path, makes it (mode 0700) if it is not there, and holds it until Close. It
-// refuses a folder that holds anything but state (ErrNotState), one in use (ErrLocked), one of a newer format
-// (ErrNewer) and one that cannot be written (ErrUnwritable).
-func Open(path string) (*Dir, error) {
+// Open opens the state directory at path, makes it (mode 0700) if it is not there, and holds it until Close. State of
+// an older format is upgraded by the steps, of which steps[0] leads from First to the format after it; a copy of the old
+// state is kept beside the new one.
+//
+// It refuses a folder that holds anything but state (ErrNotState), one in use (ErrLocked), one of a newer format
+// (ErrNewer), one that a step cannot make sense of (ErrUpgrade) and one that cannot be written (ErrUnwritable).
+func Open(path string, steps ...Step) (*Dir, error) {
+	return openIn(path, steps, func(r *os.Root) folder { return rooted{r} })
+}
+
+func openIn(path string, steps []Step, through func(*os.Root) folder) (*Dir, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return nil, fmt.Errorf("state directory: %w", err)
@@ -68,7 +82,7 @@ func Open(path string) (*Dir, error) {
 	if err != nil {
 		return nil, unwritable(path, err)
 	}
-	d := &Dir{path: path, root: root}
+	d := &Dir{path: path, root: root, disk: through(root), steps: steps}
 	if err := d.prepare(); err != nil {
 		_ = d.Close()
 		return nil, err
@@ -78,48 +92,79 @@ func Open(path string) (*Dir, error) {
 
 // prepare looks before it touches: a folder that is not ours is left as it is.
 func (d *Dir) prepare() error {
-	fresh, err := d.checkVersion()
+	found, err := d.checkVersion()
 	if err != nil {
 		return err
 	}
 	if err := d.acquire(); err != nil {
 		return err
 	}
-	if err := d.root.Chmod(".", 0o700); err != nil {
+	if err := d.tighten(); err != nil {
 		return unwritable(d.path, err)
 	}
+	if err := d.clear(found); err != nil {
+		return err
+	}
+	switch {
+	case found == 0:
+		return d.write(versionFile, version(d.newest()))
+	case found < d.newest():
+		return d.upgrade(found)
+	}
+	return d.finish(found)
+}
+
+// tighten shuts others out. It goes by a descriptor: what os.Root would use, fchmodat2(2), is younger than the filters
+// of system calls that services run under.
+func (d *Dir) tighten() error {
+	f, err := d.root.Open(".")
+	if err != nil {
+		return err
+	}
+	return cmp.Or(f.Chmod(0o700), f.Close())
+}
+
+// clear removes what a crash left of a write, and of an upgrade to a format that the folder did not come to have.
+func (d *Dir) clear(found int) error {
 	names, err := d.names()
 	if err != nil {
 		return err
 	}
 	for _, n := range names {
-		if strings.HasPrefix(n, tmpPrefix) {
-			_ = d.root.Remove(n)
+		staged, isStage := strings.CutPrefix(n, stagePrefix)
+		to, err := strconv.Atoi(staged)
+		switch {
+		case isStage && err == nil && to > found, strings.HasPrefix(n, tmpPrefix):
+			if fi, err := d.root.Lstat(n); err == nil && fi.IsDir() {
+				if err := d.discard(n); err != nil {
+					return err
+				}
+				continue
+			}
+			_ = d.disk.Remove(n)
 		}
-	}
-	if fresh {
-		return d.write(versionFile, []byte(strconv.Itoa(Version)+"\n"))
 	}
 	return nil
 }
 
-// checkVersion reports whether the folder is yet without state.
-func (d *Dir) checkVersion() (fresh bool, err error) {
+// checkVersion returns the format of the folder, 0 if it is yet without state.
+func (d *Dir) checkVersion() (found int, err error) {
 	b, err := d.root.ReadFile(versionFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return true, d.checkEmpty()
+		return 0, d.checkEmpty()
 	}
 	if err != nil {
-		return false, unwritable(d.path, err)
+		return 0, unwritable(d.path, err)
 	}
 	v, err := strconv.Atoi(strings.TrimSpace(string(b)))
 	switch {
-	case err != nil || v < 1:
-		return false, fmt.Errorf("%w: %s/%s holds %.20q, not a number; restore the state or choose another directory", ErrNotState, d.path, versionFile, b)
-	case v > Version:
-		return false, fmt.Errorf("%w: %s has format %d, this program knows up to %d; run the newer x0t", ErrNewer, d.path, v, Version)
+	case err != nil || v < First:
+		return 0, fmt.Errorf("%w: %s/%s holds %.20q, not a number; restore the state or choose another directory", ErrNotState, d.path, versionFile, b)
+	case v > d.newest():
+		return 0, fmt.Errorf("%w: %s has format %d, this program knows up to %d; run the newer x0t, or restore the copy that it made before its upgrade",
+			ErrNewer, d.path, v, d.newest())
 	}
-	return false, nil
+	return v, nil
 }
 
 func (d *Dir) checkEmpty() error {
@@ -132,14 +177,15 @@ func (d *Dir) checkEmpty() error {
 		if n == lockFile || n == "lost+found" || strings.HasPrefix(n, tmpPrefix) {
 			continue
 		}
-		return fmt.Errorf("%w: %s holds %q but no version; choose an empty or a new directory", ErrNotState, d.path, n)
+		return fmt.Errorf("%w: %s holds %q but no file named version; choose an empty or a new directory, or restore the state from a copy", ErrNotState, d.path, n)
 	}
 	return nil
 }
 
-// acquire takes the lock. The kernel drops it when the process ends, however it ends.
+// acquire takes the lock. The kernel drops it when the process ends, however it ends. The descriptor that stays open is
+// for reading, so that the file system can be mounted read-only meanwhile.
 func (d *Dir) acquire() error {
-	f, err := d.root.OpenFile(lockFile, os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := d.root.OpenFile(lockFile, os.O_RDONLY|os.O_CREATE, 0o600)
 	if err != nil {
 		return unwritable(d.path, err)
 	}
@@ -156,10 +202,12 @@ func (d *Dir) acquire() error {
 		return fmt.Errorf("%w: %s holds %s; stop it, or give this one another directory (X0T_STATE)", ErrLocked, holder, d.path)
 	}
 	d.lock = f
-	if err := f.Truncate(0); err != nil {
+	w, err := d.root.OpenFile(lockFile, os.O_WRONLY|os.O_TRUNC, 0)
+	if err != nil {
 		return unwritable(d.path, err)
 	}
-	if _, err := f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0); err != nil {
+	_, err = w.WriteString(strconv.Itoa(os.Getpid()) + "\n")
+	if err := errors.Join(err, rooted{d.root}.give(w), w.Close()); err != nil {
 		return unwritable(d.path, err)
 	}
 	return nil
@@ -193,7 +241,15 @@ func (d *Dir) names() ([]string, error) {
 	return names, nil
 }
 
+// unwritable says that path cannot be written, and what to do about it. Of what the system says the reason is kept: the
+// name of a temporary file would tell nobody anything.
 func unwritable(path string, err error) error {
+	switch e := err.(type) {
+	case *fs.PathError:
+		err = e.Err
+	case *os.LinkError:
+		err = e.Err
+	}
 	hint := "check the owner and the mode"
 	switch {
 	case errors.Is(err, fs.ErrPermission):

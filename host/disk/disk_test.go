@@ -193,24 +193,32 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// asNobody runs f without root's power over files, on a thread of its own.
+// asThread runs f on a thread of its own, which ends with it: what f changes about its thread stays there.
+func asThread(t *testing.T, f func()) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // and never unlocked
+		f()
+	}()
+	<-done
+}
+
+// asNobody runs f without root's power over files.
 func asNobody(t *testing.T, f func()) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		f()
 		return
 	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // and never unlocked: the thread ends with its odd identity
+	asThread(t, func() {
 		if _, _, e := syscall.RawSyscall(syscall.SYS_SETFSUID, 65534, 0, 0); e != 0 {
 			t.Error(e)
 			return
 		}
 		f()
-	}()
-	<-done
+	})
 }
 
 func TestUnwritable(t *testing.T) {

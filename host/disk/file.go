@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -53,29 +52,22 @@ func (d *Dir) Write(name string, b []byte) error {
 func (d *Dir) write(name string, b []byte) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.seq++
-	tmp := tmpPrefix + strconv.Itoa(d.seq)
-	err := d.writeSynced(tmp, b)
+	tmp := d.tmp()
+	err := d.disk.Create(tmp, b)
 	if err == nil {
-		err = d.root.Rename(tmp, name)
+		err = d.disk.Rename(tmp, name)
 	}
 	if err != nil {
-		_ = d.root.Remove(tmp)
+		_ = d.disk.Remove(tmp)
 		return unwritable(d.path+"/"+name, err)
 	}
 	return d.syncDir()
 }
 
-func (d *Dir) writeSynced(tmp string, b []byte) error {
-	f, err := d.root.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	return errors.Join(err, f.Close())
+// tmp returns a name for what is not whole yet. It is called with mu held, or before anybody else has d.
+func (d *Dir) tmp() string {
+	d.seq++
+	return tmpPrefix + strconv.Itoa(d.seq)
 }
 
 // Remove deletes what was written under name; nothing there is no error.
@@ -85,7 +77,7 @@ func (d *Dir) Remove(name string) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err := d.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := d.disk.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return unwritable(d.path+"/"+name, err)
 	}
 	return d.syncDir()
@@ -99,23 +91,19 @@ func (d *Dir) List() ([]string, error) {
 	return names, err
 }
 
-// syncDir makes a rename durable: it is an entry of the folder, not of the file (fsync(2)).
 func (d *Dir) syncDir() error {
-	f, err := d.root.Open(".")
-	if err != nil {
-		return unwritable(d.path, err)
-	}
-	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+	if err := d.disk.Sync("."); err != nil {
 		return unwritable(d.path, err)
 	}
 	return nil
 }
 
-// checkName keeps to [a-z0-9.-_], not beginning with a dot, and off the folder's own files.
+// checkName keeps to [a-z0-9.-_], not beginning with a dot, and off the folder's own files and folders.
 func checkName(name string) error {
 	const allowed = "abcdefghijklmnopqrstuvwxyz0123456789.-_"
 	if name == "" || len(name) > 200 || name[0] == '.' || strings.Trim(name, allowed) != "" ||
-		name == versionFile || name == lockFile || name == "lost+found" {
+		name == versionFile || name == lockFile || name == "lost+found" ||
+		strings.HasPrefix(name, backupPrefix) || strings.HasPrefix(name, stagePrefix) {
 		return fmt.Errorf("%w: %.80q", ErrName, name)
 	}
 	return nil

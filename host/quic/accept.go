@@ -188,6 +188,8 @@ func (g *gate) allow(now time.Time) bool {
 
 type counters struct {
 	dials, failed, established, refused, abandoned, busy, retries, queueFull, unknown, sendErrors atomic.Uint64
+
+	sent, received [wire.Kinds]traffic // control messages, by kind
 }
 
 // Counters returns what happened so far, by name.

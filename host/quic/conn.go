@@ -117,6 +117,7 @@ func (c *conn) read(s io.Reader) error {
 		if err != nil {
 			return err
 		}
+		c.t.count.received[wire.Kind(b[0])].add(wire.MessageHeader + len(b))
 		m, err := wire.ParseMessage(b)
 		if errors.Is(err, wire.ErrUnknownMessage) { // from a newer version
 			c.t.count.unknown.Add(1)

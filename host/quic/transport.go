@@ -76,6 +76,7 @@ type Config struct {
 	Verify      Verify
 	NextConn    func() mesh.ConnID // new handles, unique in the process; called from several goroutines
 	Callbacks   Callbacks
+	Now         func() time.Time // the wall clock that certificates are held to; nil = time.Now
 
 	HandshakeTimeout time.Duration // silence that ends a handshake, and half of its longest duration; 0 = 5 s
 	KeepAlive        time.Duration // pings when silent for this long; 0 = 3 s for links, none end to end; negative = none
@@ -128,6 +129,9 @@ func New(pc net.PacketConn, cfg Config) (*Transport, error) {
 }
 
 func (c Config) complete() (Config, error) {
+	if c.Now == nil {
+		c.Now = time.Now
+	}
 	cb := c.Callbacks
 	switch {
 	case c.Purpose != wire.PurposeLink && c.Purpose != wire.PurposeE2E:
@@ -198,7 +202,7 @@ func (t *Transport) tryDial(dial uint64, remote net.Addr, want mesh.NodeID) erro
 		return err
 	}
 	// Nobody would accept it, which a dialler learns only after its own handshake is complete (RFC 8446 §4.4).
-	if end := a.own.NotAfter; time.Now().After(end) {
+	if end := a.own.NotAfter; t.cfg.Now().After(end) {
 		return fmt.Errorf("%w: it expired at %s", ErrNoIdentity, end.UTC().Format(time.RFC3339))
 	}
 	qc, err := t.qt.Dial(t.ctx, remote, t.clientTLS(a), t.quicConfig(-1))
@@ -252,6 +256,7 @@ func (t *Transport) Send(id mesh.ConnID, msgs ...wire.Message) error {
 		t.count.queueFull.Add(1)
 		return fmt.Errorf("quic: send %d bytes on connection %d: %w", len(b), id, err)
 	}
+	t.count.queued(b)
 	return nil
 }
 

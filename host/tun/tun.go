@@ -30,6 +30,10 @@ type Device struct {
 	name    string
 	guarded bool
 	exposed error // why it is not
+
+	addr, prefix netip.Prefix // as Open was told
+	mtu          int
+	other        netip.Addr // of the prefix: what the route is asked for
 }
 
 // Open makes the interface name ("" or a pattern like "x0t%d" lets the kernel number it), gives it the address
@@ -47,6 +51,7 @@ func Open(name string, addr, prefix netip.Prefix, mtu int) (*Device, error) {
 		d.Close()
 		return nil, err
 	}
+	d.addr, d.prefix, d.mtu, d.other = addr, prefix, mtu, elsewhere(prefix, addr)
 	d.exposed = guard(d.name, addr)
 	d.guarded = d.exposed == nil
 	return d, nil

@@ -105,7 +105,7 @@ func (c *packetConn) WriteTo(b []byte, addr net.Addr) (int, error) {
 func transient(err error) bool {
 	for _, e := range []error{
 		unix.ECONNREFUSED, unix.ENETUNREACH, unix.EHOSTUNREACH, unix.ENETDOWN, unix.EHOSTDOWN, unix.EPERM, unix.EACCES,
-		unix.EADDRNOTAVAIL, unix.ENOBUFS, unix.ENOMEM, unix.EAGAIN, unix.EINTR, unix.EINVAL,
+		unix.EADDRNOTAVAIL, unix.ENOBUFS, unix.ENOMEM, unix.EAGAIN, unix.EINTR, unix.EINVAL, unix.ENODEV, unix.ENXIO,
 	} {
 		if errors.Is(err, e) {
 			return true

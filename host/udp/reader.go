@@ -2,10 +2,8 @@ package udp
 
 import (
 	"encoding/binary"
-	"net"
 	"net/netip"
 	"os"
-	"strconv"
 	"syscall"
 	"unsafe"
 
@@ -26,11 +24,12 @@ type reader struct {
 	iovs  [batch]unix.Iovec
 	names [batch]unix.RawSockaddrInet6 // large enough for IPv4 too
 	bufs  [batch][MaxDatagram]byte
-	zones map[uint32]string
+	from  sources
+	ctrls [batch]control // where the kernel says by which interface each came, once it is asked to
 }
 
-func newReader(p *endpoint) *reader {
-	r := &reader{port: p, zones: make(map[uint32]string)}
+func newReader(p *endpoint, z *zones) *reader {
+	r := &reader{port: p, from: sources{zones: z, named: &z.named}}
 	for i := range r.msgs {
 		r.iovs[i].Base = &r.bufs[i][0]
 		r.iovs[i].SetLen(MaxDatagram)
@@ -38,6 +37,7 @@ func newReader(p *endpoint) *reader {
 		h.Name = (*byte)(unsafe.Pointer(&r.names[i]))
 		h.Iov = &r.iovs[i]
 		h.SetIovlen(1)
+		h.Control = &r.ctrls[i].b[0]
 	}
 	r.ready = r.attempt
 	r.recv = func(fd uintptr) { r.n, r.errno = recvmmsg(fd, r.msgs[:]) }
@@ -47,7 +47,8 @@ func newReader(p *endpoint) *reader {
 // read waits for at least one datagram and returns how many came.
 func (r *reader) read() (int, error) {
 	for i := range r.msgs {
-		r.msgs[i].Hdr.Namelen = unix.SizeofSockaddrInet6 // the kernel overwrites it
+		r.msgs[i].Hdr.Namelen = unix.SizeofSockaddrInet6 // the kernel overwrites both
+		r.msgs[i].Hdr.SetControllen(controlSpace)
 	}
 	if err := r.port.poll.Read(r.ready); err != nil {
 		return 0, err
@@ -71,7 +72,11 @@ func (r *reader) datagram(i int) (b []byte, from netip.AddrPort, whole bool) {
 	if m.Hdr.Flags&unix.MSG_TRUNC != 0 || m.Len > MaxDatagram {
 		return nil, netip.AddrPort{}, false
 	}
-	return r.bufs[i][:m.Len], r.source(&r.names[i]), true
+	from = r.source(&r.names[i])
+	if r.from.named.Load() != nil {
+		from = r.from.byInterface(from, r.ctrls[i].arrival(int(m.Hdr.Controllen))) // #nosec G115 -- at most controlSpace
+	}
+	return r.bufs[i][:m.Len], from, true
 }
 
 func (r *reader) source(sa *unix.RawSockaddrInet6) netip.AddrPort {
@@ -82,7 +87,7 @@ func (r *reader) source(sa *unix.RawSockaddrInet6) netip.AddrPort {
 	case unix.AF_INET6:
 		a := netip.AddrFrom16(sa.Addr).Unmap()
 		if a.Is6() && a.IsLinkLocalUnicast() {
-			a = a.WithZone(r.zone(sa.Scope_id))
+			a = r.from.addr(a, sa.Scope_id)
 		}
 		return netip.AddrPortFrom(a, port(&sa.Port))
 	}
@@ -92,17 +97,4 @@ func (r *reader) source(sa *unix.RawSockaddrInet6) netip.AddrPort {
 // port reads a port, which is in network order whatever the machine's.
 func port(p *uint16) uint16 {
 	return binary.BigEndian.Uint16((*[2]byte)(unsafe.Pointer(p))[:])
-}
-
-// zone names an interface as the net package does, and remembers it: the lookup is a netlink dump.
-func (r *reader) zone(index uint32) string {
-	if name, ok := r.zones[index]; ok {
-		return name
-	}
-	name := strconv.FormatUint(uint64(index), 10)
-	if ifi, err := net.InterfaceByIndex(int(index)); err == nil {
-		name = ifi.Name
-	}
-	r.zones[index] = name
-	return name
 }

@@ -16,7 +16,7 @@ type sender struct {
 	port  *endpoint
 	inet4 bool // the socket is of IPv4 only; otherwise IPv4 addresses go in their v4-mapped form
 	calls sync.Pool
-	zones sync.Map // string → uint32: the lookup is a netlink dump
+	zones *zones
 }
 
 // sendCall holds the arguments of one call.
@@ -25,11 +25,16 @@ type sendCall struct {
 	name  [unix.SizeofSockaddrInet6]byte
 	len   int
 	b     []byte
+	by    uint32 // the interface to send by, where the address does not say; 0 = the kernel chooses
 	errno syscall.Errno
+
+	msg     unix.Msghdr // these three serve only a datagram with an interface of its own
+	iov     unix.Iovec
+	control control
 }
 
-func newSender(p *endpoint) (*sender, error) {
-	s := &sender{port: p}
+func newSender(p *endpoint, z *zones) (*sender, error) {
+	s := &sender{port: p, zones: z}
 	domain, err := 0, error(nil)
 	if cerr := p.socket.Control(func(fd uintptr) { domain, err = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_DOMAIN) }); cerr != nil {
 		return nil, cerr
@@ -44,60 +49,72 @@ func newSender(p *endpoint) (*sender, error) {
 }
 
 func (s *sender) send(to netip.AddrPort, b []byte) error {
-	if !to.IsValid() || s.inet4 && !to.Addr().Is4() {
+	ip := to.Addr()
+	if !to.IsValid() || s.inet4 && !ip.Is4() && !ip.Is4In6() {
 		return os.NewSyscallError("sendto", unix.EAFNOSUPPORT)
 	}
 	c := s.calls.Get().(*sendCall)
 	defer s.calls.Put(c)
-	c.address(to, s.inet4, s.zone(to.Addr().Zone()))
+	var zone uint32
+	if name := ip.Zone(); name != "" {
+		if zone = s.zones.index(name); zone == 0 {
+			return noInterface(name)
+		}
+	}
+	c.address(to, s.inet4, zone)
 	c.b, c.errno = b, 0
 	err := s.port.socket.Control(c.do)
 	c.b = nil
 	switch {
 	case err != nil:
 		return net.ErrClosed // there is no other reason
-	case c.errno != 0:
-		s.zones.Delete(to.Addr().Zone()) // the interface may have another index now
-		return os.NewSyscallError("sendto", c.errno)
+	case c.errno == 0:
+		return nil
+	case zone != 0 && (c.errno == unix.ENODEV || c.errno == unix.ENXIO):
+		s.zones.forget(ip.Zone()) // the interface may be back under another index
+		return noInterface(ip.Zone())
 	}
-	return nil
-}
-
-func (s *sender) zone(name string) uint32 {
-	if name == "" {
-		return 0
-	}
-	if i, ok := s.zones.Load(name); ok {
-		return i.(uint32)
-	}
-	i := zoneIndex(name)
-	s.zones.Store(name, i)
-	return i
+	return os.NewSyscallError("sendto", c.errno)
 }
 
 // address writes to as the kernel reads it (ip(7), ipv6(7)): the port in the network's order, all else in the machine's.
+// The zone of a link-local address is part of it; that of any other is asked for beside it.
 func (c *sendCall) address(to netip.AddrPort, inet4 bool, zone uint32) {
 	clear(c.name[:])
+	c.by = 0
+	if a := to.Addr(); a.Is4In6() || !a.IsLinkLocalUnicast() { // IPv4 has no place for a zone, link-local or not
+		c.by = zone
+	}
 	binary.BigEndian.PutUint16(c.name[2:], to.Port())
 	if inet4 {
 		binary.NativeEndian.PutUint16(c.name[:], unix.AF_INET)
 		a := to.Addr().As4()
 		copy(c.name[4:], a[:])
 		c.len = unix.SizeofSockaddrInet4
-		return
+	} else {
+		binary.NativeEndian.PutUint16(c.name[:], unix.AF_INET6)
+		a := to.Addr().As16()
+		copy(c.name[8:], a[:])
+		binary.NativeEndian.PutUint32(c.name[24:], zone)
+		c.len = unix.SizeofSockaddrInet6
 	}
-	binary.NativeEndian.PutUint16(c.name[:], unix.AF_INET6)
-	a := to.Addr().As16()
-	copy(c.name[8:], a[:])
-	binary.NativeEndian.PutUint32(c.name[24:], zone)
-	c.len = unix.SizeofSockaddrInet6
+	if c.by != 0 {
+		c.byInterface(inet4 || to.Addr().Is4In6())
+	}
 }
 
 // send waits once if the send buffer is full; a datagram that finds it full again is lost, with an error.
 func (c *sendCall) send(fd uintptr) {
-	c.errno = sendto(fd, c.b, c.name[:c.len])
+	c.errno = c.attempt(fd)
 	if c.errno == unix.EAGAIN {
 		waitForRoom(fd)
-		c.errno = sendto(fd, c.b, c.name[:c.len])
+		c.errno = c.attempt(fd)
 	}
+}
+
+func (c *sendCall) attempt(fd uintptr) syscall.Errno {
+	if c.by == 0 {
+		return sendto(fd, c.b, c.name[:c.len])
+	}
+	return c.sendmsg(fd)
 }

@@ -8,6 +8,9 @@
 // One goroutine reads, in batches (recvmmsg), into buffers it reuses. Addresses given out and taken are plain
 // IPv4 or IPv6: the v4-mapped form (::ffff:a.b.c.d) stays inside. Datagrams leave unfragmented (don't-fragment
 // set), from the source address that the kernel's routing chooses.
+//
+// An address with a zone, which is the name or the number of an interface, is sent to by that interface and from an
+// address of it. Link-local sources come with their zone. IPv4 with a zone has the v4-mapped form, as netip wants it.
 package udp
 
 import (
@@ -17,12 +20,15 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"x0tta6bl4/mesh"
 )
 
 // ErrTooBig is wrapped by Send when the datagram exceeds the path MTU that the kernel knows, so that it would
@@ -58,7 +64,7 @@ type Socket struct {
 }
 
 type counters struct {
-	frames, quic, quicDropped, garbage, truncated, receiveErrors, sent, sendErrors atomic.Uint64
+	frames, quic, quicDropped, garbage, truncated, receiveErrors, sent, sendErrors, noInterface, receivedBytes, sentBytes atomic.Uint64
 }
 
 // Listen opens addr and starts reading. A zero or unspecified IPv6 address takes IPv4 and IPv6 (IPv4 alone where
@@ -83,10 +89,11 @@ func Listen(addr netip.AddrPort, h Handlers) (*Socket, error) {
 		done:  make(chan struct{}),
 	}
 	s.quic = newPacketConn(s)
-	if s.out, err = newSender(p); err != nil {
+	z := newZones(p.socket)
+	if s.out, err = newSender(p, z); err != nil {
 		return nil, errors.Join(fmt.Errorf("udp: write to %s: %w", s.local, err), p.close())
 	}
-	s.wg.Go(func() { s.readLoop(newReader(p)) })
+	s.wg.Go(func() { s.readLoop(newReader(p, z)) })
 	return s, nil
 }
 
@@ -122,8 +129,10 @@ func configure(_, _ string, c syscall.RawConn) error {
 func configureFD(fd int) error {
 	setBuffer(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, receiveBuffer)
 	setBuffer(fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, sendBuffer)
+	// Probe, not do: both set don't-fragment, but with do whoever forges an ICMP error, which takes no more than the two
+	// addresses, could make the kernel refuse our frames. What crosses a link is measured (core/link).
 	// An IPv6 socket has this one too, for the IPv4 that it carries when it is dual-stack.
-	if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DO); err != nil {
+	if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE); err != nil {
 		return os.NewSyscallError("set IP_MTU_DISCOVER", err)
 	}
 	domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
@@ -131,7 +140,7 @@ func configureFD(fd int) error {
 		return os.NewSyscallError("get SO_DOMAIN", err)
 	}
 	if domain == unix.AF_INET6 {
-		err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_DO)
+		err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE)
 		return os.NewSyscallError("set IPV6_MTU_DISCOVER", err)
 	}
 	return nil
@@ -149,19 +158,40 @@ func setBuffer(fd, force, plain, size int) {
 func (s *Socket) LocalAddr() netip.AddrPort { return s.local }
 
 // Send writes one datagram. It allocates nothing unless it fails, and waits, a tenth of a second at most, only while
-// the kernel's send buffer is full. An error concerns this datagram alone: the socket stays usable until Close.
+// the kernel's send buffer is full. An error concerns this datagram alone: the socket stays usable until Close. An
+// interface named by the address that is not there is ErrNoInterface; once it is back, sends reach it within 2 s.
 func (s *Socket) Send(to netip.AddrPort, b []byte) error {
-	to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
+	to = mesh.PlainUnderlay(to)
 	err := s.out.send(to, b)
 	if err == nil {
 		s.count.sent.Add(1)
+		s.count.sentBytes.Add(uint64(len(b)))
 		return nil
 	}
 	s.count.sendErrors.Add(1)
+	if errors.Is(err, ErrNoInterface) {
+		s.count.noInterface.Add(1)
+	}
 	if errors.Is(err, unix.EMSGSIZE) {
 		return fmt.Errorf("udp: send %d bytes to %s: %w: %w", len(b), to, ErrTooBig, err)
 	}
 	return fmt.Errorf("udp: send to %s: %w", to, err)
+}
+
+// NameInterfaces gives sources that come by the interfaces of these names a zone, as link-local ones always have, so that
+// what answers them leaves by the interface that they came by. It is for machines with several ways to one neighbour.
+func (s *Socket) NameInterfaces(names []string) error {
+	level, option := unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO // of IPv4 on a socket of both, too
+	if s.out.inet4 {
+		level, option = unix.IPPROTO_IP, unix.IP_PKTINFO
+	}
+	var err error
+	if cerr := s.port.socket.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), level, option, 1) }); cerr != nil || err != nil {
+		return fmt.Errorf("udp: ask by which interface datagrams come: %w", errors.Join(cerr, err))
+	}
+	named := slices.Clone(names)
+	s.out.zones.named.Store(&named)
+	return nil
 }
 
 // QUIC returns the packet connection that carries the datagrams of QUIC. It is the same one at every call.
@@ -177,8 +207,11 @@ func (s *Socket) Counters() map[string]uint64 {
 		"udp_garbage":        s.count.garbage.Load(),
 		"udp_truncated":      s.count.truncated.Load(),
 		"udp_receive_errors": s.count.receiveErrors.Load(),
+		"udp_received_bytes": s.count.receivedBytes.Load(), // of whole datagrams, whatever is in them
 		"udp_sent":           s.count.sent.Load(),
+		"udp_sent_bytes":     s.count.sentBytes.Load(),
 		"udp_send_errors":    s.count.sendErrors.Load(),
+		"udp_no_interface":   s.count.noInterface.Load(),
 	}
 }
 
@@ -209,14 +242,17 @@ func (s *Socket) readLoop(r *reader) {
 			}
 			continue
 		}
+		bytes := 0
 		for i := range n {
 			b, from, whole := r.datagram(i)
 			if !whole {
 				s.count.truncated.Add(1)
 				continue
 			}
+			bytes += len(b)
 			s.demux(from, b)
 		}
+		s.count.receivedBytes.Add(uint64(bytes)) // #nosec G115 -- lengths
 	}
 }
 

@@ -236,13 +236,13 @@ func TestNothingIsFragmented(t *testing.T) {
 			t.Fatal(err)
 		}
 		raw.Control(func(fd uintptr) {
-			if v, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_MTU_DISCOVER); err != nil || v != unix.IP_PMTUDISC_DO {
+			if v, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_MTU_DISCOVER); err != nil || v != unix.IP_PMTUDISC_PROBE {
 				t.Errorf("%s: IPv4: %d, %v", addr, v, err)
 			}
 			if d, _ := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_DOMAIN); d != unix.AF_INET6 {
 				return
 			}
-			if v, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER); err != nil || v != unix.IPV6_PMTUDISC_DO {
+			if v, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER); err != nil || v != unix.IPV6_PMTUDISC_PROBE {
 				t.Errorf("%s: IPv6: %d, %v", addr, v, err)
 			}
 		})
@@ -373,24 +373,29 @@ func TestCloseEndsEverything(t *testing.T) {
 }
 
 func TestLinkLocalSource(t *testing.T) {
-	r := reader{zones: map[uint32]string{}}
+	a, _ := open(t, "127.0.0.1:0")
+	r := reader{from: sources{zones: a.out.zones, named: &a.out.zones.named}}
 	sa := unix.RawSockaddrInet6{Family: unix.AF_INET6, Addr: netip.MustParseAddr("fe80::1").As16(), Scope_id: 1 << 30}
 	for range 2 { // the second from the cache
 		if got := r.source(&sa).Addr().String(); got != "fe80::1%1073741824" {
 			t.Errorf("got %s", got)
 		}
 	}
+	sa.Scope_id = 1
+	if got := r.source(&sa).Addr().String(); got != "fe80::1%lo" {
+		t.Errorf("got %s", got)
+	}
+	for i := range 3 * maxSources {
+		sa.Addr[8], sa.Addr[9] = byte(i>>8), byte(i)
+		if r.source(&sa); len(r.from.known) > maxSources {
+			t.Fatalf("%d sources remembered", len(r.from.known))
+		}
+	}
+	if n := testing.AllocsPerRun(100, func() { r.source(&sa) }); n > 0 {
+		t.Errorf("%.1f allocations for a known source", n)
+	}
 	if got := r.source(&unix.RawSockaddrInet6{Family: unix.AF_UNIX}); got.IsValid() {
 		t.Errorf("got %s from a unix address", got)
-	}
-	if got := zoneIndex("12"); got != 12 {
-		t.Errorf("zone 12 is %d", got)
-	}
-	if got := zoneIndex("no-such-interface"); got != 0 {
-		t.Errorf("unknown zone is %d", got)
-	}
-	if got := zoneIndex("lo"); got == 0 {
-		t.Error("lo has no index")
 	}
 }
 
