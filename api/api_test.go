@@ -31,7 +31,7 @@ func TestCallsOverTheSocket(t *testing.T) {
 
 	s, err := c.Status(ctx)
 	want := wholeStatus()
-	want.Reasons, want.Refused, want.Warnings = List[string]{}, List[Refusal]{}, List[string]{}
+	want.Reasons, want.SeenBy, want.Refused, want.Warnings = List[string]{}, List[Observer]{}, List[Refusal]{}, List[string]{}
 	if err != nil || !reflect.DeepEqual(s, want) {
 		t.Errorf("Status = %+v, %v; want %+v", s, err, want)
 	}
@@ -367,7 +367,8 @@ func TestCloseLeavesForeignSocket(t *testing.T) {
 
 func TestTCPServesHealthToLoopbackOnly(t *testing.T) {
 	b := &fake{status: wholeStatus()}
-	s, err := Listen(ServerOptions{Socket: filepath.Join(socketDir(t), "s"), Listen: netip.MustParseAddrPort("127.0.0.1:0"), Backend: b})
+	s, err := Listen(ServerOptions{Socket: filepath.Join(socketDir(t), "s"), Listen: netip.MustParseAddrPort("127.0.0.1:0"), Backend: b,
+		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "# EOF\n") })})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -395,6 +396,12 @@ func TestTCPServesHealthToLoopbackOnly(t *testing.T) {
 		defer resp.Body.Close()
 		body, _ := io.ReadAll(resp.Body)
 		return resp.StatusCode, string(body)
+	}
+	if code, body := get("/livez", ""); code != 200 || body != `{"live":true}`+"\n" {
+		t.Errorf("livez %d %s", code, body)
+	}
+	if code, body := get("/metrics", ""); code != 200 || body != "# EOF\n" {
+		t.Errorf("metrics %d %s", code, body)
 	}
 	if code, body := get("/healthz", ""); code != 200 || body != `{"health":"ok","reasons":[]}`+"\n" {
 		t.Errorf("healthz %d %s", code, body)
@@ -453,10 +460,11 @@ func TestFieldNames(t *testing.T) {
 		v    any
 		want string
 	}{
-		"status": {wholeStatus(), "address authority health links_total links_up listen lsdb_digest lsdb_nodes members mtu node pid policy reasons refused sealing sessions spiffe_id started svid trust_domain tun uptime_ms version warnings"},
-		"peer":   {Peer{Since: noon, LastSeen: noon}, "address last_seen node observed_by path rtt_ms rx_bytes session since tx_bytes"},
-		"link":   {Link{Since: noon, LastHeard: noon, Error: "x"}, "cost error jitter_ms label last_heard loss_in loss_out min_rtt_ms mtu neighbour quality remote rtt_ms rx_bytes rx_frames since state tx_bytes tx_frames"},
-		"paths":  {Paths{}, "address disjoint node paths"},
+		"status": {wholeStatus(), "address authority health health_since links_total links_up listen lsdb_digest lsdb_nodes members mtu node pid policy reasons refused sealing seen_by sessions spiffe_id started svid trust_domain tun uptime_ms version warnings"},
+		"peer":   {Peer{Since: noon, LastSeen: noon, StateSince: noon, LastRx: noon, LastTx: noon}, "address last_rx last_seen last_tx node observed_by observers path rtt_ms rx_bytes session since state state_since tx_bytes"},
+		"seen":   {Observer{Since: noon}, "cost_us mutual node quality since suspect"},
+		"link":   {Link{Since: noon, LastHeard: noon, Error: "x"}, "cost error flaps jitter_ms label last_heard loss_in loss_out min_rtt_ms mtu neighbour quality remote rtt_ms rx_bytes rx_frames since state tx_bytes tx_frames"},
+		"paths":  {Paths{}, "address disjoint end_groups node paths shared_groups"},
 		"path":   {Path{}, "cost labels mtu nodes state"},
 		"reply":  {PingReply{Error: "x"}, "error lost path rtt_ms seq"},
 		"sum":    {PingSummary{}, "avg_ms loss max_ms min_ms node received sent"},
@@ -494,7 +502,7 @@ func FuzzRequests(f *testing.F) {
 		ping:  func(_ context.Context, _ PingRequest, emit func(PingReply) error) error { return emit(PingReply{}) },
 		trace: func(_ context.Context, _ mesh.NodeID, emit func(TraceHop) error) error { return emit(TraceHop{}) },
 	}
-	h := NewHandler(b)
+	h := NewHandler(b, nil)
 	f.Fuzz(func(t *testing.T, target, body string) {
 		for _, method := range []string{"GET", "POST"} {
 			req, err := http.NewRequestWithContext(t.Context(), method, "http://x"+target, strings.NewReader(body))

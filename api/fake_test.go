@@ -97,7 +97,7 @@ func serve(t *testing.T, b Backend) (*Client, string) {
 func wholeStatus() Status {
 	return Status{
 		Node: alpha, SPIFFEID: "spiffe://example.mesh/node/alpha", TrustDomain: "example.mesh", Address: netip.MustParseAddr("fd00::1"),
-		Version: "v1", PID: 42, Started: noon, Uptime: Millis(90 * time.Second), Policy: PolicyNone, Health: HealthOK, Members: 3,
+		Version: "v1", PID: 42, Started: noon, Uptime: Millis(90 * time.Second), Policy: PolicyNone, Health: HealthOK, HealthSince: noon, Members: 3,
 		LSDBNodes: 3, LSDBDigest: "ab", LinksUp: 2, LinksTotal: 2, Sessions: 1, Authority: true, Sealing: "0600 file", TUN: "x0t0", MTU: 1360,
 		SVID:   SVID{Serial: "0f", NotBefore: noon, NotAfter: noon.Add(24 * time.Hour), RenewAt: noon.Add(12 * time.Hour)},
 		Listen: []netip.AddrPort{netip.MustParseAddrPort("[::]:7420")},

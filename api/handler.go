@@ -39,8 +39,8 @@ const (
 	maxInterval     = time.Hour
 )
 
-// NewHandler returns the whole API, for the unix socket.
-func NewHandler(b Backend) http.Handler {
+// NewHandler returns the whole API, for the unix socket. A nil metrics serves none.
+func NewHandler(b Backend, metrics http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /v1/status", answer(func(r *http.Request) (any, error) {
 		return noArgs(r, b.Status)
@@ -79,15 +79,16 @@ func NewHandler(b Backend) http.Handler {
 	}))
 	mux.HandleFunc("GET /v1/ping", func(w http.ResponseWriter, r *http.Request) { servePing(w, r, b) })
 	mux.HandleFunc("GET /v1/trace", func(w http.ResponseWriter, r *http.Request) { serveTrace(w, r, b) })
-	public(mux, b)
+	public(mux, b, metrics)
 	return mux
 }
 
-// NewPublicHandler returns the part of the API that tells nothing about other members: health and counters. It
-// answers only requests that name a loopback host, so that no web page can reach it by DNS rebinding.
-func NewPublicHandler(b Backend) http.Handler {
+// NewPublicHandler returns the part of the API that monitoring needs: health, counters and metrics, which name
+// neighbours and tell no address and no path. It answers only requests that name a loopback host, so that no web page can
+// reach it by DNS rebinding.
+func NewPublicHandler(b Backend, metrics http.Handler) http.Handler {
 	mux := http.NewServeMux()
-	public(mux, b)
+	public(mux, b, metrics)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !loopbackHost(r.Host) {
 			writeError(w, Errorf(CodeForbidden, "host %q is not a loopback name", r.Host).With("use localhost, 127.0.0.1 or [::1]"))
@@ -97,7 +98,16 @@ func NewPublicHandler(b Backend) http.Handler {
 	})
 }
 
-func public(mux *http.ServeMux, b Backend) {
+func public(mux *http.ServeMux, b Backend, metrics http.Handler) {
+	if metrics != nil {
+		mux.Handle("GET /metrics", metrics)
+	}
+	// Whoever answers lives; no more is asked, so that a node which is only cut off is not restarted for that.
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, http.StatusOK, struct {
+			Live bool `json:"live"`
+		}{true})
+	})
 	mux.Handle("GET /v1/counters", answer(func(r *http.Request) (any, error) {
 		c, err := noArgs(r, b.Counters)
 		if c == nil {

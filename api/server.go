@@ -24,8 +24,9 @@ const maxSocketPath = 107
 // ServerOptions says where the API is served.
 type ServerOptions struct {
 	Socket  string         // path of the unix socket; must not be empty
-	Listen  netip.AddrPort // also serve health and counters on TCP here; the zero value means no TCP
+	Listen  netip.AddrPort // also serve health, counters and metrics on TCP here; the zero value means no TCP
 	Backend Backend
+	Metrics http.Handler // serves /metrics on both; nil = nobody does
 	Log     *slog.Logger // nil = nothing is logged
 }
 
@@ -55,7 +56,7 @@ func Listen(opt ServerOptions) (*Server, error) {
 	return s, nil
 }
 
-// TCPAddr returns where health and counters are served on TCP, or the zero value.
+// TCPAddr returns where health, counters and metrics are served on TCP, or the zero value.
 func (s *Server) TCPAddr() netip.AddrPort {
 	if s.tcp == nil {
 		return netip.AddrPort{}
@@ -91,9 +92,9 @@ func (s *Server) Serve(ctx context.Context) error {
 			cancel()
 		})
 	}
-	serve(s.unix, NewHandler(s.opt.Backend))
+	serve(s.unix, NewHandler(s.opt.Backend, s.opt.Metrics))
 	if s.tcp != nil {
-		serve(s.tcp, NewPublicHandler(s.opt.Backend))
+		serve(s.tcp, NewPublicHandler(s.opt.Backend, s.opt.Metrics))
 	}
 	wg.Wait()
 	close(errs)

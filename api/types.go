@@ -73,8 +73,10 @@ type Status struct {
 	Uptime      Millis               `json:"uptime_ms"`
 	Policy      string               `json:"policy"`
 	Health      Health               `json:"health"`
-	Reasons     List[string]         `json:"reasons"` // why Health is not ok
-	Members     int                  `json:"members"` // nodes of the domain whose record is known, this one included
+	HealthSince time.Time            `json:"health_since,omitzero"` // of the last change of Health that was noticed
+	Reasons     List[string]         `json:"reasons"`               // why Health is not ok, what is worst first, each with its remedy
+	SeenBy      List[Observer]       `json:"seen_by"`               // members that announce a link with this node
+	Members     int                  `json:"members"`               // nodes of the domain whose record is known, this one included
 	LSDBNodes   int                  `json:"lsdb_nodes"`
 	LSDBDigest  string               `json:"lsdb_digest"` // hex; equal on two nodes that hold the same topology
 	LinksUp     int                  `json:"links_up"`
@@ -115,16 +117,54 @@ const (
 	SessionUp      SessionState = "up"
 )
 
+// Observer is a member that announces a link with a node. All nodes hear that, so it shows how others see the node.
+type Observer struct {
+	Node    mesh.NodeID  `json:"node"`
+	Since   time.Time    `json:"since,omitzero"` // this node has held the announcement without a break since then
+	Quality mesh.Quality `json:"quality"`        // as announced, of the best of the links; so are the next two
+	Cost    mesh.Cost    `json:"cost_us"`        // microseconds
+	Suspect bool         `json:"suspect"`        // the observer has not heard of the node for a moment
+	Mutual  bool         `json:"mutual"`         // the node announces the link too; one that it does not is no link
+}
+
+// PeerState is what passes between this node and a peer now.
+type PeerState string
+
+// The states of a peer. Whichever is first in this list holds:
+//
+//	unreachable  no path leads there
+//	none         a path, but no session: none was needed so far, or it was closed after five idle minutes
+//	opening      no session yet; one is being opened
+//	stalled      packets were sent, and for 10 s nothing came back, not even the answer to a probe
+//	connected    a packet from it was decrypted within the last 30 s
+//	idle         a session that is open and quiet
+//
+// A packet is one of an application or the answer to a probe: both prove that data passes end to end. Where packets
+// go one way only, the node probes every 5 s to know.
+const (
+	PeerUnreachable PeerState = "unreachable"
+	PeerNone        PeerState = "none"
+	PeerOpening     PeerState = "opening"
+	PeerStalled     PeerState = "stalled"
+	PeerConnected   PeerState = "connected"
+	PeerIdle        PeerState = "idle"
+)
+
 // Peer is another member of the domain as this node knows it.
 type Peer struct {
 	Node       mesh.NodeID       `json:"node"`
 	Address    netip.Addr        `json:"address"`
 	Session    SessionState      `json:"session"`
-	Since      time.Time         `json:"since,omitzero"`     // of the last change of Session
-	Path       List[mesh.NodeID] `json:"path"`               // the preferred one, both ends included; empty = unreachable now
-	RTT        Millis            `json:"rtt_ms"`             // end to end; 0 = not measured
-	LastSeen   time.Time         `json:"last_seen,omitzero"` // when a packet of its was last decrypted here
-	ObservedBy List[mesh.NodeID] `json:"observed_by"`        // members that announce a link with it
+	Since      time.Time         `json:"since,omitzero"` // of the last change of Session
+	State      PeerState         `json:"state"`
+	StateSince time.Time         `json:"state_since,omitzero"` // of the last change of State, to 5 s
+	LastRx     time.Time         `json:"last_rx,omitzero"`     // when a packet of its, or its answer to a probe, was last decrypted here
+	LastTx     time.Time         `json:"last_tx,omitzero"`     // when a packet was last sent to it
+	Observers  List[Observer]    `json:"observers"`            // who announces a link with it, and how it is
+	Path       List[mesh.NodeID] `json:"path"`                 // the preferred one, both ends included; empty = unreachable now
+	RTT        Millis            `json:"rtt_ms"`               // end to end; 0 = not measured
+	LastSeen   time.Time         `json:"last_seen,omitzero"`   // when a packet of its was last decrypted here
+	ObservedBy List[mesh.NodeID] `json:"observed_by"`          // members that announce a link with it
 	RxBytes    uint64            `json:"rx_bytes"`
 	TxBytes    uint64            `json:"tx_bytes"`
 }
@@ -149,7 +189,8 @@ type Link struct {
 	RxFrames  uint64         `json:"rx_frames"`
 	TxFrames  uint64         `json:"tx_frames"`
 	LastHeard time.Time      `json:"last_heard,omitzero"`
-	Error     string         `json:"error,omitempty"` // why the last attempt to open it failed
+	Flaps     uint64         `json:"flaps"`           // how often it went down or became suspect since this daemon knows it
+	Error     string         `json:"error,omitempty"` // why the last attempt to open it failed, or why it carries nothing
 }
 
 // Disjointness says what the paths to one destination share.
@@ -180,6 +221,11 @@ type Paths struct {
 	Address  netip.Addr   `json:"address"`
 	Disjoint Disjointness `json:"disjoint"`
 	Paths    List[Path]   `json:"paths"`
+
+	// Shared-risk groups on more than one of the paths, by their names in this node's configuration, else in hexadecimal.
+	// EndGroups are those of them that no choice of paths avoids: every link of one of the two ends is in them.
+	SharedGroups List[string] `json:"shared_groups"`
+	EndGroups    List[string] `json:"end_groups"`
 }
 
 // Path is one way through the mesh. Labels[i] leads from Nodes[i] to Nodes[i+1].

@@ -3,8 +3,6 @@ package daemon
 import (
 	"cmp"
 	"context"
-	"encoding/hex"
-	"fmt"
 	"os"
 	"slices"
 	"time"
@@ -18,7 +16,7 @@ import (
 
 // serveAPI answers on the unix socket, and on TCP if the configuration says so.
 func (d *Daemon) serveAPI(ctx context.Context) error {
-	s, err := api.Listen(api.ServerOptions{Socket: d.opt.Socket, Listen: d.opt.Config.API.Listen, Backend: d, Log: d.log})
+	s, err := api.Listen(api.ServerOptions{Socket: d.opt.Socket, Listen: d.opt.Config.API.Listen, Backend: d, Log: d.log, Metrics: d.metrics()})
 	if err != nil {
 		return err
 	}
@@ -36,63 +34,21 @@ func (d *Daemon) Status(ctx context.Context) (api.Status, error) {
 		Policy: api.PolicyNone, SVID: d.identity.svid(), Authority: d.identity.Authority != nil,
 		Sealing: d.identity.Sealing(), TUN: d.tun.Name(), MTU: MeshMTU, Listen: d.listening(),
 	}
-	waiting := 0
-	err := d.ask(ctx, func(c *node.Control) {
-		db := c.Database()
-		digest := db.Digest()
-		st.LSDBDigest = hex.EncodeToString(digest[:])
-		nodes := db.Nodes()
-		st.LSDBNodes, st.Members = len(nodes), len(nodes)
-		waiting = len(c.Waiting())
-		for _, l := range c.Links() {
-			st.LinksTotal++
-			if l.Status.State != mesh.LinkDown {
-				st.LinksUp++
-			}
-		}
-		for _, p := range c.Peers() {
-			if p.Session != 0 {
-				st.Sessions++
-			}
-		}
-	})
+	c, err := d.census(ctx)
 	if err != nil {
 		return st, err
 	}
-	st.LinksTotal += waiting
+	st.LSDBDigest, st.LSDBNodes, st.Members = c.digest, c.members, c.members
+	st.LinksUp, st.LinksTotal, st.Sessions = c.up, c.total, c.sessions
+	for _, o := range c.observers {
+		st.SeenBy = append(st.SeenBy, observer(o))
+	}
 	d.mu.Lock()
 	st.Refused = slices.Clone(d.refused)
-	st.Warnings = slices.Clone(d.warnings)
-	if d.renewError != "" {
-		st.Warnings = append(st.Warnings, "the SVID was not renewed: "+d.renewError)
-	}
 	d.mu.Unlock()
-	st.Health, st.Reasons = d.health(st)
+	st.Warnings = d.allWarnings()
+	st.Health, st.HealthSince, st.Reasons = d.examine(d.now(), c, st.Warnings)
 	return st, nil
-}
-
-// health says whether traffic can pass, and what needs care.
-func (d *Daemon) health(st api.Status) (api.Health, []string) {
-	var down, care []string
-	if now := time.Now(); now.After(st.SVID.NotAfter) {
-		down = append(down, "the node's SVID expired at "+st.SVID.NotAfter.Format(time.RFC3339)+"; no authority renewed it")
-	} else if !st.SVID.RenewAt.IsZero() && now.Sub(st.SVID.RenewAt) > st.SVID.NotAfter.Sub(st.SVID.RenewAt)/4 {
-		care = append(care, "the SVID should have been renewed at "+st.SVID.RenewAt.Format(time.RFC3339))
-	}
-	switch {
-	case st.LinksTotal > 0 && st.LinksUp == 0:
-		down = append(down, "no link is up")
-	case st.LinksUp < st.LinksTotal:
-		care = append(care, fmt.Sprintf("%d of %d links are not up", st.LinksTotal-st.LinksUp, st.LinksTotal))
-	}
-	care = append(care, st.Warnings...)
-	switch {
-	case len(down) > 0:
-		return api.HealthDown, append(down, care...)
-	case len(care) > 0:
-		return api.HealthDegraded, care
-	}
-	return api.HealthOK, nil
 }
 
 // Links implements api.Backend.
@@ -101,10 +57,12 @@ func (d *Daemon) Links(ctx context.Context) ([]api.Link, error) {
 	err := d.ask(ctx, func(c *node.Control) {
 		for _, l := range c.Links() {
 			ls = append(ls, api.Link{
+				Flaps: d.linkLog.flaps(l.Label),
 				Label: l.Label, Neighbour: l.Neighbour, Remote: l.Remote, State: l.Status.State, Since: l.Status.Since,
 				RTT: api.Millis(l.Status.RTT), MinRTT: api.Millis(l.Status.MinRTT), Jitter: api.Millis(l.Status.Jitter),
 				LossIn: l.Status.LossIn, LossOut: l.Status.LossOut, Quality: l.Status.Quality, Cost: l.Status.Cost,
-				MTU: uint16(min(l.MTU, 65535)), // #nosec G115 -- bounded
+				MTU:   uint16(min(l.MTU, 65535)), // #nosec G115 -- bounded
+				Error: thinness(l.Status),
 			})
 		}
 		for _, a := range c.Waiting() {
@@ -130,62 +88,6 @@ func (d *Daemon) Links(ctx context.Context) ([]api.Link, error) {
 	return ls, nil
 }
 
-// Peers implements api.Backend.
-func (d *Daemon) Peers(ctx context.Context) ([]api.Peer, error) {
-	byNode := map[mesh.NodeID]*api.Peer{}
-	err := d.ask(ctx, func(c *node.Control) {
-		for _, i := range c.Database().Nodes() {
-			if i.ID != d.self {
-				byNode[i.ID] = &api.Peer{Node: i.ID, Address: mesh.Addr(d.domain, i.ID), Session: api.SessionNone}
-			}
-		}
-		for _, e := range c.Database().Edges() {
-			if p := byNode[e.To]; p != nil && !slices.Contains(p.ObservedBy, e.From) {
-				p.ObservedBy = append(p.ObservedBy, e.From)
-			}
-		}
-		for _, v := range c.Peers() {
-			p := byNode[v.Node]
-			if p == nil {
-				continue
-			}
-			switch {
-			case v.Session != 0:
-				p.Session, p.Since = api.SessionUp, v.Established
-			case v.Opening:
-				p.Session = api.SessionOpening
-			}
-			if len(v.Paths) > 0 {
-				p.Path = v.Paths[0].Nodes
-			}
-		}
-		for _, p := range byNode {
-			if p.Path == nil {
-				if ps := c.PathsTo(p.Node).Paths; len(ps) > 0 {
-					p.Path = ps[0].Nodes
-				}
-			}
-		}
-	})
-	if err != nil {
-		return nil, err
-	}
-	table, usage := d.table.Load(), d.plane.PeerUsage()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	ps := make([]api.Peer, 0, len(byNode))
-	for n, p := range byNode {
-		if f, ok := table.Peer(n); ok && len(f.Paths) > 0 {
-			p.Path = f.Paths[0].Nodes
-		}
-		u := usage[n]
-		p.RTT, p.LastSeen, p.RxBytes, p.TxBytes = api.Millis(d.rtts[n]), u.LastRx, u.RxBytes, u.TxBytes
-		ps = append(ps, *p)
-	}
-	slices.SortFunc(ps, func(a, b api.Peer) int { return a.Node.Compare(b.Node) })
-	return ps, nil
-}
-
 // Paths implements api.Backend.
 func (d *Daemon) Paths(ctx context.Context, n mesh.NodeID) (api.Paths, error) {
 	if err := d.known(ctx, n); err != nil {
@@ -200,6 +102,7 @@ func (d *Daemon) Paths(ctx context.Context, n mesh.NodeID) (api.Paths, error) {
 		return api.Paths{}, err
 	}
 	out := api.Paths{Node: n, Address: mesh.Addr(d.domain, n), Disjoint: disjointness(res)}
+	out.SharedGroups, out.EndGroups = d.groupNames(res.SharedGroups), d.groupNames(res.EndGroups)
 	if len(states) == 0 {
 		// Not in use: what would be taken.
 		for i, p := range res.Paths {
@@ -250,8 +153,16 @@ func (d *Daemon) Counters(ctx context.Context) (api.Counters, error) {
 	for i, s := range d.sockets { // their names begin with udp_ and quic_
 		add("", s.Counters())
 		add("link_", d.links[i].Counters())
+		add("link_", messageBytes(d.links[i].Messages()))
+	}
+	if d.discovery != nil {
+		add("", d.discovery.Counters()) // their names begin with beacon_
 	}
 	add("peer_", d.peers.Counters())
-	err := d.ask(ctx, func(c *node.Control) { add("lsdb_", c.Database().Counters()) })
+	add("peer_", messageBytes(d.peers.Messages()))
+	err := d.ask(ctx, func(c *node.Control) {
+		add("lsdb_", c.Database().Counters())
+		add("node_", c.Counters())
+	})
 	return all, err
 }

@@ -68,7 +68,7 @@ func TestBootTimeNeverGoesBack(t *testing.T) {
 	now := time.Date(2031, 5, 6, 7, 8, 9, 0, time.UTC)
 	begin := func(at time.Time) (incarnation, boot uint64) {
 		t.Helper()
-		incarnation, boot, err := (&Daemon{store: dir, started: at}).instance()
+		incarnation, boot, err := (&Daemon{store: newKeeper(dir), started: at}).instance()
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -23,8 +23,9 @@ import (
 	"x0tta6bl4/daemon/config"
 	"x0tta6bl4/host/alarm"
 	"x0tta6bl4/host/dataplane"
-	"x0tta6bl4/host/disk"
+	"x0tta6bl4/host/discovery"
 	"x0tta6bl4/host/quic"
+	"x0tta6bl4/host/systemd"
 	"x0tta6bl4/host/tun"
 	"x0tta6bl4/host/udp"
 	"x0tta6bl4/mesh"
@@ -47,7 +48,8 @@ type Options struct {
 	Socket  string // of the API
 	Log     *slog.Logger
 	Version string
-	Ready   func() // called once when the API answers; may be nil
+	Ready   func()            // called once when the API answers; may be nil
+	Manager *systemd.Notifier // the service manager that watches this process; nil = none
 }
 
 // Daemon is a running node. Its fields are set before any goroutine starts and not changed afterwards, but for
@@ -60,21 +62,25 @@ type Daemon struct {
 	addr     netip.Addr
 	hello    time.Duration
 	started  time.Time
-	store    *disk.Dir
+	store    *keeper
 	identity *Membership
+	clock    *labClock // nil but in a lab
+	stepped  time.Time // of the slow loop: when it last stepped
 
-	core     *node.Control // touched by the slow loop only
-	reflex   *node.Reflex  // touched by the fast loop only
-	plane    *dataplane.Plane
-	tun      *tun.Device
-	sockets  []*udp.Socket
-	joins    []net.Listener
-	links    []*quicconn.Transport // parallel to sockets
-	peers    *quicconn.Transport
-	carrier  *carrier
-	registry *registry
-	sources  sources
-	alarm    *alarm.Alarm // of the fast loop
+	core      *node.Control // touched by the slow loop only
+	reflex    *node.Reflex  // touched by the fast loop only
+	plane     *dataplane.Plane
+	tun       *tun.Device
+	sockets   []*udp.Socket
+	joins     []net.Listener
+	links     []*quicconn.Transport // parallel to sockets
+	peers     *quicconn.Transport
+	carrier   *carrier
+	registry  *registry
+	sources   sources
+	roaming   roaming
+	discovery *discovery.Discovery // nil = not wanted; its methods know that
+	alarm     *alarm.Alarm         // of the fast loop
 
 	events    chan node.ControlEvent
 	reports   *mailbox[node.ControlEvent]
@@ -86,6 +92,9 @@ type Daemon struct {
 	jobs      *mailbox[func()]
 	checks    *mailbox[func()] // signatures of others: a flood of them must not hold up our own
 	lastHeard labelTimes
+	linkLog   *linkLog // of the slow loop
+	alarms    lineGate // of the slow loop
+	pulse     *pulse
 	table     atomic.Pointer[mesh.Forwarding]
 	done      chan struct{}
 
@@ -97,10 +106,12 @@ type Daemon struct {
 	renewals       atomic.Uint64 // attempts
 
 	mu         sync.Mutex // guards what follows
+	joinGate   lineGate
 	refused    []api.Refusal
 	warnings   []string
 	pings      map[uint64]ping
 	rtts       map[mesh.NodeID]time.Duration
+	answers    map[mesh.NodeID]time.Time // when each node last answered a probe
 	renewError string
 	failures   map[netip.AddrPort]string // why the last dial of a neighbour's address failed
 }
@@ -115,7 +126,14 @@ func Run(ctx context.Context, opt Options) error {
 		return err
 	}
 	defer member.Close()
+	member.Store.log = opt.Log
 	d := newDaemon(opt, member)
+	d.opt.Ready = func() {
+		d.tellManager(opt.Manager.Ready())
+		if opt.Ready != nil {
+			opt.Ready()
+		}
+	}
 	if err := d.open(); err != nil {
 		d.close()
 		return err
@@ -137,8 +155,10 @@ func newDaemon(opt Options, m *Membership) *Daemon {
 		asks:     make(chan func(*node.Control)),
 		asksFast: newMailbox[func(*node.Reflex)](),
 		jobs:     newMailbox[func()](), checks: newMailbox[func()](), lastHeard: labelTimes{},
-		done:  make(chan struct{}),
-		pings: map[uint64]ping{}, rtts: map[mesh.NodeID]time.Duration{}, failures: map[netip.AddrPort]string{},
+		linkLog: newLinkLog(opt.Log), pulse: newPulse(),
+		roaming: roaming{lookUp: make(chan struct{}, 1), names: map[string]string{}},
+		done:    make(chan struct{}),
+		pings:   map[uint64]ping{}, rtts: map[mesh.NodeID]time.Duration{}, answers: map[mesh.NodeID]time.Time{}, failures: map[netip.AddrPort]string{},
 	}
 	d.table.Store(&mesh.Forwarding{})
 	d.nextProbe.Store(1 << 32) // below: probes of the fast loop; above: pings of operators
@@ -146,7 +166,14 @@ func newDaemon(opt Options, m *Membership) *Daemon {
 }
 
 // open takes everything from the system that the node needs, and says what is missing.
-func (d *Daemon) open() error {
+func (d *Daemon) open() (err error) {
+	if d.clock, err = openLabClock(d.log); err != nil {
+		return err
+	}
+	d.identity.clock = d.clock
+	if err := errors.Join(d.noMeshNames(), d.watchNetwork()); err != nil {
+		return err
+	}
 	cfg, err := d.nodeConfig()
 	if err != nil {
 		return err
@@ -171,13 +198,16 @@ func (d *Daemon) open() error {
 		}
 		d.sockets = append(d.sockets, s)
 	}
+	if err := d.openDiscovery(); err != nil {
+		return err
+	}
 	if err := d.listenJoin(); err != nil {
 		return err
 	}
 	if d.alarm, err = alarm.New(); err != nil {
 		return err
 	}
-	d.core = node.NewControl(cfg, time.Now())
+	d.core = node.NewControl(cfg, d.now())
 	fast := cfg
 	fast.Rand = newRand()
 	d.reflex = node.NewReflex(fast)
@@ -197,7 +227,7 @@ func (d *Daemon) nodeConfig() (node.Config, error) {
 	c := d.opt.Config
 	cfg := node.Config{
 		Self: d.self, Domain: d.domain, Rand: newRand(),
-		Hello: c.Links.Hello, Disjoint: c.Routing.K,
+		Hello: c.Links.Hello, Disjoint: c.Routing.K, Observe: true,
 	}
 	var err error
 	if cfg.Incarnation, cfg.Boot, err = d.instance(); err != nil {
@@ -206,11 +236,10 @@ func (d *Daemon) nodeConfig() (node.Config, error) {
 	if err := d.readState(labelsFile, &cfg.Labels); err != nil {
 		return cfg, err
 	}
-	cfg.Neighbours = append(cfg.Neighbours, c.Links.Neighbours...)
-	cfg.Neighbours = append(cfg.Neighbours, d.identity.Bootstrap...)
-	for _, a := range d.advertised() {
-		cfg.Addresses = append(cfg.Addresses, a.String())
-	}
+	cfg.Neighbours, cfg.Bootstrap = d.byEachWay(c.Links.Neighbours), d.byEachWay(d.identity.Bootstrap)
+	cfg.Contacts = d.readContacts()
+	cfg.Addresses = texts(d.advertised())
+	cfg.Groups, cfg.InterfaceGroups = riskGroups(c)
 	return cfg, nil
 }
 
@@ -269,20 +298,34 @@ func (d *Daemon) run(ctx context.Context) error {
 	loop(func(ctx context.Context) { work(ctx, d.checks) })
 	loop(d.fast)
 	loop(d.control)
+	if d.clock != nil {
+		loop(d.serveLabClock)
+	}
 	d.post(d.identityEvent())
 	must("packets from "+TunName, d.plane.RunTUN)
 	must("API on "+d.opt.Socket, d.serveAPI)
 	loop(d.renewLoop)
 	loop(d.usageLoop)
+	must("network monitor", d.networkLoop)
+	loop(d.namesLoop)
+	loop(d.discoveryLoop)
+	loop(d.contactsLoop)
+	loop(d.pulseLoop)
+	loop(d.stateLoop)
+	if d.opt.Manager != nil {
+		loop(func(ctx context.Context) { d.attend(ctx, d.statusLine) })
+	}
 	must("join server", d.serveJoin)
 	d.log.Info("up", "node", d.self, "domain", d.domain.Name(), "address", d.addr, "listen", d.listening())
 	<-ctx.Done()
 	err := context.Cause(ctx)
 	d.log.Info("going down")
+	d.tellManager(d.opt.Manager.Stopping())
 	close(d.done)
 	d.sayBye()
 	_ = d.tun.Close() // ends the packet loop
 	wg.Wait()
+	d.flush()
 	if errors.Is(err, context.Canceled) {
 		return nil
 	}
@@ -291,6 +334,7 @@ func (d *Daemon) run(ctx context.Context) error {
 
 // sayBye closes every connection with a reason, so that neighbours need not wait for their timers.
 func (d *Daemon) sayBye() {
+	d.discovery.Close()
 	for _, t := range d.links {
 		_ = t.Close()
 	}
@@ -298,6 +342,9 @@ func (d *Daemon) sayBye() {
 }
 
 func (d *Daemon) close() {
+	if m := d.roaming.monitor; m != nil {
+		_ = m.Close()
+	}
 	for _, t := range d.links {
 		_ = t.Close()
 	}
@@ -316,6 +363,7 @@ func (d *Daemon) close() {
 	if d.alarm != nil {
 		_ = d.alarm.Close()
 	}
+	d.clock.close()
 }
 
 // work runs what the slow loop must not wait for, in order: signatures and writes.

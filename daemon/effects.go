@@ -3,7 +3,6 @@ package daemon
 import (
 	"encoding/json"
 	"errors"
-	"log/slog"
 	"time"
 
 	"x0tta6bl4/core/lsdb"
@@ -17,7 +16,9 @@ import (
 const keyLinger = 2 * time.Second
 
 func (d *Daemon) stepControl(ev node.ControlEvent) {
-	out := d.core.Step(time.Now(), ev)
+	now := d.now()
+	d.noticeClock(now)
+	out := d.core.Step(now, ev)
 	if out.Persist != nil {
 		d.persistLabels(*out.Persist)
 	}
@@ -50,10 +51,19 @@ func (d *Daemon) stepControl(ev node.ControlEvent) {
 	for _, e := range out.Dial {
 		d.dialLink(e)
 	}
+	for _, e := range out.Challenge {
+		_ = d.plane.SendChallenge(e.Label, e.To, false, e.Challenge) // the sign that caused it comes again
+	}
+	for _, a := range out.NoSuch {
+		d.plane.Unreachable(a)
+	}
 	for _, a := range out.Alarm {
-		d.log.Error(a)
+		if omitted, ok := d.alarms.pass(now); ok {
+			d.log.Error("alarm", "error", a, "omitted", omitted)
+		}
 		d.warn(a)
 	}
+	d.linkLog.after(now, ev, d.core.Links)
 }
 
 // install derives the keys of a connection and lets them receive. The exported secret is erased: nothing else
@@ -108,7 +118,7 @@ func (d *Daemon) closeConn(e node.Close) {
 	if c == nil {
 		return
 	}
-	d.log.Debug("connection closed", "peer", c.peer, "remote", c.remote, "reason", e.Reason)
+	d.log.Debug("connection closed", "peer", c.peer, "remote", c.remote.String(), "cause", e.Reason)
 	c.sender.CloseConn(e.Conn, e.Reason)
 	time.AfterFunc(keyLinger, func() {
 		if e.Purpose == wire.PurposeLink {
@@ -159,12 +169,10 @@ func (d *Daemon) verify(job lsdb.VerifyJob) node.Checked {
 func (d *Daemon) persistLabels(s node.LabelState) {
 	d.jobs.put(func() {
 		b, err := json.Marshal(s)
-		if err == nil {
-			err = d.store.Write(labelsFile, b)
-		}
 		if err != nil {
-			d.log.Error("labels were not saved", slog.Any("error", err))
-			d.warn("labels were not saved: " + err.Error())
+			d.log.Error("labels were not saved", "error", err)
+			return
 		}
+		d.store.Keep(labelsFile, b)
 	})
 }

@@ -48,7 +48,7 @@ func bareDaemon() *Daemon {
 	return &Daemon{
 		alarm: bell,
 		log:   slog.New(slog.DiscardHandler), registry: newRegistry(), domain: testDomain, self: testAlpha,
-		frames: make(chan node.ReflexEvent, 4), pings: map[uint64]ping{}, rtts: map[mesh.NodeID]time.Duration{},
+		frames: make(chan node.ReflexEvent, 4), pings: map[uint64]ping{}, rtts: map[mesh.NodeID]time.Duration{}, answers: map[mesh.NodeID]time.Time{},
 	}
 }
 
@@ -84,8 +84,9 @@ func TestPingIsAnsweredByWhoWasAsked(t *testing.T) {
 	gamma := mesh.MustNodeID("gamma")
 	answer := make(chan time.Time, 1)
 	d.pings[7] = ping{testBeta, answer}
-	now := time.Now()
-	p := wire.Probe{ID: 7, SentAt: now.Add(-time.Millisecond).UnixNano()}
+	now := setAhead(time.Now(), time.Hour) // that the clock is set meanwhile must not show
+	d.started = time.Now().Add(-time.Minute)
+	p := wire.Probe{ID: 7, SentAt: int64(now.Sub(d.started) - time.Millisecond)}
 	d.probeAnswered(gamma, p, now)
 	if len(answer) != 0 || len(d.frames) != 1 {
 		t.Fatal("another node answered the ping")
@@ -181,6 +182,7 @@ func TestSocketOnTheNeighboursSide(t *testing.T) {
 		}
 		d.sockets = append(d.sockets, s)
 	}
+	d.sources.socket = d.sockets[0]
 	for to, want := range map[string]int{
 		"127.0.0.1": 1, // the kernel sends from 127.0.0.1
 		"::1":       2,

@@ -13,6 +13,7 @@ import (
 	"x0tta6bl4/core/node"
 	"x0tta6bl4/daemon/config"
 	"x0tta6bl4/host/authority"
+	"x0tta6bl4/host/disk"
 	"x0tta6bl4/mesh"
 	"x0tta6bl4/wire/trust"
 )
@@ -35,6 +36,7 @@ func (d *Daemon) serveJoin(ctx context.Context) error {
 		Self: d.self, Authority: d.identity.Authority, Source: d.identity.Source, Dial: d.dialAuthority,
 		Neighbours: func() []string { return texts(d.advertised()) },
 		Done:       d.enrolled,
+		Clock:      d.now,
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -63,7 +65,11 @@ func (d *Daemon) listenJoin() error {
 		addrs = append(addrs, inside)
 	}
 	for _, a := range addrs {
-		l, err := net.Listen("tcp", a.String())
+		network := "tcp"
+		if a.Addr().Is4() {
+			network = "tcp4" // package net takes 0.0.0.0 for every address of IPv6, too
+		}
+		l, err := net.Listen(network, a.String())
 		if err != nil {
 			return fmt.Errorf("listen for joins on TCP %s: %w", a, err)
 		}
@@ -79,7 +85,12 @@ func (d *Daemon) enrolled(e authority.Exchange) {
 		return
 	}
 	if e.Err != nil {
-		d.log.Warn("join or renewal failed", "remote", e.Remote, "node", e.Node, "relayed", e.Relayed, "error", e.Err)
+		d.mu.Lock()
+		omitted, ok := d.joinGate.pass(time.Now()) // the node is who it says it is only if it renews: strangers can cause this too
+		d.mu.Unlock()
+		if ok {
+			d.log.Warn("join or renewal failed", "remote", e.Remote, "node", e.Node, "relayed", e.Relayed, "error", e.Err, "omitted", omitted)
+		}
 		return
 	}
 	d.log.Info("join or renewal served", "remote", e.Remote, "node", e.Node, "relayed", e.Relayed)
@@ -184,16 +195,16 @@ func (d *Daemon) neighbourAddrs(ctx context.Context) (as []netip.AddrPort) {
 
 // renewLoop keeps the SVID alive: a new one at half of its life, then everything moves over to it.
 func (d *Daemon) renewLoop(ctx context.Context) {
-	for waitUntil(ctx, d.identity.Source.Current().RenewAt(), time.Now) {
+	for waitUntil(ctx, d.identity.Source.Current().RenewAt(), d.now) {
 		for err := d.renew(ctx); err != nil; err = d.renew(ctx) {
 			if ctx.Err() != nil {
 				return
 			}
-			left := time.Until(d.identity.Source.Current().NotAfter())
+			left := d.identity.Source.Current().NotAfter().Sub(d.now())
 			pause := renewalPause(left)
-			d.log.Error("the SVID was not renewed", "expires in", left.Round(time.Second), "next try in", pause, "error", err)
+			d.log.Error("the SVID was not renewed", "expires_in", left.Round(time.Second).String(), "next_try_in", pause.String(), "error", err)
 			d.setRenewError(err)
-			if !waitUntil(ctx, time.Now().Add(pause), time.Now) {
+			if !waitUntil(ctx, d.now().Add(pause), d.now) {
 				return
 			}
 		}
@@ -244,13 +255,13 @@ func (d *Daemon) renew(ctx context.Context) error {
 	defer cancel()
 	m := d.identity
 	if m.Authority != nil {
-		next, err := m.Authority.RenewSelf(time.Now())
+		next, err := m.Authority.RenewSelf(d.now())
 		if err != nil {
 			return err
 		}
 		return d.rotate(next)
 	}
-	r, err := authority.Renew(ctx, authority.RenewOptions{Source: m.Source, Log: m.Log(), Dial: d.dialForRenewal})
+	r, err := authority.Renew(ctx, authority.RenewOptions{Source: m.Source, Log: m.Log(), Dial: d.dialForRenewal, Clock: d.now})
 	if err != nil {
 		return err
 	}
@@ -301,12 +312,14 @@ func (d *Daemon) CreateToken(_ context.Context, req api.TokenRequest) (api.Token
 	}
 	t, err := a.CreateToken(authority.TokenOptions{
 		Node: req.Node, TTL: req.TTL.Duration(), Addresses: texts(addrs[:min(len(addrs), trust.MaxAddresses)]), Replace: req.Replace,
-	}, time.Now())
+	}, d.now())
 	switch {
 	case errors.Is(err, authority.ErrNameTaken), errors.Is(err, authority.ErrAddressTaken):
 		return api.Token{}, api.Errorf(api.CodeConflict, "%v", err)
 	case errors.Is(err, authority.ErrTTL):
 		return api.Token{}, api.Errorf(api.CodeBadRequest, "%v", err)
+	case errors.Is(err, disk.ErrUnwritable):
+		return api.Token{}, api.Errorf(api.CodeUnavailable, "the token was not made: %v", err)
 	case err != nil:
 		return api.Token{}, err
 	}

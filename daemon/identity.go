@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"net/netip"
 	"sync/atomic"
-	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
@@ -17,7 +16,6 @@ import (
 	"x0tta6bl4/core/node"
 	"x0tta6bl4/daemon/config"
 	"x0tta6bl4/host/authority"
-	"x0tta6bl4/host/disk"
 	"x0tta6bl4/mesh"
 	"x0tta6bl4/wire/trust"
 )
@@ -29,9 +27,10 @@ var errNotExist = fs.ErrNotExist
 type Membership struct {
 	Node      mesh.NodeID
 	Domain    spiffeid.TrustDomain
-	Store     *disk.Dir
+	Store     *keeper
 	Source    *authority.Source
 	Authority *authority.Authority // nil: this node signs for nobody
+	clock     *labClock            // nil but in a lab
 	Issuer    mesh.NodeID          // who issued our SVID last
 	Bootstrap []netip.AddrPort     // members that were told to us at the join
 	log       atomic.Pointer[trust.Log]
@@ -40,10 +39,11 @@ type Membership struct {
 
 // openMembership opens the state directory and what x0t init or x0t join put there.
 func openMembership(opt Options) (*Membership, error) {
-	dir, err := disk.Open(opt.State)
+	open, err := openState(opt.State)
 	if err != nil {
 		return nil, err
 	}
+	dir := newKeeper(open)
 	m, err := loadMembership(dir, opt.Config)
 	if err != nil {
 		_ = dir.Close()
@@ -52,7 +52,7 @@ func openMembership(opt Options) (*Membership, error) {
 	return m, nil
 }
 
-func loadMembership(dir *disk.Dir, cfg config.Config) (*Membership, error) {
+func loadMembership(dir *keeper, cfg config.Config) (*Membership, error) {
 	have, err := authority.LoadMembership(dir)
 	if err != nil {
 		return nil, err
@@ -74,7 +74,7 @@ func loadMembership(dir *disk.Dir, cfg config.Config) (*Membership, error) {
 	}
 	m.setLog(have.Log)
 	if authority.IsAuthority(dir) {
-		ttl, err := issuingTTL(dir, cfg)
+		ttl, err := issuingTTL(dir.Dir, cfg)
 		if err != nil {
 			return nil, err
 		}
@@ -102,7 +102,7 @@ func (m *Membership) Certificate() tls.Certificate { return m.Source.Certificate
 
 // Verify returns the member that a certificate chain belongs to.
 func (m *Membership) Verify(chain []*x509.Certificate) (mesh.NodeID, error) {
-	return trust.VerifySVID(chain, m.roots.Load(), time.Now(), trust.VerifyOptions{})
+	return trust.VerifySVID(chain, m.roots.Load(), m.clock.now(), trust.VerifyOptions{})
 }
 
 // Sealing says how keys are kept at rest.

@@ -50,7 +50,7 @@ func Init(_ context.Context, opt InitOptions) (Belonging, error) {
 	if opt.TrustDomain.IsZero() || opt.Name.IsZero() {
 		return Belonging{}, errors.New("a trust domain and a node need names")
 	}
-	dir, err := disk.Open(opt.State)
+	dir, err := openState(opt.State)
 	if err != nil {
 		return Belonging{}, err
 	}

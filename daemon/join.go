@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"x0tta6bl4/host/authority"
-	"x0tta6bl4/host/disk"
 	"x0tta6bl4/wire/trust"
 )
 
@@ -29,7 +28,7 @@ func Join(ctx context.Context, opt JoinOptions) (Belonging, error) {
 	if stale != nil && !errors.Is(stale, trust.ErrTokenExpired) {
 		return Belonging{}, stale
 	}
-	dir, err := disk.Open(opt.State)
+	dir, err := openState(opt.State)
 	if err != nil {
 		return Belonging{}, err
 	}

@@ -34,7 +34,7 @@ func (d *Daemon) control(ctx context.Context) {
 		case <-timer.C:
 			d.stepControl(node.Tick{})
 		}
-		timer.Reset(max(0, time.Until(d.core.Deadline())))
+		timer.Reset(max(0, d.core.Deadline().Sub(d.now())))
 	}
 }
 
@@ -67,9 +67,14 @@ func (d *Daemon) fast(ctx context.Context) {
 // wake begins a turn of the fast loop that was due at a time. A turn that comes late, whatever began it, means that
 // this process did not run: silence that was noticed in it says nothing of the links.
 func (d *Daemon) wake(due time.Time) {
-	if late := time.Since(due); !due.IsZero() && late > d.hello/2 {
+	late := time.Duration(0)
+	if !due.IsZero() {
+		late = time.Since(due)
+	}
+	if late > d.hello/2 {
 		d.stepReflex(node.Late{By: late})
 	}
+	d.standstill(late)
 	d.takeCalm()
 	if !due.IsZero() && !time.Now().Before(due) {
 		d.heard() // every step looks at all links: one that data keeps alive must not pass for silent in it
@@ -105,7 +110,7 @@ func (d *Daemon) heard() {
 }
 
 func (d *Daemon) stepReflex(ev node.ReflexEvent) {
-	now := time.Now()
+	now := d.now()
 	out := d.reflex.Step(now, ev)
 	if out.Publish != nil {
 		d.table.Store(out.Publish)

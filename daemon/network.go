@@ -13,6 +13,7 @@ import (
 	"x0tta6bl4/core/node"
 	"x0tta6bl4/host/dataplane"
 	"x0tta6bl4/host/quic"
+	"x0tta6bl4/host/udp"
 	"x0tta6bl4/mesh"
 	"x0tta6bl4/wire"
 )
@@ -28,7 +29,7 @@ func (d *Daemon) transport(pc net.PacketConn, p wire.Purpose) (*quicconn.Transpo
 	ready := make(chan struct{}) // callbacks need t
 	cfg := quicconn.Config{
 		Purpose: p, TrustDomain: d.domain, Identity: d.identity.Certificate, Verify: d.identity.Verify,
-		NextConn: d.registry.allocate,
+		NextConn: d.registry.allocate, Now: d.now,
 		Callbacks: quicconn.Callbacks{
 			Established: func(e quicconn.Established) {
 				<-ready
@@ -63,6 +64,7 @@ func (d *Daemon) established(t *quicconn.Transport, p wire.Purpose, e quicconn.E
 	if p == wire.PurposeLink {
 		up.Remote = addrPort(e.Remote)
 		up.MTU = d.linkMTU(up.Remote)
+		up.Via = d.interfaceTo(up.Remote.Addr())
 	} else {
 		d.carrier.established(e.Remote, e.Peer)
 	}
@@ -77,7 +79,7 @@ func (d *Daemon) linkMTU(to netip.AddrPort) int {
 	}
 	mtu, err := d.sockets[s].PathMTU(to)
 	if err != nil {
-		d.log.Warn("path MTU unknown, taking the least that links must carry", "to", to, "error", err)
+		d.log.Warn("path MTU unknown, taking the least that links must carry", "remote", to, "error", err)
 		return wire.MinLinkMTU
 	}
 	return min(mtu, wire.MaxFrame)
@@ -87,7 +89,7 @@ func (d *Daemon) dialFailed(p wire.Purpose, dial uint64, remote net.Addr, err er
 	if p == wire.PurposeE2E {
 		d.carrier.end(remote)
 	} else {
-		d.log.Debug("no link", "to", remote, "error", err)
+		d.log.Debug("no link", "remote", remote.String(), "error", err)
 		d.noteFailure(addrPort(remote), err)
 	}
 	d.post(node.DialFailed{Dial: dial, Reason: err.Error(), Self: errors.Is(err, quicconn.ErrSelf)})
@@ -99,7 +101,7 @@ func (d *Daemon) dialFailed(p wire.Purpose, dial uint64, remote net.Addr, err er
 // refuse notes a handshake that was turned away. Strangers cause them as fast as they like, so a host that goes on for the
 // same reason is noted now and then only, and of very many hosts so many as there is room for.
 func (d *Daemon) refuse(remote string, err error) {
-	now, reason := time.Now(), err.Error()
+	now, reason := d.now(), err.Error()
 	host, _, _ := net.SplitHostPort(remote)
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -134,6 +136,12 @@ func (d *Daemon) dialLink(e node.Dial) {
 		})
 		return
 	}
+	if e.Addr.Addr().Zone() != "" {
+		if _, err := d.sockets[s].PathMTU(e.Addr); err != nil { // known at once: no reason to wait for an answer
+			d.jobs.put(func() { d.dialFailed(wire.PurposeLink, e.ID, net.UDPAddrFromAddrPort(e.Addr), err) })
+			return
+		}
+	}
 	d.links[s].Dial(e.ID, net.UDPAddrFromAddrPort(e.Addr), e.Want)
 }
 
@@ -153,7 +161,7 @@ func (d *Daemon) socketFor(to netip.Addr) int {
 	for i, s := range d.sockets {
 		l := s.LocalAddr().Addr()
 		switch {
-		case l.Is4() != to.Is4() && !(l.IsUnspecified() && l.Is6()):
+		case l.Is4() != to.Unmap().Is4() && !(l.IsUnspecified() && l.Is6()):
 		case first < 0:
 			first = i
 		default:
@@ -175,8 +183,9 @@ func (d *Daemon) socketFor(to netip.Addr) int {
 // sources remembers from which of this machine's addresses the kernel sends to others. A machine with several sockets
 // asks for every packet, and routes change.
 type sources struct {
-	mu    sync.Mutex
-	known map[netip.Addr]source
+	socket *udp.Socket // any: it asks the kernel; set before the daemon runs
+	mu     sync.Mutex
+	known  map[netip.Addr]source
 }
 
 type source struct {
@@ -198,10 +207,8 @@ func (s *sources) of(to netip.Addr) netip.Addr {
 		return known.addr
 	}
 	known = source{at: now}
-	// Connecting a UDP socket sends nothing: it makes the kernel choose.
-	if c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(to, joinPort))); err == nil {
-		known.addr = addrPort(c.LocalAddr()).Addr()
-		_ = c.Close()
+	if s.socket != nil {
+		known.addr, _ = s.socket.Source(to) // without a route there is none
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -210,6 +217,13 @@ func (s *sources) of(to netip.Addr) netip.Addr {
 	}
 	s.known[to] = known
 	return known.addr
+}
+
+// forget has the kernel asked anew: routes or addresses have changed.
+func (s *sources) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.known = nil
 }
 
 func (d *Daemon) sendDatagram(to netip.AddrPort, b []byte) error {
@@ -222,11 +236,16 @@ func (d *Daemon) sendDatagram(to netip.AddrPort, b []byte) error {
 
 func (d *Daemon) planeCallbacks() dataplane.Callbacks {
 	return dataplane.Callbacks{
-		Hello: d.helloHeard,
+		Hello:     d.helloHeard,
+		Challenge: d.challenged,
+		Moved: func(l mesh.Label, conn mesh.ConnID, from netip.AddrPort) {
+			d.tryPost(node.Moved{Label: l, Conn: conn, From: from})
+		},
 		Error: func(e wire.ErrorFrame, _ mesh.Label, _ time.Time, match *dataplane.SentMatch) {
 			d.tell(node.PathError{Node: match.Node, Path: match.Path, Code: e.Code})
 		},
-		Need: func(a netip.Addr) { d.need(a) },
+		TooBig: func(l mesh.Label, size int) { d.tell(node.TooBig{Label: l, Size: size}) },
+		Need:   func(a netip.Addr) { d.need(a) },
 		ProbeReply: func(n mesh.NodeID, p wire.Probe, at time.Time) {
 			d.probeAnswered(n, p, at)
 		},
@@ -251,8 +270,8 @@ func (d *Daemon) listening() []netip.AddrPort {
 	return as
 }
 
-// advertised returns where other machines find this one: what the configuration says, else every global address
-// of the interfaces with the listening port, the mesh's own address left out.
+// advertised returns where other machines find this one: what the configuration says, else the addresses of the
+// interfaces (interfaceAddrs) with the listening port.
 func (d *Daemon) advertised() []netip.AddrPort {
 	c := d.opt.Config.Links
 	if len(c.Advertise) > 0 {
@@ -270,29 +289,9 @@ func (d *Daemon) advertised() []netip.AddrPort {
 	return slices.Compact(as)
 }
 
-func (d *Daemon) interfaceAddrs(l netip.AddrPort) (as []netip.AddrPort) {
-	all, err := net.InterfaceAddrs()
-	if err != nil {
-		return nil
-	}
-	for _, a := range all {
-		p, err := netip.ParsePrefix(a.String())
-		if err != nil {
-			continue
-		}
-		ip := p.Addr().Unmap()
-		if !ip.IsGlobalUnicast() || mesh.Prefix(d.domain).Contains(ip) || l.Addr().Is4() && !ip.Is4() {
-			continue
-		}
-		as = append(as, netip.AddrPortFrom(ip, l.Port()))
-	}
-	return as
-}
-
 func addrPort(a net.Addr) netip.AddrPort {
 	if u, ok := a.(*net.UDPAddr); ok {
-		p := u.AddrPort()
-		return netip.AddrPortFrom(p.Addr().Unmap(), p.Port())
+		return mesh.PlainUnderlay(u.AddrPort())
 	}
 	return netip.AddrPort{}
 }

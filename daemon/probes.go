@@ -20,7 +20,7 @@ const (
 
 // sendProbe sends a probe of the fast loop.
 func (d *Daemon) sendProbe(p node.SendProbe) {
-	_ = d.plane.SendProbe(p.Node, p.Path, wire.Probe{ID: p.ID, SentAt: time.Now().UnixNano()})
+	_ = d.plane.SendProbe(p.Node, p.Path, wire.Probe{ID: p.ID, SentAt: int64(time.Since(d.started))})
 }
 
 // ping is a probe that an operator waits for.
@@ -38,9 +38,10 @@ func (d *Daemon) probeAnswered(n mesh.NodeID, p wire.Probe, at time.Time) {
 	} else {
 		delete(d.pings, p.ID)
 	}
-	if rtt := at.Sub(time.Unix(0, p.SentAt)); rtt > 0 && rtt < time.Minute {
+	if rtt := at.Sub(d.started) - time.Duration(p.SentAt); rtt > 0 && rtt < time.Minute {
 		d.rtts[n] = rtt
 	}
+	d.answers[n] = at
 	d.mu.Unlock()
 	if waiting.answer != nil {
 		waiting.answer <- at // has room for one, and gets one
@@ -64,7 +65,7 @@ func (d *Daemon) probe(ctx context.Context, n mesh.NodeID, p mesh.Path) (time.Du
 		d.mu.Unlock()
 	}()
 	sent := time.Now()
-	if err := d.plane.SendProbe(n, p, wire.Probe{ID: id, SentAt: sent.UnixNano()}); err != nil {
+	if err := d.plane.SendProbe(n, p, wire.Probe{ID: id, SentAt: int64(sent.Sub(d.started))}); err != nil {
 		return 0, err
 	}
 	timer := time.NewTimer(probeWait)

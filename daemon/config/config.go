@@ -1,9 +1,10 @@
 // Package config reads the daemon's configuration: strict YAML in which every key has a default and every mistake
 // is an error that names file and line, says what is wrong and what to write instead.
 //
-//	node:      {name: alpha}
+//	node:      {name: alpha, failure_domain: rack-7}
 //	identity:  {trust_domain: example.mesh, ttl: 24h}
-//	links:     {listen: ["[::]:7420"], neighbours: ["192.0.2.7:7420"], advertise: [], hello: 50ms}
+//	links:     {listen: ["[::]:7420"], neighbours: ["192.0.2.7:7420"], advertise: [], hello: 50ms, interfaces: [eth0],
+//	            groups: {eth1: [duct-a]}}
 //	routing:   {k: 3}
 //	api:       {listen: "127.0.0.1:7421"}
 //	log:       {level: info, format: text}
@@ -36,6 +37,10 @@ type Config struct {
 // Node says which node this is.
 type Node struct {
 	Name mesh.NodeID // zero = what the state directory says; another name than the state's is refused at start
+
+	// FailureDomain names what this node shares with others and may fail by, such as a rack or a power supply: a group of
+	// all its links; zero = none.
+	FailureDomain string
 }
 
 // Identity says to which trust domain the node belongs.
@@ -48,8 +53,17 @@ type Identity struct {
 type Links struct {
 	Listen     []netip.AddrPort // UDP and TCP; none = [::]:7420, which is IPv4 as well
 	Neighbours []netip.AddrPort // dialled until they answer; none = only those that the state directory knows
+	Names      []HostPort       // of neighbours too: host names in the list of neighbours
 	Advertise  []netip.AddrPort // told to others as the way to this node; none = the listen addresses, or those of the interfaces
 	Hello      time.Duration    // between two hellos on a link; zero = 50 ms
+
+	// Interfaces are those on which neighbours are looked for by beacons; none = nowhere, AllInterfaces alone = wherever it
+	// is possible. Several of them are also the ways to neighbours: each has a link by each.
+	Interfaces []string
+
+	// Groups names what the links by an interface share with others and may fail by, such as a duct or a mast; none = nothing
+	// that is known. Paths avoid to meet in a group.
+	Groups map[string][]string
 }
 
 // Routing says how paths are chosen.

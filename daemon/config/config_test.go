@@ -29,6 +29,7 @@ links:
   neighbours:
     - 192.0.2.7:7420
     - "[fe80::1%eth0]:7420"
+    - gate.example.net:7420
   advertise: ["198.51.100.1:7420"]
   hello: 10ms
 routing: {k: 3}
@@ -51,6 +52,7 @@ func wholeConfig() Config {
 		Links: Links{
 			Listen:     addrs4("0.0.0.0:7420", "[2001:db8::1]:7421"),
 			Neighbours: addrs4("192.0.2.7:7420", "[fe80::1%eth0]:7420"),
+			Names:      []HostPort{{"gate.example.net", 7420}},
 			Advertise:  addrs4("198.51.100.1:7420"),
 			Hello:      10 * time.Millisecond,
 		},
@@ -95,7 +97,7 @@ func TestMistakes(t *testing.T) {
 		{"\"\\e[31m\": 1\n", `x0t.yaml:1: "\x1b[31m": unknown key; there are api, identity, links, log, node, routing`},
 		{"log: {level: info}\nnode:\nlog: {format: text}\n", `x0t.yaml:3: log: given twice, first in line 1; keep one`},
 		{"log:\n  level: info\n  level: warn\n", `x0t.yaml:3: log.level: given twice, first in line 2; keep one`},
-		{"links: 50ms\n", `x0t.yaml:1: links: the value 50ms where keys are expected; write listen, neighbours, advertise, hello with a colon, one a line`},
+		{"links: 50ms\n", `x0t.yaml:1: links: the value 50ms where keys are expected; write listen, neighbours, advertise, hello, interfaces, groups with a colon, one a line`},
 		{"- links\n", `x0t.yaml:1: a list where keys are expected; write node, identity, links, routing, api, log with a colon, one a line`},
 		{"links\n", `x0t.yaml:1: the value links where keys are expected; write node, identity, links, routing, api, log with a colon, one a line`},
 		{"[a]: b\n", `x0t.yaml:1: a list where a key is expected; use one of node, identity, links, routing, api, log`},
@@ -114,7 +116,10 @@ func TestMistakes(t *testing.T) {
 		{"links:\n  listen:\n  - 0.0.0.0:7420\n  - :7420\n", `x0t.yaml:4: links.listen[1]: :7420 is not an address to listen on; write ADDRESS:PORT, for instance "[::]:7420" or "192.0.2.1:7420"`},
 		{"links:\n  neighbours:\n  - 0.0.0.0:7420\n", `x0t.yaml:3: links.neighbours[0]: 0.0.0.0:7420 is not an address to reach a node at; write ADDRESS:PORT, for instance "192.0.2.1:7420" or "[2001:db8::1]:7420"`},
 		{"links:\n  neighbours: [192.0.2.1:0]\n", `x0t.yaml:2: links.neighbours[0]: 192.0.2.1:0 is not an address to reach a node at; write ADDRESS:PORT, for instance "192.0.2.1:7420" or "[2001:db8::1]:7420"`},
-		{"links:\n  neighbours: [beta:7420]\n", `x0t.yaml:2: links.neighbours[0]: beta:7420 is not an address to reach a node at; write ADDRESS:PORT, for instance "192.0.2.1:7420" or "[2001:db8::1]:7420"`},
+		{"links:\n  neighbours: [beta]\n", `x0t.yaml:2: links.neighbours[0]: beta is not an address to reach a node at; write ADDRESS:PORT or HOST:PORT, for instance "192.0.2.1:7420", "[2001:db8::1]:7420" or "gate.example.net:7420"`},
+		{"links:\n  neighbours: [\"192.0.2:7420\"]\n", `x0t.yaml:2: links.neighbours[0]: 192.0.2:7420 is not an address to reach a node at; write ADDRESS:PORT or HOST:PORT, for instance "192.0.2.1:7420", "[2001:db8::1]:7420" or "gate.example.net:7420"`},
+		{"links:\n  neighbours: [beta:7420, beta:7420]\n", `x0t.yaml:2: links.neighbours[1]: beta:7420 stands here twice; keep one`},
+		{"links:\n  neighbours:\n  - Beta.Example.Mesh.:7420\nidentity:\n  trust_domain: example.mesh\n", `x0t.yaml:3: links.neighbours: Beta.Example.Mesh.:7420 is a name of the mesh itself, which nobody can look up before links are up; write an address, or a name of the network below`},
 		{"links:\n  neighbours:\n  - 192.0.2.1:7420\n  - \"[::ffff:192.0.2.1]:7420\"\n", `x0t.yaml:4: links.neighbours[1]: [::ffff:192.0.2.1]:7420 stands here twice; keep one`},
 		{"links:\n  advertise: [{a: b}]\n", `x0t.yaml:2: links.advertise[0]: a mapping where one value is expected; write the value, or leave the key out for its default`},
 		{"links:\n  neighbours: [" + strings.Repeat("x,", 300) + "]\n", `x0t.yaml:2: links.neighbours: 300 items; at most 256 make sense`},
@@ -123,7 +128,7 @@ func TestMistakes(t *testing.T) {
 		{"api:\n  listen: 0.0.0.0:80\n", `x0t.yaml:2: api.listen: 0.0.0.0:80 is not a loopback address with port; write "127.0.0.1:PORT" or "[::1]:PORT"`},
 		{"log:\n  level: loud\n", `x0t.yaml:2: log.level: loud is not a log level; use debug, info, warn or error`},
 		{"log:\n  format: xml\n", `x0t.yaml:2: log.format: xml is not a log format; use text or json`},
-		{"log: &l {level: info}\nnode: *l\n", `x0t.yaml:2: node: an alias where keys are expected; write name with a colon, one a line`},
+		{"log: &l {level: info}\nnode: *l\n", `x0t.yaml:2: node: an alias where keys are expected; write name, failure_domain with a colon, one a line`},
 		{"log:\n  <<: {level: info}\n", `x0t.yaml:2: log.<<: unknown key; there are format, level`},
 		{"log:\n---\nnode:\n", `x0t.yaml:2: a second document begins here; keep one, without ---`},
 		{"log: {level: info\n", `x0t.yaml:1: not YAML: did not find expected ',' or '}'; check indentation, quotes and brackets here and just above`},

@@ -82,6 +82,7 @@ func Parse(name string, b []byte) (Config, error) {
 type parser struct {
 	file     string
 	problems Problems
+	last     []func() // what can be judged only when all was read
 }
 
 // complain notes a mistake. A message may end in "; remedy".
@@ -116,6 +117,9 @@ func (p *parser) parse(b []byte) Config {
 	}
 	if len(doc.Content) == 1 {
 		p.sections(doc.Content[0], schema(&c))
+		for _, f := range p.last {
+			f()
+		}
 	}
 	return c
 }

@@ -30,6 +30,7 @@ func schema(c *Config) []section {
 	return []section{
 		{"node", []key{
 			{"name", scalar(&c.Node.Name, mesh.ParseNodeID)},
+			{"failure_domain", scalar(&c.Node.FailureDomain, groupName)},
 		}},
 		{"identity", []key{
 			{"trust_domain", scalar(&c.Identity.TrustDomain, trustDomain)},
@@ -37,9 +38,11 @@ func schema(c *Config) []section {
 		}},
 		{"links", []key{
 			{"listen", list(&c.Links.Listen, listenAddr)},
-			{"neighbours", list(&c.Links.Neighbours, remoteAddr)},
+			{"neighbours", neighbours(c)},
 			{"advertise", list(&c.Links.Advertise, remoteAddr)},
 			{"hello", scalar(&c.Links.Hello, duration(minHello, maxHello))},
+			{"interfaces", interfaces(&c.Links.Interfaces)},
+			{"groups", interfaceGroups(&c.Links.Groups)},
 		}},
 		{"routing", []key{
 			{"k", scalar(&c.Routing.K, number(1, maxK))},

@@ -19,6 +19,7 @@ func (c Config) YAML() string {
 	}
 	b.WriteString("node:\n")
 	optional("name", quoteIf(c.Node.Name.String()))
+	optional("failure_domain", quoteIf(c.Node.FailureDomain))
 	b.WriteString("identity:\n")
 	optional("trust_domain", quoteIf(c.Identity.TrustDomain.Name()))
 	ttl := ""
@@ -27,7 +28,9 @@ func (c Config) YAML() string {
 	}
 	optional("ttl", ttl)
 	fmt.Fprintf(&b, "links:\n  listen: %s\n  neighbours: %s\n  advertise: %s\n  hello: %s\n",
-		addrs(c.Links.Listen), addrs(c.Links.Neighbours), addrs(c.Links.Advertise), plain(c.Links.Hello))
+		addrs(c.Links.Listen), addrs(c.Links.Neighbours, c.Links.Names...), addrs(c.Links.Advertise), plain(c.Links.Hello))
+	fmt.Fprintf(&b, "  interfaces: %s\n", texts(c.Links.Interfaces))
+	fmt.Fprintf(&b, "  groups: %s\n", groupsYAML(c.Links.Groups))
 	fmt.Fprintf(&b, "routing:\n  k: %d\n", c.Routing.K)
 	b.WriteString("api:\n")
 	if c.API.Listen.IsValid() {
@@ -46,10 +49,21 @@ func quoteIf(s string) string {
 	return strconv.Quote(s) // names of all digits, or "no", are text
 }
 
-func addrs(as []netip.AddrPort) string {
-	q := make([]string, len(as))
-	for i, a := range as {
-		q[i] = quoteIf(a.String())
+func texts(ss []string) string {
+	q := make([]string, len(ss))
+	for i, s := range ss {
+		q[i] = quoteIf(s)
+	}
+	return "[" + strings.Join(q, ", ") + "]"
+}
+
+func addrs(as []netip.AddrPort, names ...HostPort) string {
+	q := make([]string, 0, len(as)+len(names))
+	for _, a := range as {
+		q = append(q, quoteIf(a.String()))
+	}
+	for _, n := range names {
+		q = append(q, quoteIf(n.String()))
 	}
 	return "[" + strings.Join(q, ", ") + "]"
 }
