@@ -26,7 +26,11 @@ func (fake) Status(context.Context) (api.Status, error) {
 	return api.Status{
 		Node: alpha, SPIFFEID: "spiffe://example.mesh/node/alpha", TrustDomain: "example.mesh", Address: addr("fd12::1"),
 		Version: "v0.1.0", PID: 4242, Started: noon.Add(-26 * time.Hour), Uptime: api.Millis(26 * time.Hour), Policy: api.PolicyNone,
-		Health: api.HealthDegraded, Reasons: []string{"1 of 2 links is down"}, Members: 4, LSDBNodes: 3,
+		Health: api.HealthDegraded, HealthSince: noon.Add(-90 * time.Second), Reasons: []string{"1 of 2 links are not up; see x0t links"},
+		SeenBy: []api.Observer{
+			{Node: beta, Since: noon.Add(-12 * time.Minute), Quality: mesh.Excellent, Cost: 640, Mutual: true},
+			{Node: gamma, Since: noon.Add(-3 * time.Second), Quality: mesh.Poor, Cost: 9000, Suspect: true, Mutual: true},
+		}, Members: 4, LSDBNodes: 3,
 		LSDBDigest: "00112233445566778899aabbccddeeff", LinksUp: 1, LinksTotal: 2, Sessions: 1,
 		SVID:      api.SVID{Serial: "0f1e", NotBefore: noon.Add(-time.Hour), NotAfter: noon.Add(23 * time.Hour), RenewAt: noon.Add(11*time.Hour + 30*time.Minute)},
 		Authority: true, Sealing: "in files of mode 0600, unsealed", TUN: "x0t0", MTU: 1360, Listen: []netip.AddrPort{addrPort("[::]:7420")},
@@ -38,9 +42,17 @@ func (fake) Status(context.Context) (api.Status, error) {
 func (fake) Peers(context.Context) ([]api.Peer, error) {
 	return []api.Peer{
 		{Node: beta, Address: addr("fd12::2"), Session: api.SessionUp, Since: noon.Add(-time.Hour), Path: []mesh.NodeID{alpha, beta},
-			RTT: msec(1.25), LastSeen: noon.Add(-300 * time.Millisecond), ObservedBy: []mesh.NodeID{alpha, gamma}},
-		{Node: mesh.MustNodeID("delta"), Address: addr("fd12::4"), Session: api.SessionNone},
-		{Node: gamma, Address: addr("fd12::3"), Session: api.SessionOpening, Path: []mesh.NodeID{alpha, beta, gamma}, ObservedBy: []mesh.NodeID{beta}},
+			RTT: msec(1.25), LastSeen: noon.Add(-300 * time.Millisecond), ObservedBy: []mesh.NodeID{alpha, gamma}, State: api.PeerConnected,
+			StateSince: noon.Add(-time.Hour), LastRx: noon.Add(-300 * time.Millisecond), LastTx: noon.Add(-time.Second),
+			Observers: []api.Observer{
+				{Node: alpha, Since: noon.Add(-time.Hour), Quality: mesh.Excellent, Cost: 640, Mutual: true},
+				{Node: gamma, Quality: mesh.Good, Cost: 640, Mutual: true},
+			}},
+		{Node: mesh.MustNodeID("delta"), Address: addr("fd12::4"), Session: api.SessionNone, State: api.PeerUnreachable, StateSince: noon.Add(-time.Minute),
+			Observers: []api.Observer{{Node: gamma, Since: noon.Add(-5 * time.Second), Quality: mesh.Good, Cost: 640}}},
+		{Node: gamma, Address: addr("fd12::3"), Session: api.SessionOpening, State: api.PeerOpening, StateSince: noon,
+			Path: []mesh.NodeID{alpha, beta, gamma}, ObservedBy: []mesh.NodeID{beta},
+			Observers: []api.Observer{{Node: beta, Since: noon.Add(-time.Hour), Quality: mesh.Fair, Cost: 640, Suspect: true, Mutual: true}}},
 	}, nil
 }
 
@@ -56,7 +68,7 @@ func (fake) Paths(_ context.Context, n mesh.NodeID) (api.Paths, error) {
 	if n != gamma {
 		return api.Paths{}, api.Errorf(api.CodeUnknownNode, "no member %q is known here", n).With("x0t peers lists the members")
 	}
-	return api.Paths{Node: n, Address: addr("fd12::3"), Disjoint: api.DisjointNode, Paths: []api.Path{
+	return api.Paths{Node: n, Address: addr("fd12::3"), Disjoint: api.DisjointNode, SharedGroups: []string{"0a1b2c3d", "rack-7"}, EndGroups: []string{"rack-7"}, Paths: []api.Path{
 		{Nodes: []mesh.NodeID{alpha, beta, gamma}, Labels: []mesh.Label{4711, 12}, Cost: 1280, MTU: 1472, State: api.PathActive},
 		{Nodes: []mesh.NodeID{alpha, mesh.MustNodeID("delta"), gamma}, Labels: []mesh.Label{99, 3}, Cost: 20500, MTU: 1452, State: api.PathStandby},
 	}}, nil

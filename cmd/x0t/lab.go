@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"x0tta6bl4/lab"
-	"x0tta6bl4/mesh"
 	"x0tta6bl4/mesh/topology"
 )
 
@@ -20,13 +19,15 @@ func (a *app) labCmd() *cobra.Command {
 		Use:   "lab",
 		Short: "real nodes in network namespaces of this machine",
 	})
-	cmd.AddCommand(a.labRunCmd(), a.labDemoCmd())
+	cmd.AddCommand(a.labRunCmd(), a.labDemoCmd(), a.labUpCmd(), a.labExecCmd(), a.labInjectCmd(), a.labMendCmd(),
+		a.labStatusCmd(), a.labListCmd(), a.labDownCmd(), a.labSoakCmd())
 	return cmd
 }
 
 type labFlags struct {
-	faults, keep         string
+	faults, keep, page   string
 	duration, delay, ttl time.Duration
+	hello                time.Duration
 	delayGiven           bool
 }
 
@@ -45,9 +46,8 @@ func (a *app) labRunCmd() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&fl.faults, "faults", "", "what to break, and when")
 	f.DurationVar(&fl.duration, "duration", 0, "how long the probes run (default 10s if there are faults)")
-	f.DurationVar(&fl.delay, "delay", 0, "one-way delay of every link, 0 for none (default: the map's, else 5ms)")
-	f.DurationVar(&fl.ttl, "ttl", 0, "life of the nodes' certificates (default 24h)")
-	f.StringVar(&fl.keep, "keep", "", "keep the daemons' logs and configurations in this directory")
+	f.StringVar(&fl.page, "report", "", "write a report page: a file that ends in .html, or a directory")
+	a.labShapeFlags(cmd, &fl)
 	cmd.RunE = a.do(func(ctx context.Context, args []string) error {
 		fl.delayGiven = f.Changed("delay")
 		opt, err := a.labOptions(args[0], fl)
@@ -59,10 +59,19 @@ func (a *app) labRunCmd() *cobra.Command {
 	return cmd
 }
 
+// labShapeFlags are those that say what lab is made.
+func (a *app) labShapeFlags(cmd *cobra.Command, fl *labFlags) {
+	f := cmd.Flags()
+	f.DurationVar(&fl.delay, "delay", 0, "one-way delay of every link, 0 for none (default: the map's, else 5ms)")
+	f.DurationVar(&fl.ttl, "ttl", 0, "life of the nodes' certificates (default 24h)")
+	f.DurationVar(&fl.hello, "hello", 0, "time between two hellos on a link (default 50ms, longer with more than 10 nodes a processor)")
+	f.StringVar(&fl.keep, "keep", "", "keep the daemons' logs and configurations in this directory")
+}
+
 func (a *app) labOptions(name string, fl labFlags) (lab.Options, error) {
-	opt := lab.Options{Duration: fl.duration, Delay: fl.delay, TTL: fl.ttl, Keep: fl.keep, Progress: a.err}
-	if fl.duration < 0 || fl.delay < 0 || fl.ttl < 0 {
-		return opt, usagef("--duration, --delay and --ttl cannot be negative")
+	opt := lab.Options{Duration: fl.duration, Delay: fl.delay, TTL: fl.ttl, Hello: fl.hello, Keep: fl.keep, Page: fl.page, Progress: a.err}
+	if min(fl.duration, fl.delay, fl.ttl, fl.hello) < 0 {
+		return opt, usagef("--duration, --delay, --ttl and --hello cannot be negative")
 	}
 	m, err := a.loadMap(name)
 	if err != nil {
@@ -78,14 +87,22 @@ func (a *app) labOptions(name string, fl labFlags) (lab.Options, error) {
 	return opt, nil
 }
 
-// loadMap reads the map that name says: a file if there is one of that name, else a built-in one.
+// loadMap reads the map that name says: a file if there is one of that name, else a built-in one; behind a '#' may
+// stand which piece of it is wanted.
 func (a *app) loadMap(name string) (*topology.Map, error) {
 	m, err := readMap(name)
 	if err != nil {
 		return nil, err
 	}
 	whole := len(m.Nodes)
-	if m = m.Simple(); !m.Connected(topology.Broken{}) {
+	if m.Skipped > 0 {
+		fmt.Fprintf(a.err, "x0t: %s: %d nodes and links that cannot be are left out (loops, repeated ids, links to nowhere or that deliver nothing)\n", name, m.Skipped)
+	}
+	_, piece := topology.Split(name)
+	if m, err = m.Simple().Piece(piece); err != nil {
+		return nil, usageError{err}
+	}
+	if !m.Connected(topology.Broken{}) {
 		m = m.Largest()
 		fmt.Fprintf(a.err, "x0t: %s is in several parts; taking the largest, %d of %d nodes\n", name, len(m.Nodes), whole)
 	}
@@ -93,14 +110,15 @@ func (a *app) loadMap(name string) (*topology.Map, error) {
 }
 
 func readMap(name string) (*topology.Map, error) {
-	b, err := os.ReadFile(name) // #nosec G304 -- the user names the file
+	base, _ := topology.Split(name)
+	b, err := os.ReadFile(base) // #nosec G304 -- the user names the file
 	switch {
 	case err == nil:
-		return topology.Parse(name, b)
-	case !errors.Is(err, os.ErrNotExist) || strings.ContainsAny(name, "/."):
+		return topology.Parse(base, b)
+	case !errors.Is(err, os.ErrNotExist) || strings.ContainsAny(base, "/."):
 		return nil, fmt.Errorf("topology: %w", err)
 	}
-	m, err := topology.Builtin(name)
+	m, err := topology.Builtin(base)
 	if err != nil {
 		return nil, usageError{err}
 	}
@@ -109,16 +127,11 @@ func readMap(name string) (*topology.Map, error) {
 
 // labMap turns a map into what the lab builds, without its delays if others are wanted.
 func labMap(m *topology.Map, otherDelay bool) lab.Map {
-	out := lab.Map{Name: m.Name, Nodes: make([]mesh.NodeID, len(m.Nodes))}
-	for i, n := range m.Nodes {
-		out.Nodes[i] = n.ID
-	}
-	for _, l := range m.Links {
-		link := lab.MapLink{A: out.Nodes[l.A], B: out.Nodes[l.B], Delay: l.Delay}
+	out := lab.FromTopology(m)
+	for i := range out.Links {
 		if otherDelay {
-			link.Delay = 0
+			out.Links[i].Delay = 0
 		}
-		out.Links = append(out.Links, link)
 	}
 	return out
 }

@@ -9,11 +9,15 @@ import (
 
 	"x0tta6bl4/lab"
 	"x0tta6bl4/mesh/fault"
+	"x0tta6bl4/mesh/topology"
 )
 
 func TestMain(m *testing.M) {
 	if code, ok := lab.Helper(); ok {
 		os.Exit(code)
+	}
+	if filepath.Base(os.Args[0]) == "x0t" {
+		main() // for tests that need a process of that name; it does not return
 	}
 	os.Exit(m.Run())
 }
@@ -56,5 +60,36 @@ func TestHealed(t *testing.T) {
 		if got := healed(&tc.r); got != tc.want {
 			t.Errorf("%s: %v", name, got)
 		}
+	}
+}
+
+// A piece of a map goes to lab and simulator alike; a map that is too large is refused with what to do instead.
+func TestPiecesOfMaps(t *testing.T) {
+	for name, want := range map[string]int{"grid:10x10#7": 7, "grid:3x3#60": 9, "../../mesh/topology/testdata/freifunk/berlin.json#60": 60} {
+		m, err := (&app{err: t.Output()}).loadMap(name)
+		if err != nil || len(m.Nodes) != want || !m.Connected(topology.Broken{}) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, errs, code := runArgs(t.Context(), "", "lab", "run", "grid:3x3#x"); code != exitUsage || !strings.Contains(errs, "#largest, or #N") {
+		t.Errorf("%d: %s", code, errs)
+	}
+	_, errs, code := runArgs(t.Context(), "", "lab", "run", "grid:10x10")
+	for _, want := range []string{"100 nodes", "x0t sim --topology FILE", "FILE#60"} {
+		if code == exitDone || !strings.Contains(errs, want) {
+			t.Errorf("%d: %s; want %q", code, errs, want)
+		}
+	}
+}
+
+func TestLabsThatAreNotThere(t *testing.T) {
+	t.Setenv(lab.RuntimeEnv, t.TempDir())
+	for _, args := range [][]string{{"down"}, {"status"}, {"exec", "a"}, {"inject", "cut link:a-b"}, {"mend", "all"}, {"down", "--name", "x"}} {
+		if _, errs, code := runArgs(t.Context(), "", append([]string{"lab"}, args...)...); code != exitFailed || !strings.Contains(errs, "no such lab") {
+			t.Errorf("%v: %d, %s", args, code, errs)
+		}
+	}
+	if out, _, code := runArgs(t.Context(), "", "lab", "list", "--json"); code != exitDone || out != "{\"labs\":[]}\n" {
+		t.Errorf("%d, %s", code, out)
 	}
 }

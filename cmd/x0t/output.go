@@ -105,8 +105,10 @@ func linkStateCell(s mesh.LinkState) cell {
 	return cell{s.String(), colours[s]}
 }
 
-func sessionCell(s api.SessionState) cell {
-	colours := map[api.SessionState]string{api.SessionUp: green, api.SessionOpening: yellow, api.SessionNone: dim}
+func peerStateCell(s api.PeerState) cell {
+	colours := map[api.PeerState]string{
+		api.PeerConnected: green, api.PeerOpening: yellow, api.PeerStalled: red, api.PeerUnreachable: red, api.PeerNone: dim, api.PeerIdle: plain,
+	}
 	return cell{string(s), colours[s]}
 }
 

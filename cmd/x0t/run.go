@@ -51,7 +51,8 @@ type app struct {
 	out, err io.Writer
 	now      func() time.Time
 	colour   bool
-	began    bool // the verb's own code runs: errors from here on are no longer cobra's about usage
+	machine  *machine // what the doctor looks at; nil = the one this runs on
+	began    bool     // the verb's own code runs: errors from here on are no longer cobra's about usage
 
 	config, state, socket string
 	json                  bool
@@ -117,20 +118,22 @@ func (a *app) root() *cobra.Command {
 	root.SetIn(a.in)
 	root.SetOut(a.out)
 	root.SetErr(a.err)
-	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	f := root.PersistentFlags()
 	f.StringVar(&a.config, "config", env("X0T_CONFIG", defaultConfig), "configuration file (X0T_CONFIG)")
 	f.StringVar(&a.state, "state", env("X0T_STATE", defaultState), "state directory (X0T_STATE)")
 	f.StringVar(&a.socket, "socket", env("X0T_SOCKET", defaultSocket), "API socket of the daemon (X0T_SOCKET)")
 	f.BoolVar(&a.json, "json", false, "print JSON")
 	root.AddCommand(a.verbs()...)
+	a.complete(root)
+	document(root)
 	return root
 }
 
 func (a *app) verbs() []*cobra.Command {
 	return []*cobra.Command{
 		a.statusCmd(), a.peersCmd(), a.linksCmd(), a.pathsCmd(), a.pingCmd(), a.traceCmd(), a.tokenCmd(), a.identityCmd(),
-		a.initCmd(), a.joinCmd(), a.upCmd(), a.labCmd(), a.simCmd(), a.configCmd(), a.versionCmd(),
+		a.initCmd(), a.joinCmd(), a.upCmd(), a.serviceCmd(), a.doctorCmd(), a.labCmd(), a.simCmd(), a.configCmd(), a.versionCmd(),
+		a.manCmd(),
 	}
 }
 

@@ -116,7 +116,7 @@ func runLine(t *testing.T, line, stdin string) string {
 // runArgs is one run of the command at noon.
 func runArgs(ctx context.Context, stdin string, args ...string) (stdout, stderr string, code int) {
 	var o, e bytes.Buffer
-	a := &app{in: strings.NewReader(stdin), out: &o, err: &e, now: func() time.Time { return noon }}
+	a := &app{in: strings.NewReader(stdin), out: &o, err: &e, now: func() time.Time { return noon }, machine: quietMachine("testdata/machine")}
 	code = a.run(ctx, args)
 	return o.String(), e.String(), code
 }

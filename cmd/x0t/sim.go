@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"time"
 
@@ -20,13 +21,16 @@ import (
 // What a simulation is if the command line does not say.
 const (
 	simNodes    = 100
+	simPacket   = 20 * time.Millisecond
 	simDuration = 40 * time.Second // a fault at 10 s, 20 s to heal, 10 s in which all must be as if it had never been
 )
 
 type simFlags struct {
 	nodes, seed, flows uint64
 	file, faults       string
-	duration           time.Duration
+	churn              string
+	duration, packet   time.Duration
+	stepwise           bool
 }
 
 func (a *app) simCmd() *cobra.Command {
@@ -39,7 +43,9 @@ func (a *app) simCmd() *cobra.Command {
 			"packets arrive. TOPOLOGY is a file or one of " + topology.Specs + ";\n" +
 			"without it --nodes N random places are joined. The same seed gives the same run, to the bit: equal runs have equal\n" +
 			"traces. --faults takes a file, lines separated by semicolons (\"kill node:n2 at 5s for 5s\"), or builtin:KIND, which\n" +
-			"strikes the middle of the longest way after 10s; the kinds are cut, blackhole, oneway, kill and restart.\n" +
+			"strikes the middle of the longest way after 10s; the kinds are those of x0t lab run. --churn links=1,nodes=0.1,for=1s-10s\n" +
+			"cuts so many links and kills so many nodes of the mesh a second, at random, from 10s on (from=TIME), each for a time\n" +
+			"between the two. A frame has room for ways of 33 links; flows between ends farther apart are counted as too far.\n" +
 			"It fails if an invariant is violated, and prints the command that shows it again.",
 		Args: cobra.MaximumNArgs(1),
 	}
@@ -49,6 +55,9 @@ func (a *app) simCmd() *cobra.Command {
 	f.StringVar(&fl.file, "topology", "", "file with the topology")
 	f.StringVar(&fl.faults, "faults", "", "what to break, and when")
 	f.DurationVar(&fl.duration, "duration", simDuration, "simulated time")
+	f.StringVar(&fl.churn, "churn", "", "what changes at random all the time, such as links=1,nodes=0.1")
+	f.DurationVar(&fl.packet, "packet", simPacket, "interval of the packets of a stream")
+	f.BoolVar(&fl.stepwise, "stepwise", false, "without short cuts: slower, and the same to the bit")
 	f.Uint64Var(&fl.flows, "flows", 0, "streams of packets between random nodes (default one for each node, at most 32)")
 	cmd.RunE = a.do(func(ctx context.Context, args []string) error {
 		name, err := fl.topology(args, f.Changed("nodes"))
@@ -83,11 +92,19 @@ func (fl simFlags) topology(args []string, nodesGiven bool) (string, error) {
 }
 
 func (a *app) simConfig(name string, fl simFlags) (sim.Config, error) {
-	cfg := sim.Config{Seed: fl.seed, Duration: fl.duration, Traffic: int(min(fl.flows, 10_000))} // #nosec G115 -- bounded
+	cfg := sim.Config{Seed: fl.seed, Duration: fl.duration, Traffic: int(min(fl.flows, 10_000)), Packet: fl.packet, Stepwise: fl.stepwise} // #nosec G115 -- bounded
 	if fl.duration <= 0 {
 		return cfg, usagef("--duration %v: there is nothing to simulate", fl.duration)
 	}
+	if fl.packet <= 0 {
+		return cfg, usagef("--packet %v: a stream needs some time between its packets", fl.packet)
+	}
 	var err error
+	if fl.churn != "" {
+		if cfg.Churn, err = sim.ParseChurn(fl.churn); err != nil {
+			return cfg, usageError{fmt.Errorf("--churn: %w", err)}
+		}
+	}
 	if cfg.Map, err = a.loadMap(name); err != nil {
 		return cfg, err
 	}
@@ -120,6 +137,12 @@ func (fl simFlags) replay(name string) string {
 	if fl.flows > 0 {
 		cmd += fmt.Sprintf(" --flows %d", fl.flows)
 	}
+	if fl.packet != 0 && fl.packet != simPacket {
+		cmd += fmt.Sprintf(" --packet %v", fl.packet)
+	}
+	if fl.churn != "" {
+		cmd += " --churn " + shellWord(fl.churn)
+	}
 	if fl.faults != "" {
 		cmd += " --faults " + shellWord(fl.faults)
 	}
@@ -136,25 +159,51 @@ func shellWord(s string) string {
 
 const shellSafe = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:@=+"
 
-// simReport is the report of a run and how long it really took.
+// simReport is the report of a run and what it really took.
 type simReport struct {
 	*sim.Report
-	Real api.Millis `json:"real_ms"`
+	Real   api.Millis `json:"real_ms"`
+	Factor float64    `json:"speed"`            // simulated time over real time
+	Churn  *float64   `json:"speed_from_churn"` // the same from the beginning of the churn on; null = there was none
+	Rate   float64    `json:"events_per_second"`
+	Memory uint64     `json:"memory_bytes"` // the most that this process took from the system
+}
+
+// meter notes when a run has got how far.
+type meter struct {
+	began, churned time.Time
+	from           time.Duration
 }
 
 func (a *app) simRun(ctx context.Context, cfg sim.Config, replay string) error {
-	w, err := sim.New(withProgress(ctx, a, &cfg))
+	m := &meter{began: a.now(), from: cfg.Churn.From}
+	w, err := sim.New(withProgress(ctx, a, &cfg, m))
 	if err != nil {
 		return usageError{err}
 	}
-	began := a.now()
 	r, err := w.Run()
 	a.clearLine()
 	if err != nil {
 		return simError(err, replay)
 	}
-	out := simReport{r, api.Millis(a.now().Sub(began))}
+	out := m.report(r, a.now(), !cfg.Churn.IsZero())
 	return a.show(out, func() { a.simText(out) })
+}
+
+// report adds to a report what the run took until now.
+func (m *meter) report(r *sim.Report, now time.Time, churn bool) simReport {
+	took := max(now.Sub(m.began), time.Microsecond)
+	var mem runtime.MemStats
+	runtime.ReadMemStats(&mem)
+	out := simReport{
+		Report: r, Real: api.Millis(took), Factor: r.Simulated / 1000 / took.Seconds(), Rate: float64(r.Events) / took.Seconds(),
+		Memory: mem.Sys,
+	}
+	if rest := now.Sub(m.churned).Seconds(); churn && !m.churned.IsZero() && rest > 0 {
+		f := (r.Simulated/1000 - m.from.Seconds()) / rest
+		out.Churn = &f
+	}
+	return out
 }
 
 // simError adds to a violated invariant how it is seen again.
@@ -166,16 +215,20 @@ func simError(err error, replay string) error {
 }
 
 // withProgress has the run end with ctx, and tell how far it is if somebody looks.
-func withProgress(ctx context.Context, a *app, cfg *sim.Config) sim.Config {
-	began, told := a.now(), a.now()
+func withProgress(ctx context.Context, a *app, cfg *sim.Config, m *meter) sim.Config {
+	told := a.now()
 	tty := isTerminal(a.err)
 	cfg.Progress = func(at time.Duration) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if now := a.now(); tty && now.Sub(told) >= 200*time.Millisecond {
+		now := a.now()
+		if m.churned.IsZero() && at >= m.from {
+			m.churned = now
+		}
+		if tty && now.Sub(told) >= 200*time.Millisecond {
 			told = now
-			fmt.Fprintf(a.err, "\r\x1b[Ksimulated %.1f s of %v, %.3g times real time", at.Seconds(), cfg.Duration, at.Seconds()/now.Sub(began).Seconds())
+			fmt.Fprintf(a.err, "\r\x1b[Ksimulated %.1f s of %v, %.3g times real time", at.Seconds(), cfg.Duration, at.Seconds()/now.Sub(m.began).Seconds())
 		}
 		return nil
 	}
@@ -193,8 +246,11 @@ func (a *app) simText(r simReport) {
 	var t table
 	line := func(name, format string, args ...any) { t.row(cell{name, bold}, textf(format, args...)) }
 	line("map", "%s: %d nodes, %d links, seed %d", r.Map, r.Nodes, r.Links, r.Seed)
-	took, simulated := max(r.Real.Duration().Seconds(), 1e-6), r.Simulated/1000
-	line("simulated", "%.1f s in %.1f s, %.3g times real time, %.0f events a second", simulated, took, simulated/took, float64(r.Events)/took)
+	line("simulated", "%.1f s in %.1f s, %.3g times real time, %.0f events a second, %s of memory",
+		r.Simulated/1000, r.Real.Duration().Seconds(), r.Factor, r.Rate, size(r.Memory))
+	if r.Churn != nil {
+		line("churn", "%d cuts and kills; from the first on %.3g times real time", r.Changes, *r.Churn)
+	}
 	if r.Converged != nil {
 		line("converged", "after %.0f ms", *r.Converged)
 	} else {
@@ -203,7 +259,13 @@ func (a *app) simText(r simReport) {
 	line("packets", "%d sent in %d flows, %d delivered, %d lost, %d waited for a session", r.Sent, r.Flows, r.Delivered, r.Lost, r.NoSession)
 	line("faults", "%d", r.Faults)
 	line("outage", "%.0f ms at most while a way existed; back at most %.0f ms after a way was", r.Outage, r.Rejoin)
+	line("outages", "%d: p50 %.0f ms, p95 %.0f ms, p99 %.0f ms; %d flows too far apart for a frame", r.Outages.Number, r.Outages.P50, r.Outages.P95, r.Outages.P99, r.TooFar)
 	line("control", "%s/s per node", size(uint64(r.ControlRate)))
+	for _, k := range r.Kinds {
+		if k.Rate >= 1 {
+			line("", "%-14s %s/s per node after convergence", k.Kind, size(uint64(k.Rate)))
+		}
+	}
 	line("invariants", "hold")
 	line("trace", "%s", r.TraceHash)
 	t.print(a)

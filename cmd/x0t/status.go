@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -11,18 +13,10 @@ import (
 )
 
 func (a *app) statusCmd() *cobra.Command {
-	return &cobra.Command{
-		Use:   "status",
-		Short: "how this node is",
-		Args:  needs(),
-		RunE: a.ask(func(ctx context.Context, c *api.Client, _ []string) error {
-			s, err := c.Status(ctx)
-			if err != nil {
-				return err
-			}
-			return a.show(s, func() { a.printStatus(s) })
-		}),
-	}
+	return a.watchable("status", "how this node is", func(ctx context.Context, c *api.Client) (any, func(), error) {
+		s, err := c.Status(ctx)
+		return s, func() { a.printStatus(s) }, err
+	})
 }
 
 func (a *app) printStatus(s api.Status) {
@@ -31,10 +25,15 @@ func (a *app) printStatus(s api.Status) {
 	line("node", text(s.Node.String()))
 	line("identity", text(s.SPIFFEID))
 	line("address", text(s.Address.String()))
-	line("health", healthCell(s.Health))
-	for _, r := range s.Reasons {
-		line("", cell{r, yellow})
+	health := healthCell(s.Health)
+	if !s.HealthSince.IsZero() {
+		health.text += " for " + span(a.now().Sub(s.HealthSince))
 	}
+	line("health", health)
+	for _, r := range s.Reasons {
+		line("", cell{r, health.colour})
+	}
+	line("seen by", a.seenBy(s.SeenBy))
 	line("policy", text(s.Policy))
 	line("members", textf("%d known, topology of %d (digest %.12s)", s.Members, s.LSDBNodes, s.LSDBDigest))
 	line("links", textf("%d up of %d", s.LinksUp, s.LinksTotal))
@@ -62,18 +61,10 @@ func (a *app) printStatus(s api.Status) {
 }
 
 func (a *app) peersCmd() *cobra.Command {
-	return &cobra.Command{
-		Use:   "peers",
-		Short: "the other members, and how they are reached",
-		Args:  needs(),
-		RunE: a.ask(func(ctx context.Context, c *api.Client, _ []string) error {
-			ps, err := c.Peers(ctx)
-			if err != nil {
-				return err
-			}
-			return a.show(ps, func() { a.printPeers(ps) })
-		}),
-	}
+	return a.watchable("peers", "the other members, how they are reached and who sees them", func(ctx context.Context, c *api.Client) (any, func(), error) {
+		ps, err := c.Peers(ctx)
+		return ps, func() { a.printPeers(ps) }, err
+	})
 }
 
 func (a *app) printPeers(ps []api.Peer) {
@@ -82,43 +73,64 @@ func (a *app) printPeers(ps []api.Peer) {
 		return
 	}
 	var t table
-	t.head("NODE", "ADDRESS", "SESSION", "RTT", "SEEN", "LINKED TO", "PATH")
+	t.head("NODE", "ADDRESS", "STATE", "SINCE", "RTT", "LAST RX", "SEEN BY", "PATH")
 	for _, p := range ps {
 		path := cell{way(p.Path), plain}
 		if len(p.Path) == 0 {
-			path = cell{"unreachable", red}
+			path = cell{"no path", red}
 		}
-		t.row(text(p.Node.String()), text(p.Address.String()), sessionCell(p.Session), ms(p.RTT), text(a.when(p.LastSeen)),
-			text(names(p.ObservedBy)), path)
+		t.row(text(p.Node.String()), text(p.Address.String()), peerStateCell(p.State), text(a.when(p.StateSince)), ms(p.RTT),
+			text(a.when(p.LastRx)), a.seenBy(p.Observers), path)
 	}
 	t.print(a)
 }
 
-func (a *app) linksCmd() *cobra.Command {
-	return &cobra.Command{
-		Use:   "links",
-		Short: "this node's links and what was measured on them",
-		Args:  needs(),
-		RunE: a.ask(func(ctx context.Context, c *api.Client, _ []string) error {
-			ls, err := c.Links(ctx)
-			if err != nil {
-				return err
-			}
-			return a.show(ls, func() { a.printLinks(ls) })
-		}),
+// seenBy says who announces a link with a node, since when, and how good it is; the colour is that of the best.
+func (a *app) seenBy(os []api.Observer) cell {
+	if len(os) == 0 {
+		return cell{"nobody", red}
 	}
+	c := cell{"", red}
+	parts := make([]string, len(os))
+	for i, o := range os {
+		how := o.Quality.String()
+		switch {
+		case !o.Mutual:
+			how = "one-sided"
+		case o.Suspect:
+			how = "suspect"
+			if c.colour == red {
+				c.colour = yellow
+			}
+		default:
+			c.colour = plain
+		}
+		if !o.Since.IsZero() {
+			how = span(a.now().Sub(o.Since)) + ", " + how
+		}
+		parts[i] = fmt.Sprintf("%s (%s)", o.Node, how)
+	}
+	c.text = strings.Join(parts, ", ")
+	return c
+}
+
+func (a *app) linksCmd() *cobra.Command {
+	return a.watchable("links", "this node's links and what was measured on them", func(ctx context.Context, c *api.Client) (any, func(), error) {
+		ls, err := c.Links(ctx)
+		return ls, func() { a.printLinks(ls) }, err
+	})
 }
 
 func (a *app) printLinks(ls []api.Link) {
 	if len(ls) == 0 {
-		fmt.Fprintln(a.out, "no links; name neighbours in the configuration under links.neighbours")
+		fmt.Fprintln(a.out, "no links; name neighbours in the configuration under links.neighbours, or interfaces to find them on under links.interfaces")
 		return
 	}
 	var t table
 	t.head("LABEL", "NEIGHBOUR", "STATE", "SINCE", "RTT", "JITTER", "LOSS IN/OUT", "QUALITY", "COST", "MTU", "RX", "TX", "REMOTE")
 	for _, l := range ls {
 		loss := strings.TrimSuffix(percent(l.LossIn), " %") + "/" + percent(l.LossOut)
-		remote := l.Remote.String()
+		remote := underlay(l.Remote)
 		if l.Error != "" {
 			remote += "  " + l.Error
 		}
@@ -126,6 +138,15 @@ func (a *app) printLinks(ls []api.Link) {
 			text(loss), text(l.Quality.String()), text(cost(l.Cost)), textf("%d", l.MTU), text(size(l.RxBytes)), text(size(l.TxBytes)), text(remote))
 	}
 	t.print(a)
+}
+
+// underlay writes an underlay address for people: IPv4 with the interface that it is reached by as 192.0.2.1%wlan0, where
+// netip shows the v4-mapped form that it needs for the zone.
+func underlay(a netip.AddrPort) string {
+	if ip := a.Addr(); ip.Is4In6() && ip.Zone() != "" {
+		return fmt.Sprintf("%s%%%s:%d", ip.Unmap(), ip.Zone(), a.Port())
+	}
+	return a.String()
 }
 
 func (a *app) pathsCmd() *cobra.Command {
@@ -162,10 +183,31 @@ func (a *app) printPaths(p api.Paths) {
 		said = fmt.Sprintf("%d paths, which %s", len(p.Paths), s)
 	}
 	fmt.Fprintf(a.out, "%s (%s): %s\n", p.Node, p.Address, said)
+	if risk := sharedRisk(p); risk != "" {
+		fmt.Fprintln(a.out, risk)
+	}
 	var t table
 	t.head("STATE", "COST", "MTU", "PATH")
 	for _, path := range p.Paths {
 		t.row(pathStateCell(path.State), text(cost(path.Cost)), textf("%d", path.MTU), text(way(path.Nodes)))
 	}
 	t.print(a)
+}
+
+// sharedRisk says which shared-risk groups more than one path uses, "" if none.
+func sharedRisk(p api.Paths) string {
+	var avoidable []string
+	for _, g := range p.SharedGroups {
+		if !slices.Contains(p.EndGroups, g) {
+			avoidable = append(avoidable, g)
+		}
+	}
+	var said []string
+	if len(avoidable) > 0 {
+		said = append(said, "they share the risk of "+strings.Join(avoidable, ", "))
+	}
+	if len(p.EndGroups) > 0 {
+		said = append(said, "every link of one end is in "+strings.Join(p.EndGroups, ", "))
+	}
+	return strings.Join(said, "; ")
 }
