@@ -31,9 +31,9 @@ func (l *Lab) choosePairs(ctx context.Context) (victims []*victim, all []pair, e
 					return nil, nil, err
 				}
 			}
-			v.pairs = l.users(f.Target, routes)
+			v.pairs = l.users(f, routes)
 			if len(v.pairs) == 0 {
-				l.say("no path in use crosses %s: the two farthest nodes are probed", f.Target)
+				l.say("no path in use crosses %s: the two farthest nodes are probed", f.Where())
 				v.pairs = []pair{far}
 			}
 		}
@@ -75,8 +75,8 @@ func (l *Lab) routes(ctx context.Context) (map[pair][][]mesh.NodeID, error) {
 	return out, ctx.Err()
 }
 
-// users returns the pairs whose path uses t, at most maxPairs, those with the longest paths first.
-func (l *Lab) users(t Target, routes map[pair][][]mesh.NodeID) []pair {
+// users returns the pairs whose path uses what f strikes, at most maxPairs, those with the longest paths first.
+func (l *Lab) users(f Fault, routes map[pair][][]mesh.NodeID) []pair {
 	type user struct {
 		pair pair
 		hops int
@@ -84,7 +84,7 @@ func (l *Lab) users(t Target, routes map[pair][][]mesh.NodeID) []pair {
 	var us []user
 	for _, q := range l.m.pairs() {
 		for _, path := range routes[q] {
-			if onPath(t, path) {
+			if crosses(f, path) {
 				us = append(us, user{q, len(path)})
 				break
 			}

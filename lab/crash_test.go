@@ -124,7 +124,8 @@ func childUser() int {
 	}
 	m := mapOf("a-b", "b-c")
 	m.Links[1].Delay = time.Millisecond
-	l, err := build(Options{Map: m, Delay: NoDelay})
+	// By its path, which leads through a directory of root's, another user could not start it.
+	l, err := build(Options{Map: m, Delay: NoDelay, Helper: "/proc/self/exe"})
 	if err != nil {
 		fmt.Println(err)
 		if errors.Is(err, ErrNoTUN) || errors.Is(err, ErrNoNamespaces) {
@@ -143,6 +144,9 @@ func childUser() int {
 			_, err = reached(p, w.ends[0].node, w.ends[1].node, 5*time.Second)
 			p.Close()
 		}
+		if err == nil && !w.relayed {
+			err = loseAll(l, w)
+		}
 		if err == nil {
 			err = l.Inject(Fault{Kind: fault.Blackhole, Target: Target{A: w.ends[0].node, B: w.ends[1].node}})
 		}
@@ -153,6 +157,30 @@ func childUser() int {
 	}
 	fmt.Println("uid", os.Getuid(), "inside", os.Getenv(insideEnv))
 	return 0
+}
+
+// loseAll has the packet filter drop everything on a veth pair, and checks that it does.
+func loseAll(l *Lab, w *wire) error {
+	p, err := newProber(spacesOf(w))
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	f := Fault{Kind: fault.Loss, Target: Target{A: w.ends[0].node, B: w.ends[1].node}, Param: fault.Param{P: 1}}
+	if err := l.Inject(f); err != nil {
+		return err
+	}
+	if _, err := reached(p, w.ends[0].node, w.ends[1].node, 300*time.Millisecond); err == nil {
+		return errors.New("a packet passed a link that loses all")
+	}
+	if e, err := l.Effect(f); err != nil || e.Engine != engineNFT || e.Packets == 0 {
+		return fmt.Errorf("effect %+v: %w", e, err)
+	}
+	if err := l.Mend(f); err != nil {
+		return err
+	}
+	_, err = reached(p, w.ends[0].node, w.ends[1].node, 5*time.Second)
+	return err
 }
 
 func TestLabInUserNamespace(t *testing.T) {

@@ -82,6 +82,48 @@ func TestMeshHeals(t *testing.T) {
 	}
 }
 
+// One run with a fault of each kind that changes packets: the report says what was done to how many, and what a mesh
+// on top of that noticed.
+func TestScriptOfManyKinds(t *testing.T) {
+	opt := e2eOptions(t, "ring:5", `
+		jitter     path:n1-n3 20ms        at 500ms  for 900ms
+		duplicate  path:n1-n3 25%         at 1500ms for 900ms
+		reorder    path:n1-n3 25%         at 2500ms for 900ms
+		loss       path:n1-n3 10%         at 3500ms for 900ms
+		greydrop   path:n1-n3 10%         at 4500ms for 900ms
+		flap       path:n1-n3 300ms/200ms at 5500ms for 1400ms
+		partition  n1,n4,n5|n2,n3         at 7s     for 500ms`)
+	opt.Duration = 9 * time.Second
+	r, err := Run(t.Context(), opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, _ := json.Marshal(r)
+	t.Logf("%s", b)
+	for _, f := range r.Faults {
+		want := struct {
+			engine  string
+			most    float64 // share of the probes that may be lost
+			existed bool
+		}{engineRelay, 0.02, true}
+		switch f.Kind {
+		case fault.Loss, fault.Greydrop:
+			want.most = 0.2
+		case fault.Flap:
+			want.engine, want.most = engineInterface, 0.4
+		case fault.Partition:
+			want.engine, want.most, want.existed = engineQdisc, 1, false
+		}
+		if f.Engine != want.engine || f.PathExisted != want.existed || float64(f.Lost) > want.most*float64(f.Sent) ||
+			f.Packets == 0 && f.Kind != fault.Flap {
+			t.Errorf("%+v, want %+v", f, want)
+		}
+	}
+	if a := r.Availability; a.WithPath < 0.9 || a.Raw >= a.WithPath {
+		t.Errorf("availability %+v", a)
+	}
+}
+
 // A daemon that was killed and started again finds its way back by itself.
 func TestKilledNodeComesBack(t *testing.T) {
 	opt := e2eOptions(t, "line:3", "")

@@ -76,6 +76,9 @@ func fakeDaemon(socket string) error {
 		to := mesh.MustNodeID(r.URL.Query().Get("node"))
 		_ = json.NewEncoder(w).Encode(api.Paths{Node: to, Paths: api.List[api.Path]{{State: api.PathActive, Nodes: []mesh.NodeID{peer, to}}}})
 	})
+	handle.HandleFunc("/v1/peers", func(w http.ResponseWriter, _ *http.Request) {
+		_ = json.NewEncoder(w).Encode([]api.Peer{{Node: peer, Path: api.List[mesh.NodeID]{peer, peer}}})
+	})
 	srv := &http.Server{Handler: handle, ReadHeaderTimeout: time.Second}
 	context.AfterFunc(ctx, func() { srv.Close() })
 	if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {

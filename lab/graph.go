@@ -15,22 +15,29 @@ type Map struct {
 	Name  string
 	Nodes []mesh.NodeID // the first one is the authority
 	Links []MapLink
+
+	Places map[mesh.NodeID][2]float64 // latitude and longitude of the nodes of which they are known
 }
 
 // MapLink is a link between two nodes.
 type MapLink struct {
 	A, B  mesh.NodeID
 	Delay time.Duration // one way; 0 = as Options say
+	Loss  float64       // share of packets that it loses in each direction, always
 }
 
-// FromTopology turns a map into one that a lab builds, with the map's own delays.
+// FromTopology turns a map into one that a lab builds, with the map's own delays and losses. Its
+// rates are not kept: those that maps name are beyond what this machine could send.
 func FromTopology(t *topology.Map) Map {
-	m := Map{Name: t.Name}
+	m := Map{Name: t.Name, Places: map[mesh.NodeID][2]float64{}}
 	for _, n := range t.Nodes {
 		m.Nodes = append(m.Nodes, n.ID)
+		if n.Located {
+			m.Places[n.ID] = [2]float64{n.Lat, n.Lon}
+		}
 	}
 	for _, l := range t.Links {
-		m.Links = append(m.Links, MapLink{A: m.Nodes[l.A], B: m.Nodes[l.B], Delay: l.Delay})
+		m.Links = append(m.Links, MapLink{A: m.Nodes[l.A], B: m.Nodes[l.B], Delay: l.Delay, Loss: 1 - l.Quality})
 	}
 	return m
 }
@@ -41,7 +48,8 @@ const maxNodes = 60
 // check reports what makes m unfit for a lab.
 func (m *Map) check() error {
 	if len(m.Nodes) < 2 || len(m.Nodes) > maxNodes {
-		return fmt.Errorf("map %s has %d nodes; a lab runs 2 to %d (for larger ones: x0t sim --topology FILE)", m.Name, len(m.Nodes), maxNodes)
+		return fmt.Errorf("map %s has %d nodes; a lab runs 2 to %d. Simulate it whole (x0t sim --topology FILE) or take a part: "+
+			"FILE#%d are the %[3]d nodes around the one with the most neighbours", m.Name, len(m.Nodes), maxNodes, maxNodes)
 	}
 	for i, n := range m.Nodes {
 		if n.IsZero() || slices.Contains(m.Nodes[:i], n) {
@@ -54,6 +62,9 @@ func (m *Map) check() error {
 		}
 		if l.Delay < 0 {
 			return fmt.Errorf("map %s has a link %s-%s with a negative delay", m.Name, l.A, l.B)
+		}
+		if !(l.Loss >= 0 && l.Loss < 1) {
+			return fmt.Errorf("map %s has a link %s-%s that loses a share of %v: at least 0 and less than 1", m.Name, l.A, l.B, l.Loss)
 		}
 	}
 	reach := m.distances(m.Nodes[0], damage{})
@@ -69,6 +80,7 @@ func (m *Map) check() error {
 type damage struct {
 	links []int
 	nodes []mesh.NodeID
+	ends  []mesh.NodeID // that pass on nothing of others
 }
 
 // neighbours lists the nodes that an intact link joins with n, with the index of the link.
@@ -110,7 +122,7 @@ func (m *Map) distances(from mesh.NodeID, d damage) map[mesh.NodeID]distance {
 		changed = false
 		for _, n := range m.Nodes {
 			at, ok := out[n]
-			if !ok {
+			if !ok || n != from && slices.Contains(d.ends, n) {
 				continue
 			}
 			for i, o := range m.neighbours(n, d) {

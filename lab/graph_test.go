@@ -125,11 +125,11 @@ func TestUsersOfTarget(t *testing.T) {
 		}
 		routes[q] = append(routes[q], path)
 	}
-	got := l.users(Target{A: id("b"), B: id("c")}, routes)
+	got := l.users(Fault{Target: Target{A: id("b"), B: id("c")}}, routes)
 	if len(got) != 4 || len(routes[got[0]][0]) != 4 {
 		t.Errorf("users of b-c: %v", got)
 	}
-	if got := l.users(Target{A: id("b")}, routes); len(got) != 2 {
+	if got := l.users(Fault{Target: Target{A: id("b")}}, routes); len(got) != 2 {
 		t.Errorf("users of relay b: %v", got)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -34,9 +35,11 @@ type Options struct {
 	Helper      string        // a program whose main calls Helper; "" = this program
 	TrustDomain string        // "" = lab.mesh
 	TTL         time.Duration // of SVIDs; 0 = the daemon's default
+	Hello       time.Duration // between two hellos on a link; 0 = the daemon's default, longer in labs that crowd the machine
 	Faults      []Fault       // for Run
 	Duration    time.Duration // of the probes of Run; 0 = 10 s if there are faults, none otherwise
 	Keep        string        // directory for the daemons' logs and configurations; "" = they are removed
+	Page        string        // file for Run's report page, or directory to put one in; "" = none
 	Progress    io.Writer     // one line per step; nil = silence
 
 	guest   mesh.NodeID // a machine that is no member, zero = none
@@ -53,9 +56,14 @@ type Lab struct {
 	relays []*process
 	spaces []*space // of the relays
 
+	controls []*controller // of the relays
+	nft      error         // why packets on a veth pair cannot be dropped by rule, nil if they can
+
 	mu     sync.Mutex
 	others []*process // started by Start
 	closed bool
+
+	record *recorder // nil = no page is wanted
 
 	injecting sync.Mutex
 	injector  injector
@@ -109,6 +117,10 @@ func build(opt Options) (*Lab, error) {
 	}
 	l := &Lab{opt: opt, m: opt.Map, nodes: map[mesh.NodeID]*node{}}
 	l.injector.lab = l
+	if opt.Page != "" {
+		l.record = &recorder{}
+	}
+	l.nft = probeNFT()
 	if l.work, err = newWorkspace(); err != nil {
 		return nil, err
 	}
@@ -130,6 +142,9 @@ func (o Options) filled() (Options, error) {
 		links[i] = k
 	}
 	o.Map.Links = links
+	if o.Hello == 0 {
+		o.Hello = crowdedHello(len(o.Map.Nodes), runtime.NumCPU())
+	}
 	if o.TrustDomain == "" {
 		o.TrustDomain = "lab.mesh"
 	}
@@ -159,6 +174,21 @@ func (o Options) filled() (Options, error) {
 	return o, o.Map.check()
 }
 
+// What one processor carries: so many daemons at the default pace of hellos.
+const (
+	daemonsPerCPU = 10
+	normalHello   = 50 * time.Millisecond
+)
+
+// crowdedHello is the time between hellos in a lab of so many daemons on so many processors; 0 = the daemon's default. A
+// link counts as dead after about three, and a daemon that waits that long for its turn on a processor would look like one.
+func crowdedHello(nodes, cpus int) time.Duration {
+	if crowd := float64(nodes) / float64(daemonsPerCPU*cpus); crowd > 1 {
+		return time.Duration(crowd * crowd * float64(normalHello)).Round(10 * time.Millisecond)
+	}
+	return 0
+}
+
 func (l *Lab) wireUp() error {
 	l.say("%s: %d namespaces, %d links", l.m.Name, len(l.m.Nodes), len(l.m.Links))
 	for i, id := range l.m.Nodes {
@@ -179,7 +209,10 @@ func (l *Lab) wireUp() error {
 			return err
 		}
 	}
-	return l.relay(l.wires)
+	if err := l.relay(l.wires); err != nil {
+		return err
+	}
+	return l.weather()
 }
 
 func (l *Lab) addNode(id mesh.NodeID, index int) error {
@@ -203,7 +236,8 @@ func (l *Lab) addNode(id mesh.NodeID, index int) error {
 // addWire makes link number i. A TAP's relay must be started before frames pass.
 func (l *Lab) addWire(i int, k MapLink) error {
 	addrs := underlay(i)
-	w := &wire{delay: k.Delay}
+	w := &wire{delay: k.Delay, loss: k.Loss,
+		relayed: k.Delay > 0 || l.opt.reshapes(k, l.nft) || k.Loss > 0 && l.nft != nil}
 	for side, n := range []mesh.NodeID{k.A, k.B} {
 		other := []mesh.NodeID{k.B, k.A}[side]
 		w.ends[side] = end{node: n, space: l.nodes[n].space, iface: l.freeName(n, other, i), addr: addrs[side]}
@@ -239,9 +273,9 @@ func (l *Lab) relay(wires []*wire) error {
 		return err
 	}
 	defer log.Close()
-	p, err := startRelay(l.opt.Helper, wires, home, log)
+	p, c, err := startRelay(l.opt.Helper, wires, home, log)
 	if p != nil {
-		l.relays = append(l.relays, p)
+		l.relays, l.controls = append(l.relays, p), append(l.controls, c)
 	}
 	return err
 }
@@ -295,6 +329,9 @@ func (l *Lab) Command(ctx context.Context, id mesh.NodeID, argv ...string) (*exe
 	cmd.Env = append(os.Environ(), "X0T_CONFIG="+n.config(), "X0T_STATE="+n.state(), "X0T_SOCKET="+n.socket())
 	return cmd, nil
 }
+
+// nodeEnv is how many variables Command puts at the end of the environment.
+const nodeEnv = 3
 
 // Exec runs a command on a node, waits for it and returns what it wrote to its standard output. The error tells the
 // end of what it wrote to its standard error.
@@ -396,10 +433,12 @@ func (l *Lab) Close() error {
 		wg.Go(n.stop)
 	}
 	wg.Wait() // daemons say goodbye while the links still carry it
-	for _, p := range l.relays {
+	l.injector.close()
+	for i, p := range l.relays {
 		p.expect()
 		_ = p.signal(syscall.SIGKILL)
 		<-p.done
+		l.controls[i].conn.Close()
 	}
 	for _, n := range l.nodes {
 		n.client.Close()

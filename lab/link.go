@@ -24,12 +24,22 @@ type end struct {
 	iface string
 	addr  netip.Prefix
 	tap   *os.File // nil on a veth
+
+	link     netlink.Link // once it was found
+	filtered bool         // rules for what comes in are in force
+	counted  tally        // of rules and queueing disciplines that are gone
 }
 
-// wire is one link of the lab: two ends, and the relay's delay between them.
+// wire is one link of the lab: two ends, and either a veth pair or the relay between them.
 type wire struct {
-	ends  [2]end
-	delay time.Duration // one way; 0 = a veth pair without a relay
+	ends    [2]end
+	delay   time.Duration // one way
+	loss    float64       // share that it loses always, each way
+	relayed bool          // always, if there is a delay
+	control *controller   // of the relay
+	port    int           // of the relay, in the direction from the first end; the other one follows
+
+	state wireState // as apply left it
 }
 
 // underlay returns the addresses of link number i: even ones are IPv4, odd ones IPv6. The ranges are private
@@ -63,7 +73,7 @@ func ifaceName(to mesh.NodeID, i int) string {
 // create makes both interfaces, gives them their addresses and sets them up.
 func (w *wire) create() error {
 	make := w.createVeth
-	if w.delay > 0 {
+	if w.relayed {
 		make = w.createTAPs
 	}
 	if err := make(); err != nil {
@@ -116,13 +126,26 @@ func openTAP(name string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), name), nil
 }
 
+// find returns the interface. It is called in its namespace.
+func (e *end) find() (netlink.Link, error) {
+	if e.link != nil {
+		return e.link, nil
+	}
+	l, err := netlink.LinkByName(e.iface)
+	if err != nil {
+		return nil, fmt.Errorf("%s in %s: %w", e.iface, e.node, err)
+	}
+	e.link = l
+	return l, nil
+}
+
 // up gives the interface its address and sets it up. It may be called again after a down, which costs an interface
 // its IPv6 address.
 func (e *end) up() error {
 	return e.space.do(func() error {
-		l, err := netlink.LinkByName(e.iface)
+		l, err := e.find()
 		if err != nil {
-			return fmt.Errorf("%s in %s: %w", e.iface, e.node, err)
+			return err
 		}
 		if err := netlink.LinkSetUp(l); err != nil {
 			return fmt.Errorf("set %s of %s up: %w", e.iface, e.node, err)
@@ -142,23 +165,44 @@ func (e *end) up() error {
 // down sets the interface down, as pulling a cable or ifdown does.
 func (e *end) down() error {
 	return e.space.do(func() error {
-		l, err := netlink.LinkByName(e.iface)
+		l, err := e.find()
 		if err != nil {
-			return fmt.Errorf("%s in %s: %w", e.iface, e.node, err)
+			return err
 		}
 		return netlink.LinkSetDown(l)
 	})
 }
 
+// isUp reports whether the interface is set up.
+func (e *end) isUp() (up bool, err error) {
+	err = e.space.do(func() error {
+		l, err := netlink.LinkByName(e.iface)
+		if err == nil {
+			up = l.Attrs().Flags&net.FlagUp != 0
+		}
+		return err
+	})
+	return up, err
+}
+
+// The queueing discipline "blackhole" is part of every kernel with traffic control: it drops and reports success.
+const blackhole = "blackhole"
+
 // swallow makes everything that the interface sends vanish without an error, or ends that.
 func (e *end) swallow(on bool) error {
-	return e.space.do(func() error {
-		l, err := netlink.LinkByName(e.iface)
+	if !on {
+		dropped, _, err := e.swallowed()
 		if err != nil {
-			return fmt.Errorf("%s in %s: %w", e.iface, e.node, err)
+			return err
 		}
-		// The queueing discipline "blackhole" is part of every kernel with traffic control: it drops and reports success.
-		q := &netlink.GenericQdisc{QdiscType: "blackhole", QdiscAttrs: netlink.QdiscAttrs{LinkIndex: l.Attrs().Index,
+		e.counted.Swallowed += dropped
+	}
+	return e.space.do(func() error {
+		l, err := e.find()
+		if err != nil {
+			return err
+		}
+		q := &netlink.GenericQdisc{QdiscType: blackhole, QdiscAttrs: netlink.QdiscAttrs{LinkIndex: l.Attrs().Index,
 			Handle: netlink.MakeHandle(0x74, 0), Parent: netlink.HANDLE_ROOT}}
 		if on {
 			err = netlink.QdiscReplace(q)
@@ -172,7 +216,31 @@ func (e *end) swallow(on bool) error {
 	})
 }
 
-// to returns the end of w at node n and the other one.
+// swallowed reports whether the interface swallows what it is to send, and how many packets it has.
+func (e *end) swallowed() (packets uint64, on bool, err error) {
+	err = e.space.do(func() error {
+		l, err := e.find()
+		if err != nil {
+			return err
+		}
+		qs, err := netlink.QdiscList(l)
+		if err != nil {
+			return fmt.Errorf("queueing discipline of %s in %s: %w", e.iface, e.node, err)
+		}
+		for _, q := range qs {
+			if on = q.Type() == blackhole; on {
+				if s := q.Attrs().Statistics; s != nil && s.Queue != nil {
+					packets = uint64(s.Queue.Drops)
+				}
+				return nil
+			}
+		}
+		return nil
+	})
+	return packets, on, err
+}
+
+// at returns the end of w at node n and the other one.
 func (w *wire) at(n mesh.NodeID) (here, there *end) {
 	if w.ends[0].node == n {
 		return &w.ends[0], &w.ends[1]

@@ -16,18 +16,23 @@ import (
 // statusPeriod is how often daemons are asked how they are; many daemons are asked less often, so that being asked
 // does not become their main work.
 func statusPeriod(nodes int) time.Duration {
-	return max(50*time.Millisecond, time.Duration(nodes)*2500*time.Microsecond)
+	return max(50*time.Millisecond, time.Duration(nodes*nodes)*100*time.Microsecond)
 }
 
 // settle waits until members, whose daemons all run, agree on a topology of exactly these nodes and every link
 // between two of them is up.
 func (l *Lab) settle(ctx context.Context, members []mesh.NodeID) error {
+	return l.await(ctx, members, l.disagree)
+}
+
+// await waits until nothing is missing any more.
+func (l *Lab) await(ctx context.Context, members []mesh.NodeID, missing func(context.Context, []mesh.NodeID) string) error {
 	ctx, cancel := context.WithTimeout(ctx, settleTime+time.Duration(len(members))*time.Second)
 	defer cancel()
 	tick := time.NewTicker(statusPeriod(len(members)))
 	defer tick.Stop()
 	for {
-		missing := l.disagree(ctx, members)
+		missing := missing(ctx, members)
 		if missing == "" {
 			return nil
 		}
@@ -42,8 +47,8 @@ func (l *Lab) settle(ctx context.Context, members []mesh.NodeID) error {
 	}
 }
 
-// disagree says what keeps members from having converged, "" if nothing does.
-func (l *Lab) disagree(ctx context.Context, members []mesh.NodeID) string {
+// askAll asks members how they are.
+func (l *Lab) askAll(ctx context.Context, members []mesh.NodeID) ([]api.Status, []error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	answers := make([]api.Status, len(members))
@@ -53,6 +58,56 @@ func (l *Lab) disagree(ctx context.Context, members []mesh.NodeID) string {
 		wg.Go(func() { answers[i], errs[i] = l.nodes[id].client.Status(ctx) })
 	}
 	wg.Wait()
+	return answers, errs
+}
+
+// strangers says which members do not know of all others yet, "" if all do: enough to let the next ones join, also where
+// links lose so much that they come and go.
+func (l *Lab) strangers(ctx context.Context, members []mesh.NodeID) string {
+	answers, errs := l.askAll(ctx, members)
+	var why []string
+	for i, id := range members {
+		switch {
+		case errs[i] != nil:
+			why = append(why, fmt.Sprintf("%s: %v", id, errs[i]))
+		case answers[i].LSDBNodes != len(members):
+			why = append(why, fmt.Sprintf("%s knows %d of %d nodes", id, answers[i].LSDBNodes, len(members)))
+		}
+	}
+	return strings.Join(why, "; ")
+}
+
+// pathsTime is how long all nodes together may take to tell their paths.
+const pathsTime = 5 * time.Second
+
+// pathless says which members have no path to another one yet, "" if all have: a node knows the topology some moments
+// before it has computed its paths.
+func (l *Lab) pathless(ctx context.Context, members []mesh.NodeID) string {
+	ctx, cancel := context.WithTimeout(ctx, pathsTime)
+	defer cancel()
+	why := make([]string, len(members))
+	each(len(members), pollPaths, func(i int) {
+		ps, err := l.nodes[members[i]].client.Peers(ctx)
+		if err != nil {
+			why[i] = fmt.Sprintf("%s: %v", members[i], err)
+			return
+		}
+		reached := 0
+		for _, p := range ps {
+			if len(p.Path) >= 2 {
+				reached++
+			}
+		}
+		if reached < len(members)-1 {
+			why[i] = fmt.Sprintf("%s has paths to %d of %d nodes", members[i], reached, len(members)-1)
+		}
+	})
+	return strings.Join(slices.DeleteFunc(why, func(s string) bool { return s == "" }), "; ")
+}
+
+// disagree says what keeps members from having converged, "" if nothing does.
+func (l *Lab) disagree(ctx context.Context, members []mesh.NodeID) string {
+	answers, errs := l.askAll(ctx, members)
 	var why []string
 	for i, id := range members {
 		want := 0
@@ -126,4 +181,10 @@ func (l *Lab) pathInUse(ctx context.Context, from, to mesh.NodeID) ([]mesh.NodeI
 		}
 	}
 	return nil, fmt.Errorf("%s has no active path to %s", from, to)
+}
+
+// firstLine is the first line of an error.
+func firstLine(err error) string {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return line
 }

@@ -191,18 +191,53 @@ func (p *Prober) Stream(ctx context.Context, flows []*Flow) {
 type Window struct {
 	Sent, Lost int
 	Outage     time.Duration // the longest gap between two arrivals, less the interval
-	Tail       float64       // share that arrived of what was sent in the last half second
+	Tail       float64       // share that arrived of what was sent at the end, the least of two (see tails)
 }
 
 // tailLength is how long service must be back at the end of a fault to count as returned.
 const tailLength = 500 * time.Millisecond
+
+// tails judge the end of a window: what is sent in the last half second must arrive, and what is sent in the half
+// second before must arrive before the end. What a frozen daemon hands on when it wakes up after the fault is no service.
+type tails struct {
+	end, late, early         time.Duration // the window's end, where its last part begins, and the one before
+	sent, got, sent2, inTime int
+}
+
+func tailsOf(begin, end time.Duration) tails {
+	length := min(tailLength, (end-begin)/3)
+	return tails{end: end, late: end - length, early: end - 2*length}
+}
+
+func (t *tails) count(sent, got time.Duration) {
+	switch {
+	case sent >= t.late:
+		t.sent++
+		if got != 0 {
+			t.got++
+		}
+	case sent >= t.early:
+		t.sent2++
+		if got != 0 && got <= t.end {
+			t.inTime++
+		}
+	}
+}
+
+func (t *tails) share() float64 {
+	if t.sent == 0 || t.sent2 == 0 {
+		return 0
+	}
+	return min(float64(t.got)/float64(t.sent), float64(t.inTime)/float64(t.sent2))
+}
 
 // Look judges the probes that were sent from begin until end. The gap may begin with an arrival before begin.
 func (f *Flow) Look(begin, end time.Duration) Window {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var w Window
-	last, lastSent, late, lateGot := begin, begin, 0, 0
+	last, lastSent := begin, begin
+	tail := tailsOf(begin, end)
 	for seq, sent := range f.sent {
 		got := f.got[seq]
 		if sent < begin {
@@ -216,22 +251,15 @@ func (f *Flow) Look(begin, end time.Duration) Window {
 		}
 		w.Sent++
 		lastSent = sent
-		if sent >= end-tailLength {
-			late++
-		}
+		tail.count(sent, got)
 		if got == 0 {
 			w.Lost++
 			continue
-		}
-		if sent >= end-tailLength {
-			lateGot++
 		}
 		w.Outage = max(w.Outage, got-last)
 		last = max(last, got)
 	}
 	w.Outage = max(0, max(w.Outage, lastSent-last)-probeInterval)
-	if late > 0 {
-		w.Tail = float64(lateGot) / float64(late)
-	}
+	w.Tail = tail.share()
 	return w
 }

@@ -38,12 +38,18 @@ func TestLook(t *testing.T) {
 		f    *Flow
 		want Window
 	}{
-		"nothing lost":    {flowOf(3000, fine), Window{2000, 0, 0, 1}},
-		"100 lost":        {flowOf(3000, hole(1500, 1600)), Window{2000, 100, 100 * tick, 1}},
-		"never again":     {flowOf(3000, hole(1500, 3000)), Window{2000, 1500, 1488 * tick, 0}},
-		"from the start":  {flowOf(3000, hole(999, 1100)), Window{2000, 101, 101 * tick, 1}},
-		"before it":       {flowOf(3000, hole(500, 600)), Window{2000, 0, 0, 1}},
-		"a slower path":   {flowOf(3000, func(q int, s time.Duration) time.Duration { return s + latency + time.Duration(q/2000)*30*tick }), Window{2000, 0, 30 * tick, 1}},
+		"nothing lost":   {flowOf(3000, fine), Window{2000, 0, 0, 1}},
+		"100 lost":       {flowOf(3000, hole(1500, 1600)), Window{2000, 100, 100 * tick, 1}},
+		"never again":    {flowOf(3000, hole(1500, 3000)), Window{2000, 1500, 1488 * tick, 0}},
+		"from the start": {flowOf(3000, hole(999, 1100)), Window{2000, 101, 101 * tick, 1}},
+		"before it":      {flowOf(3000, hole(500, 600)), Window{2000, 0, 0, 1}},
+		"a slower path":  {flowOf(3000, func(q int, s time.Duration) time.Duration { return s + latency + time.Duration(q/2000)*30*tick }), Window{2000, 0, 30 * tick, 1}},
+		"a frozen relay": {flowOf(3000, func(q int, s time.Duration) time.Duration {
+			if q >= 1500 {
+				return max(s, 3000*tick) + latency
+			}
+			return s + latency
+		}), Window{2000, 0, 1499 * tick, 0}},
 		"half of the end": {flowOf(3000, hole(2750, 3000)), Window{2000, 250, 238 * tick, 0.5}},
 	} {
 		got := c.f.Look(1000*tick, 3000*tick)
@@ -78,13 +84,13 @@ func TestJudgeAndAvailability(t *testing.T) {
 	there, back := lost(1000, 1200), lost(1000, 1100)
 	back.from, back.to = there.to, there.from
 	v := victim{fault: Fault{Kind: fault.Cut, Target: Target{A: id("a"), B: id("b")}}, pairs: []pair{{id("a"), id("b")}},
-		from: 1000 * tick, to: 4000 * tick, existed: true}
-	r := v.judge(0, []*Flow{there, back})
+		from: 1000 * tick, to: 4000 * tick, existed: true, expected: 1}
+	r := v.judge(0, 0, []*Flow{there, back})
 	if !r.Recovered || r.Lost != 300 || r.Sent != 6000 || r.Outage.Duration() != 200*tick || r.At.Duration() != time.Second {
 		t.Errorf("%+v", r)
 	}
 	v.existed = false
-	if r := v.judge(0, []*Flow{there, back}); r.Recovered || r.PathExisted {
+	if r := v.judge(0, 0, []*Flow{there, back}); r.Recovered || r.PathExisted {
 		t.Errorf("without a path: %+v", r)
 	}
 	epochs := []epoch{{0, damage{}}, {1001 * tick, damage{links: []int{0, 2}}}, {1201 * tick, damage{links: []int{0}}}}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -44,7 +45,7 @@ func (l *Lab) provision(ctx context.Context) error {
 	members := []mesh.NodeID{first}
 	levels, parent := l.m.levels()
 	for _, level := range levels[1:] {
-		if err := l.settle(ctx, members); err != nil {
+		if err := l.await(ctx, members, l.strangers); err != nil {
 			return err
 		}
 		l.say("%s join", names(level))
@@ -53,7 +54,7 @@ func (l *Lab) provision(ctx context.Context) error {
 		}
 		members = append(members, level...)
 	}
-	return l.settle(ctx, members)
+	return l.await(ctx, members, l.strangers)
 }
 
 func (l *Lab) joinAll(ctx context.Context, level []mesh.NodeID, parent map[mesh.NodeID]mesh.NodeID) error {
@@ -118,6 +119,9 @@ func (l *Lab) writeConfig(id mesh.NodeID) error {
 		}
 	}
 	fmt.Fprintf(&b, "links:\n  neighbours: [%s]\n", strings.Join(peers, ", "))
+	if l.opt.Hello > 0 {
+		fmt.Fprintf(&b, "  hello: %s\n", l.opt.Hello)
+	}
 	return os.WriteFile(n.config(), []byte(b.String()), 0o600)
 }
 
@@ -132,6 +136,7 @@ func (l *Lab) startDaemon(id mesh.NodeID) error {
 		return err
 	}
 	cmd.Cancel = nil
+	cmd.Env = append(cmd.Env, clockEnv+"="+n.clock())
 	return n.start(cmd)
 }
 
@@ -190,17 +195,55 @@ func (l *Lab) launch(ctx context.Context) error {
 	}
 	wg.Wait()
 	began := time.Now()
-	for _, id := range l.m.Nodes {
-		if err := l.startDaemon(id); err != nil {
-			return err
-		}
+	l.record.begin()
+	if err := l.startAll(ctx); err != nil {
+		return err
 	}
 	if err := l.settle(ctx, l.m.Nodes); err != nil {
 		return err
 	}
+	if err := l.await(ctx, l.m.Nodes, l.pathless); err != nil {
+		return err
+	}
 	l.Converged = time.Since(began)
+	l.record.note(time.Now(), "converged", "all nodes hold the same topology and every link is up")
 	l.say("converged in %d ms", l.Converged.Milliseconds())
 	return nil
+}
+
+// How many daemons start at the same time on one processor, and how long after those the next ones do: the handshakes of
+// sixty daemons at once would keep two processors busy for longer than a handshake waits.
+const (
+	startsPerCPU = 20
+	startGap     = time.Second
+)
+
+// startAll starts all daemons: at once, or where that is too many for the machine in groups.
+func (l *Lab) startAll(ctx context.Context) error {
+	for i, id := range l.m.Nodes {
+		if i > 0 && i%(startsPerCPU*runtime.NumCPU()) == 0 {
+			l.say("%d of %d nodes were started", i, len(l.m.Nodes))
+			if err := sleep(ctx, startGap); err != nil {
+				return err
+			}
+		}
+		if err := l.startDaemon(id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sleep returns after d, or with the error of ctx when that ends.
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // explain adds the end of the log of every daemon that ended without being told to.

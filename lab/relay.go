@@ -1,13 +1,14 @@
 package lab
 
 import (
-	"container/heap"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"os/exec"
+	"sync"
 	"syscall"
 	"time"
 	"unsafe"
@@ -15,28 +16,78 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Limits of the relay: what waits on one direction of a link, and how many frames are read before due ones are sent.
+// Descriptors in the relay process, how many frames it reads before due ones are sent, and how long it may take to
+// answer an order.
 const (
-	relayQueue = 4 << 20 // bytes
-	relayBatch = 32
-	frameRoom  = 2048
-	relayFirst = 3 // descriptor of the first TAP in the child
+	relayControl  = 3
+	relayFirst    = 4 // of the first TAP
+	relayBatch    = 32
+	relayPatience = 10 * time.Second
 )
 
-// startRelay starts the process that carries frames between the TAP devices of wires. It ends when the returned
-// closer is closed, or with this process. The files of the wires are closed here: the relay holds them.
-func startRelay(helper string, wires []*wire, home *space, log io.Writer) (*process, error) {
+// controller gives orders to a relay process.
+type controller struct {
+	mu   sync.Mutex
+	conn *os.File
+}
+
+// order asks the relay to treat one direction of a link from now on as Set says, or only to tell.
+type order struct {
+	Port int        `json:"port"`
+	Set  *condition `json:"set,omitempty"`
+}
+
+// answer tells how a direction is treated now and what came of it so far.
+type answer struct {
+	Now   condition `json:"now"`
+	Count tally     `json:"count"`
+	Error string    `json:"error,omitempty"`
+}
+
+// ask carries out an order.
+func (c *controller) ask(o order) (answer, error) {
+	var a answer
+	b, err := json.Marshal(o)
+	if err != nil {
+		return a, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.conn.SetDeadline(time.Now().Add(relayPatience)); err != nil {
+		return a, fmt.Errorf("order to the delay relay: %w", err)
+	}
+	if _, err := c.conn.Write(b); err != nil {
+		return a, fmt.Errorf("order to the delay relay: %w", err)
+	}
+	said := make([]byte, frameRoom)
+	n, err := c.conn.Read(said)
+	if err != nil {
+		return a, fmt.Errorf("the delay relay does not answer: %w", err)
+	}
+	if err := json.Unmarshal(said[:n], &a); err != nil {
+		return a, fmt.Errorf("the delay relay said %q: %w", said[:n], err)
+	}
+	if a.Error != "" {
+		return a, fmt.Errorf("the delay relay refuses: %s", a.Error)
+	}
+	return a, nil
+}
+
+// startRelay starts the process that carries frames between the TAP devices of wires. It ends with this process, and
+// when its controller is closed. The files of the wires are closed here: the relay holds them.
+func startRelay(helper string, wires []*wire, home *space, log io.Writer) (*process, *controller, error) {
 	var delays []time.Duration
 	var files []*os.File
 	for _, w := range wires {
-		if w.delay == 0 {
+		if !w.relayed {
 			continue
 		}
+		w.port = 2 * len(delays)
 		delays = append(delays, w.delay)
 		files = append(files, w.ends[0].tap, w.ends[1].tap)
 	}
 	if len(files) == 0 {
-		return nil, nil
+		return nil, nil, nil
 	}
 	defer func() {
 		for _, f := range files {
@@ -45,16 +96,41 @@ func startRelay(helper string, wires []*wire, home *space, log io.Writer) (*proc
 	}()
 	setup, err := json.Marshal(delays)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	ours, theirs, err := packetPair()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer theirs.Close()
 	cmd := exec.Command(helper)
 	cmd.Env = append(os.Environ(), helperEnv+"=relay", "X0T_LAB_RELAY="+string(setup), "GOMAXPROCS=2")
-	cmd.ExtraFiles = files
+	cmd.ExtraFiles = append([]*os.File{theirs}, files...)
 	cmd.Stderr = log
-	return startProcess("relay", home, cmd)
+	p, err := startProcess("relay", home, cmd)
+	if err != nil {
+		ours.Close()
+		return nil, nil, err
+	}
+	c := &controller{conn: ours}
+	for _, w := range wires {
+		if w.relayed {
+			w.control = c
+		}
+	}
+	return p, c, nil
 }
 
-// relayMain is the relay process: it never returns unless something is broken.
+// packetPair makes two connected sockets that keep the bounds of messages.
+func packetPair() (ours, theirs *os.File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("socket pair: %w", err)
+	}
+	return os.NewFile(uintptr(fds[0]), "relay control"), os.NewFile(uintptr(fds[1]), "relay control"), nil
+}
+
+// relayMain is the relay process: it returns when its controller is gone, or something is broken.
 func relayMain() error {
 	var delays []time.Duration
 	if err := json.Unmarshal([]byte(os.Getenv("X0T_LAB_RELAY")), &delays); err != nil {
@@ -63,44 +139,14 @@ func relayMain() error {
 	r := &relay{began: time.Now()}
 	for i, d := range delays {
 		a, b := relayFirst+2*i, relayFirst+2*i+1
-		r.ports = append(r.ports, port{in: a, out: b, delay: int64(d)}, port{in: b, out: a, delay: int64(d)})
+		r.ports = append(r.ports, port{in: a, out: b, shaper: shaper{own: int64(d), random: rand.Float64}},
+			port{in: b, out: a, shaper: shaper{own: int64(d), random: rand.Float64}})
 	}
 	return r.run()
 }
 
-// port is one direction of a link.
-type port struct {
-	in, out int // descriptors of TAP devices
-	delay   int64
-	queued  int // bytes
-}
-
-// held is a frame on its way.
-type held struct {
-	due  int64  // ns since the relay began
-	seq  uint64 // keeps order among equal dues
-	port int
-	data []byte
-}
-
-type heldHeap []held
-
-func (h heldHeap) Len() int { return len(h) }
-func (h heldHeap) Less(i, j int) bool {
-	return h[i].due < h[j].due || h[i].due == h[j].due && h[i].seq < h[j].seq
-}
-func (h heldHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
-func (h *heldHeap) Push(x any)   { *h = append(*h, x.(held)) }
-func (h *heldHeap) Pop() any {
-	old := *h
-	x := old[len(old)-1]
-	old[len(old)-1] = held{}
-	*h = old[:len(old)-1]
-	return x
-}
-
-// relay moves frames between TAP devices, each after its delay. One thread does all: it sleeps until a frame comes or
-// the next one is due.
+// relay moves frames between TAP devices, each after its delay. One thread does all: it sleeps until a frame or an
+// order comes or the next frame is due.
 type relay struct {
 	began time.Time
 	ports []port
@@ -114,15 +160,23 @@ func (r *relay) run() error {
 	if err != nil {
 		return fmt.Errorf("epoll: %w", err)
 	}
-	for i := range r.ports {
-		fd := r.ports[i].in
+	watch := func(fd, as int) error {
 		if err := unix.SetNonblock(fd, true); err != nil {
 			return fmt.Errorf("descriptor %d: %w", fd, err)
 		}
-		ev := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(i)}
+		ev := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(as)} // #nosec G115 -- two for each link
 		if err := unix.EpollCtl(ep, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
 			return fmt.Errorf("epoll of descriptor %d: %w", fd, err)
 		}
+		return nil
+	}
+	for i := range r.ports {
+		if err := watch(r.ports[i].in, i); err != nil {
+			return err
+		}
+	}
+	if err := watch(relayControl, -1); err != nil {
+		return err
 	}
 	events := make([]unix.EpollEvent, 2*len(r.ports))
 	for {
@@ -131,12 +185,64 @@ func (r *relay) run() error {
 			return fmt.Errorf("epoll: %w", err)
 		}
 		for _, ev := range events[:n] {
+			if ev.Fd < 0 {
+				if err := r.obey(relayControl); err != nil {
+					return ignoreEOF(err)
+				}
+				continue
+			}
 			r.read(int(ev.Fd))
 			r.send()
 		}
 		r.send()
 	}
 }
+
+func ignoreEOF(err error) error {
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
+// obey carries out the order that waits on fd. io.EOF says that nobody will give another one.
+func (r *relay) obey(fd int) error {
+	buf := make([]byte, frameRoom)
+	n, err := unix.Read(fd, buf)
+	switch {
+	case errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR):
+		return nil
+	case err != nil:
+		return fmt.Errorf("read an order: %w", err)
+	case n == 0:
+		return io.EOF
+	}
+	b, err := json.Marshal(r.execute(buf[:n]))
+	if err == nil {
+		_, err = unix.Write(fd, b)
+	}
+	if err != nil {
+		return fmt.Errorf("answer an order: %w", err)
+	}
+	return nil
+}
+
+func (r *relay) execute(b []byte) answer {
+	var o order
+	if err := json.Unmarshal(b, &o); err != nil {
+		return answer{Error: err.Error()}
+	}
+	if o.Port < 0 || o.Port >= len(r.ports) {
+		return answer{Error: fmt.Sprintf("there is no port %d", o.Port)}
+	}
+	p := &r.ports[o.Port]
+	if o.Set != nil {
+		p.set(*o.Set)
+	}
+	return answer{Now: p.cond, Count: p.count}
+}
+
+func (r *relay) now() int64 { return int64(time.Since(r.began)) }
 
 // wait is how long nothing is due, -1 for ever.
 func (r *relay) wait() time.Duration {
@@ -155,25 +261,15 @@ func (r *relay) read(i int) {
 			r.free = append(r.free, buf)
 			return
 		}
-		if p.queued+n > relayQueue {
-			r.free = append(r.free, buf) // a real link's queue is full at some point, too
+		due, copies := p.admit(r.now(), buf[:n])
+		if copies == 0 {
+			r.free = append(r.free, buf)
 			continue
 		}
-		p.queued += n
-		r.seq++
-		heap.Push(&r.held, held{int64(time.Since(r.began)) + p.delay, r.seq, i, buf[:n]})
-	}
-}
-
-func (r *relay) send() {
-	now := int64(time.Since(r.began))
-	for len(r.held) > 0 && r.held[0].due <= now {
-		h := heap.Pop(&r.held).(held)
-		p := &r.ports[h.port]
-		p.queued -= len(h.data)
-		// An error here is an interface that is down (EIO) or a full queue: on a real link the frame is lost, too.
-		_, _ = unix.Write(p.out, h.data)
-		r.free = append(r.free, h.data[:cap(h.data)])
+		for range copies - 1 {
+			r.hold(i, due, append(r.buffer()[:0], buf[:n]...))
+		}
+		r.hold(i, due, buf[:n])
 	}
 }
 

@@ -21,20 +21,25 @@ type Report struct {
 	PairsReachable int        `json:"pairs_reachable"`
 	Unreachable    []string   `json:"unreachable,omitempty"` // "a-b": no packet of a's reached b
 	Converged      api.Millis `json:"converged_ms"`
+	Hello          api.Millis `json:"hello_ms"` // between two hellos on a link, as the lab configured it; 0 = the daemon's default
 	FirstPacket    FirstHand  `json:"first_packet_ms"`
 
 	Faults       []FaultReport `json:"faults"`
 	Availability *Availability `json:"availability,omitempty"` // absent if nothing was probed over time
+
+	Page string `json:"page,omitempty"` // file of the report page
 }
 
 // FirstHand is how long the first packet to a node took that was never spoken with.
 type FirstHand struct {
 	P50 api.Millis `json:"p50"`
 	P99 api.Millis `json:"p99"`
-	// Late counts those that took longer than 2.5 round trips of the shortest path plus 20 ms.
+	// Late counts those that took longer than 2.5 round trips of the shortest path plus 20 ms, or never came.
 	Late int `json:"late"`
 	// Ratio is the largest of (time less 20 ms) / round trip; 0 if the links have no delay.
 	Ratio float64 `json:"worst_rtts"`
+
+	all []time.Duration // for the chart of the report page
 }
 
 // FaultReport is what one fault did to the pairs whose path used its target.
@@ -49,6 +54,10 @@ type FaultReport struct {
 	Sent        int        `json:"sent"`
 	Recovered   bool       `json:"recovered"`    // service returned while the cause was there and a path existed
 	PathExisted bool       `json:"path_existed"` // physically, for all pairs
+	Before      float64    `json:"share_before"` // of the probes that arrived before the first fault, of the worst direction
+	End         float64    `json:"share_at_end"` // the same at the end of the fault
+	Best        float64    `json:"share_best"`   // what the best way left would deliver, as links lose
+	Effect                 // engine and packets
 }
 
 // Availability is the share of probes that arrived.
@@ -73,6 +82,9 @@ func (r *Report) Text(w io.Writer) error {
 	fmt.Fprintf(t, "converged\t%s\n", ms(r.Converged))
 	fmt.Fprintf(t, "pairs reachable\t%d of %d\n", r.PairsReachable, r.Pairs)
 	fmt.Fprintf(t, "first packet\tp50 %s, p99 %s, %d late\n", ms(r.FirstPacket.P50), ms(r.FirstPacket.P99), r.FirstPacket.Late)
+	if r.Page != "" {
+		fmt.Fprintf(t, "page\t%s\n", r.Page)
+	}
 	if r.Availability != nil {
 		fmt.Fprintf(t, "availability\t%.4f (%.4f while a path existed)\n", r.Availability.Raw, r.Availability.WithPath)
 	}

@@ -11,20 +11,15 @@ import (
 
 	"x0tta6bl4/api"
 	"x0tta6bl4/mesh"
+	"x0tta6bl4/mesh/fault"
 )
 
 // How a run goes.
 const (
 	defaultDuration = 10 * time.Second
-	reachTime       = 10 * time.Second // for one pair
-	knockPeriod     = time.Second
-	knocksAtOnce    = 4                     // pairs, in labs with so many that one after the other would take too long
-	manyNodes       = 16                    // from here on
-	maxPairs        = 4                     // probed for one fault
-	backThreshold   = 0.9                   // share of probes that must arrive again for service to have returned
-	pollPaths       = 8                     // path questions at once
-	firstPacketRTTs = 2.5                   // what the first packet may take …
-	firstPacketSlop = 20 * time.Millisecond // … and this
+	maxPairs        = 4   // probed for one fault
+	backThreshold   = 0.9 // share of probes that must arrive again for service to have returned
+	pollPaths       = 8   // path questions at once
 )
 
 // Run makes a lab, measures how it converges and reaches all pairs, injects opt.Faults while it probes, and takes the
@@ -33,13 +28,26 @@ func Run(ctx context.Context, opt Options) (*Report, error) {
 	if err := opt.checkFaults(); err != nil {
 		return nil, err
 	}
+	began := time.Now()
+	page, err := pageFile(opt.Page, opt.Map.Name, began)
+	if err != nil {
+		return nil, err
+	}
 	l, err := Up(ctx, opt)
 	if err != nil {
 		return nil, err
 	}
+	watching, stop := context.WithCancel(ctx)
+	var watcher sync.WaitGroup
+	watcher.Go(func() { l.record.watch(watching, l) })
 	r, err := l.measure(ctx)
+	stop()
+	watcher.Wait()
 	if err != nil {
 		err = l.explain(err)
+	} else if page != "" {
+		r.Page = page
+		err = l.page(r, began).write(page)
 	}
 	return r, errors.Join(err, l.Close())
 }
@@ -57,7 +65,10 @@ func (o Options) checkFaults() error {
 		if f.At >= o.duration() {
 			return fmt.Errorf("fault %q comes after the end of the run (%s): use a longer --duration", f, o.duration())
 		}
-		if _, ok := o.Map.linkBetween(f.Target.A, f.Target.B); !ok && !f.Target.Path && !f.Kind.OnNode() {
+		if !f.Sides.IsZero() || f.Target.Path || f.Kind.OnNode() {
+			continue
+		}
+		if _, ok := o.Map.linkBetween(f.Target.A, f.Target.B); !ok {
 			return fmt.Errorf("fault %q: map %s has no link between %s and %s", f, o.Map.Name, f.Target.A, f.Target.B)
 		}
 	}
@@ -67,7 +78,7 @@ func (o Options) checkFaults() error {
 func (l *Lab) measure(ctx context.Context) (*Report, error) {
 	n := len(l.m.Nodes)
 	r := &Report{Topology: l.m.Name, Nodes: n, Links: len(l.m.Links), Pairs: n * (n - 1),
-		Converged: api.Millis(l.Converged), Faults: []FaultReport{}}
+		Converged: api.Millis(l.Converged), Hello: api.Millis(l.opt.Hello), Faults: []FaultReport{}}
 	p, err := l.Prober(ctx)
 	if err != nil {
 		return nil, err
@@ -76,6 +87,7 @@ func (l *Lab) measure(ctx context.Context) (*Report, error) {
 	if err := l.reach(ctx, p, r); err != nil {
 		return nil, err
 	}
+	l.record.note(time.Now(), "reached", "%d of %d pairs reach each other", r.PairsReachable, r.Pairs)
 	if l.opt.duration() == 0 {
 		return r, nil
 	}
@@ -95,114 +107,14 @@ func (l *Lab) Prober(ctx context.Context) (*Prober, error) {
 	return newProber(spaces, addrs)
 }
 
-// pair is two nodes; probes go both ways between them.
-type pair struct{ a, b mesh.NodeID }
-
-func (p pair) String() string { return p.a.String() + "-" + p.b.String() }
-
-// pairs lists every unordered pair once. Which of the two comes first alternates, so that no node always begins.
-func (m *Map) pairs() []pair {
-	var ps []pair
-	for i, a := range m.Nodes {
-		for k, b := range m.Nodes[i+1:] {
-			if k%2 == 0 {
-				ps = append(ps, pair{a, b})
-			} else {
-				ps = append(ps, pair{b, a})
-			}
-		}
-	}
-	return ps
-}
-
-// reach sends the first packets. Only the first direction of a pair finds it cold: both share the session.
-func (l *Lab) reach(ctx context.Context, p *Prober, r *Report) error {
-	l.say("first packets between %d pairs", r.Pairs)
-	ps := l.m.pairs()
-	atOnce := 1
-	if len(l.m.Nodes) >= manyNodes {
-		atOnce = knocksAtOnce
-	}
-	took := make([]time.Duration, len(ps))
-	missing := make([][]string, len(ps))
-	done := l.progress("pairs reached", len(ps))
-	each(len(ps), atOnce, func(i int) {
-		took[i], missing[i] = l.reachPair(ctx, p, ps[i])
-		done()
-	})
-	var cold []time.Duration
-	for i := range ps {
-		r.Unreachable = append(r.Unreachable, missing[i]...)
-		if took[i] == 0 {
-			continue
-		}
-		cold = append(cold, took[i])
-		rtt := 2 * l.m.distances(ps[i].a, damage{})[ps[i].b].delay
-		if took[i] > time.Duration(firstPacketRTTs*float64(rtt))+firstPacketSlop {
-			r.FirstPacket.Late++
-		}
-		if rtt > 0 {
-			r.FirstPacket.Ratio = max(r.FirstPacket.Ratio, float64(took[i]-firstPacketSlop)/float64(rtt))
-		}
-	}
-	r.PairsReachable = r.Pairs - len(r.Unreachable)
-	r.FirstPacket.P50, r.FirstPacket.P99 = api.Millis(percentile(cold, 50)), api.Millis(percentile(cold, 99))
-	return ctx.Err()
-}
-
-// reachPair returns how long the first packet took, 0 if none came through, and the directions that do not work.
-func (l *Lab) reachPair(ctx context.Context, p *Prober, q pair) (took time.Duration, missing []string) {
-	ctx, cancel := context.WithTimeout(ctx, 2*reachTime)
-	defer cancel()
-	there, cancelThere := context.WithTimeout(ctx, reachTime)
-	defer cancelThere()
-	took, err := p.Knock(there, q.a, q.b, knockPeriod)
-	if err != nil {
-		missing = append(missing, q.String())
-	}
-	if _, err := p.Knock(ctx, q.b, q.a, knockPeriod); err != nil {
-		missing = append(missing, pair{q.b, q.a}.String())
-	}
-	return took, missing
-}
-
-// progressPeriod is how often a long step says how far it has come.
-const progressPeriod = 5 * time.Second
-
-// progress returns a function to be called after each of so many pieces of a step.
-func (l *Lab) progress(what string, all int) func() {
-	var mu sync.Mutex
-	said, n := time.Now(), 0
-	return func() {
-		mu.Lock()
-		defer mu.Unlock()
-		if n++; time.Since(said) >= progressPeriod {
-			said = time.Now()
-			l.say("%d of %d %s", n, all, what)
-		}
-	}
-}
-
-// each calls f for 0 … n-1, some at once.
-func each(n, atOnce int, f func(int)) {
-	var wg sync.WaitGroup
-	slots := make(chan struct{}, atOnce)
-	for i := range n {
-		slots <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			f(i)
-		})
-	}
-	wg.Wait()
-}
-
 // victim is a fault together with the pairs that it is judged by.
 type victim struct {
 	fault    Fault
 	pairs    []pair
 	from, to time.Duration // of the fault, on the prober's clock
 	existed  bool
+	expected float64 // share of the probes that the best way left would deliver
+	effect   Effect
 }
 
 // epoch is a time from which on something is broken.
@@ -226,15 +138,22 @@ func (l *Lab) strike(ctx context.Context, p *Prober, r *Report) error {
 	defer stop()
 	var wg sync.WaitGroup
 	begin := p.Now()
+	l.record.note(time.Now(), "probes", "probes begin between %s", joined(all))
 	wg.Go(func() { p.Stream(probing, flows) })
-	epochs, err := l.play(ctx, p, begin, victims)
+	err = l.play(ctx, p, begin, victims)
+	epochs := l.epochs(p, begin)
 	stop()
 	wg.Wait()
 	if err != nil {
 		return err
 	}
+	l.record.deliveries(p, begin, flows)
+	l.record.faults(p, victims)
 	for _, v := range victims {
-		r.Faults = append(r.Faults, v.judge(begin, flows))
+		if v.effect, err = l.Effect(v.fault); err != nil {
+			return err
+		}
+		r.Faults = append(r.Faults, v.judge(begin, firstFault(victims, p.Now()), flows))
 	}
 	r.Availability = l.available(flows, begin, epochs)
 	return nil
@@ -248,7 +167,7 @@ type action struct {
 }
 
 // play injects and mends at the times of the script, until the end of the run.
-func (l *Lab) play(ctx context.Context, p *Prober, begin time.Duration, victims []*victim) ([]epoch, error) {
+func (l *Lab) play(ctx context.Context, p *Prober, begin time.Duration, victims []*victim) error {
 	end := begin + l.opt.duration()
 	var acts []action
 	for _, v := range victims {
@@ -260,50 +179,39 @@ func (l *Lab) play(ctx context.Context, p *Prober, begin time.Duration, victims 
 		}
 	}
 	slices.SortStableFunc(acts, func(a, b action) int { return int(a.at - b.at) })
-	epochs := []epoch{{begin, l.broken()}}
 	for _, a := range acts {
 		if err := p.sleep(ctx, a.at); err != nil {
-			return nil, err
+			return err
 		}
 		if err := l.act(ctx, p, a); err != nil {
-			return nil, err
+			return err
 		}
-		epochs = append(epochs, epoch{p.Now(), l.broken()})
 	}
-	return epochs, p.sleep(ctx, end)
+	return p.sleep(ctx, end)
 }
 
 func (l *Lab) act(ctx context.Context, p *Prober, a action) error {
 	v := a.victim
 	if a.mend {
-		l.say("end of %s %s", v.fault.Kind, v.fault.Target)
+		l.say("end of %s %s", v.fault.Kind, v.fault.Where())
 		return l.Mend(v.fault)
 	}
 	if err := l.resolve(ctx, &v.fault); err != nil {
 		return err
 	}
 	v.from = p.Now()
-	l.say("%s %s", v.fault.Kind, v.fault.Target)
+	l.say("%s %s", v.fault.Kind, v.fault.Where())
 	if err := l.Inject(v.fault); err != nil {
 		return err
 	}
-	v.existed = true
-	for _, q := range v.pairs {
-		v.existed = v.existed && l.m.connected(q.a, q.b, l.broken())
-	}
+	v.expected = l.expected(v.pairs)
+	v.existed = v.expected > 0
 	return nil
 }
 
 // sleep returns at a time of the prober's clock.
 func (p *Prober) sleep(ctx context.Context, until time.Duration) error {
-	t := time.NewTimer(until - p.Now())
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return sleep(ctx, until-p.Now())
 }
 
 // resolve turns a path target into the middle link or relay of the path that is in use now.
@@ -315,7 +223,11 @@ func (l *Lab) resolve(ctx context.Context, f *Fault) error {
 	if err != nil {
 		return fmt.Errorf("fault %s: %w", f, err)
 	}
-	if !f.Kind.OnNode() {
+	switch {
+	case f.Kind == fault.Partition:
+		f.Sides, f.Target = l.m.split(middleLink(path)), Target{}
+		return nil
+	case !f.Kind.OnNode():
 		f.Target = middleLink(path)
 		return nil
 	}
@@ -327,23 +239,40 @@ func (l *Lab) resolve(ctx context.Context, f *Fault) error {
 	return nil
 }
 
-// judge says what a fault did to its pairs.
-func (v *victim) judge(begin time.Duration, flows []*Flow) FaultReport {
-	r := FaultReport{Kind: v.fault.Kind, Target: v.fault.Target.String(), At: api.Millis(v.from - begin),
-		For: api.Millis(v.to - v.from), PathExisted: v.existed, Recovered: v.existed, Pairs: []string{}}
+// judge says what a fault did to its pairs. Service has returned if as much arrives at the end as the best way left would
+// deliver, or as much as before anything was broken: where links lose packets by nature, which way the mesh takes is
+// another question than whether it left the fault.
+func (v *victim) judge(begin, first time.Duration, flows []*Flow) FaultReport {
+	r := FaultReport{Kind: v.fault.Kind, Target: v.fault.Where(), At: api.Millis(v.from - begin), Best: v.expected, Before: 1, End: 1,
+		For: api.Millis(v.to - v.from), PathExisted: v.existed, Recovered: v.existed, Pairs: []string{}, Effect: v.effect}
 	for _, q := range v.pairs {
 		r.Pairs = append(r.Pairs, q.String())
 		for _, f := range flows {
 			if !q.has(f) {
 				continue
 			}
-			w := f.Look(v.from, v.to)
+			w, before := f.Look(v.from, v.to), 1.0
+			if quiet := f.Look(begin, first); quiet.Sent >= quietProbes {
+				before = 1 - float64(quiet.Lost)/float64(quiet.Sent)
+			}
 			r.Sent, r.Lost = r.Sent+w.Sent, r.Lost+w.Lost
 			r.Outage = max(r.Outage, api.Millis(w.Outage))
-			r.Recovered = r.Recovered && w.Tail >= backThreshold
+			r.Before, r.End = min(r.Before, before), min(r.End, w.Tail)
+			r.Recovered = r.Recovered && w.Tail >= backThreshold*min(v.expected, before)
 		}
 	}
 	return r
+}
+
+// quietProbes is how many probes before the first fault tell what is normal.
+const quietProbes = 200
+
+// firstFault is when the first of victims was struck.
+func firstFault(victims []*victim, end time.Duration) time.Duration {
+	for _, v := range victims {
+		end = min(end, v.from)
+	}
+	return end
 }
 
 func (q pair) has(f *Flow) bool {
