@@ -2,11 +2,12 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
+	"x0tta6bl4/core/lsdb"
 	"x0tta6bl4/core/path"
 	"x0tta6bl4/mesh"
-	"x0tta6bl4/mesh/topology"
 	"x0tta6bl4/wire"
 )
 
@@ -18,8 +19,8 @@ const (
 	// oneWay is how long a link that is dead in one direction may still be used: detection, announcement and
 	// its flooding.
 	oneWay = 3 * time.Second
-	// flight is how long databases may differ because an announcement is on its way.
-	flight = 2 * time.Second
+	// travel is how long databases may differ because an announcement is on its way.
+	travel = 2 * time.Second
 	// busyEvents and busyTicks are how much may happen in one instant: more is a machine whose deadline does not
 	// move on when it is called at it, a busy loop in the daemon.
 	busyEvents = 100_000
@@ -40,24 +41,18 @@ type checker struct {
 	changed   time.Time // last change of the physical network
 	part      []int     // connected part of each node now; -1 while it is down
 	deadSince map[int]time.Time
-	compared  time.Time
 	equal     time.Time     // last time that all databases were equal
 	converged time.Duration // first time that all databases were equal, from the start
 	alarms    int
-	crowd     int                   // events at this instant
-	ticks     map[tickedMachine]int // of each machine at this instant
-}
-
-// tickedMachine names one machine of one node.
-type tickedMachine struct {
-	node    int
-	machine string
+	crowd     int     // events at this instant
+	unsteady  int     // faults at work in whose presence nothing can be said of rest
+	reach     reacher // finds physical ways
 }
 
 func (c *checker) init(w *World) {
 	c.carriages = map[uint64]*carriage{}
 	c.deadSince = map[int]time.Time{}
-	c.ticks = map[tickedMachine]int{}
+	c.reach.init(w)
 	c.changed = w.now
 	c.converged = -1
 	c.part = make([]int, len(w.nodes))
@@ -71,10 +66,9 @@ func (c *checker) fail(format string, args ...any) {
 }
 
 // instant runs before every event.
-func (c *checker) instant(w *World, at time.Time) {
-	if !at.Equal(w.now) {
+func (c *checker) instant(w *World, at int64) {
+	if at != w.at {
 		c.crowd = 0
-		clear(c.ticks)
 	}
 	if c.crowd++; c.crowd > busyEvents {
 		c.fail("more than %d events at one instant", busyEvents)
@@ -82,9 +76,11 @@ func (c *checker) instant(w *World, at time.Time) {
 }
 
 // ticked counts a machine's calls by its own deadline.
-func (c *checker) ticked(s *simNode, machine string) {
-	k := tickedMachine{s.index, machine}
-	if c.ticks[k]++; c.ticks[k] > busyTicks {
+func (c *checker) ticked(w *World, s *simNode, a *alarm, machine string) {
+	if a.instant != w.at {
+		a.instant, a.calls = w.at, 0
+	}
+	if a.calls++; a.calls > busyTicks {
 		c.fail("%s of %v has a deadline that does not move on: ticked more than %d times at one instant", machine, s.id, busyTicks)
 	}
 }
@@ -97,11 +93,10 @@ func (c *checker) alarm(s *simNode, text string) {
 // physical notes that the network itself changed.
 func (c *checker) physical(w *World) {
 	c.changed = w.now
-	broken := w.broken()
-	c.part = w.cfg.Map.Components(broken)
+	c.part = c.reach.parts(w, c.part)
 	for _, f := range w.flows {
-		hops, ok := w.cfg.Map.ShortestHops(f.from.index, f.to.index, broken)
-		f.joined = ok && f.to.alive && hops <= path.MaxLongHops
+		hops := c.reach.hops(w, f.from.index, f.to.index)
+		f.joined = hops >= 0 && hops <= path.MaxLongHops
 		f.service.possible(w.now, f.joined, w.cfg.Packet)
 	}
 	for _, l := range w.wires {
@@ -114,57 +109,54 @@ func (c *checker) physical(w *World) {
 	}
 }
 
-// step runs after every event: what holds at all times is checked where it happens, what holds when it is quiet here.
-func (c *checker) step(w *World) {
-	if w.now.Sub(c.compared) < 50*time.Millisecond {
-		return
-	}
-	c.compared = w.now
-	if c.converged < 0 || w.now.Sub(c.changed) >= settled {
+// lookEvery is how often what holds at rest is looked at. What holds at all times is checked where it happens.
+const lookEvery = 50 * time.Millisecond
+
+// look compares the databases, now and from then on.
+func (c *checker) look(w *World) {
+	if c.converged < 0 || c.calmFor(w) >= settled {
 		c.compareDatabases(w)
 	}
+	w.after(lookEvery, func() { c.look(w) })
 }
 
 func (c *checker) compareDatabases(w *World) {
-	digests := map[int][32]byte{}
+	holds := map[int]lsdb.Sum{}
 	for i, s := range w.nodes {
 		if !s.alive {
 			continue
 		}
-		d := s.control.Database().Digest()
-		if first, ok := digests[c.part[i]]; ok && first != d {
-			if w.now.Sub(c.changed) >= settled+flight && w.now.Sub(c.equal) > flight {
-				c.fail("the database of %v differs from its neighbours' for %v although nothing has changed for %v", s.id, flight, settled)
+		d := s.control.Database().Holds()
+		if first, ok := holds[c.part[i]]; ok && first != d {
+			if c.calmFor(w) >= settled+travel && w.now.Sub(c.equal) > travel {
+				c.fail("the database of %v differs from its neighbours' for %v although nothing has changed for %v", s.id, travel, settled)
 			}
 			return
 		}
-		digests[c.part[i]] = d
+		holds[c.part[i]] = d
 	}
 	c.equal = w.now
 	if c.converged < 0 && w.allUp() {
 		c.converged = w.now.Sub(epoch)
+		w.stats.markConverged()
 	}
 }
 
-// broken returns what does not work now.
-func (w *World) broken() (b topology.Broken) {
-	for i, l := range w.wires {
-		if !l.ends[0].passes() || !l.ends[1].passes() {
-			b.Links = append(b.Links, i)
-		}
+// calmFor returns how long nothing has changed; not at all while a fault is at work that changes things by itself.
+func (c *checker) calmFor(w *World) time.Duration {
+	if c.unsteady > 0 {
+		c.changed = w.now
 	}
-	for i, s := range w.nodes {
-		if !s.alive {
-			b.Nodes = append(b.Nodes, i)
-		}
-	}
-	return b
+	return w.now.Sub(c.changed)
 }
+
+// lossy reports whether any link loses frames by itself.
+func (w *World) lossy() bool { return slices.ContainsFunc(w.wires, (*wireLink).loses) }
 
 // allUp reports whether every node runs and has every working link of its own up and announced.
 func (w *World) allUp() bool {
 	for _, s := range w.nodes {
-		if !s.alive || len(s.control.Database().Nodes()) < len(w.nodes) {
+		if !s.alive || s.control.Database().Len() < len(w.nodes) {
 			return false
 		}
 		up := 0
@@ -183,14 +175,14 @@ func (w *World) allUp() bool {
 // loop notes a frame that met node s twice.
 func (c *checker) loop(w *World, s *simNode, trail []int) {
 	w.stats.Looped++
-	if w.now.Sub(c.changed) >= flight {
-		c.fail("a frame met %v twice on its way by %v although nothing has changed for %v", s.id, trail, flight)
+	if c.calmFor(w) >= travel {
+		c.fail("a frame met %v twice on its way by %v although nothing has changed for %v", s.id, trail, travel)
 	}
 }
 
 // calm reports whether a packet of a flow sent now must arrive.
 func (c *checker) calm(w *World, f *trafficFlow) bool {
-	return w.now.Sub(c.changed) >= settled && w.lossless && f.joined
+	return c.calmFor(w) >= settled && f.joined && !w.lossy()
 }
 
 // stillCalm reports whether nothing changed while a packet was under way.

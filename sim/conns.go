@@ -30,18 +30,28 @@ type half struct {
 	accepted  bool       // its node has been told of it
 	installed bool
 	active    bool // the peer's index is known: may send
-	out       []wire.Message
+	out       []letter
 	waiting   bool // a retransmission is scheduled
 	heard     time.Time
+	last      int64      // when what was sent last arrives: messages keep their order
+	gone      bool       // it has ended
 	first     mesh.Label // end to end: the reversed prefix of what came last
 	back      []mesh.Label
 }
 
+// conn returns a connection that has not ended.
+func (w *World) conn(id mesh.ConnID) *half {
+	if id < mesh.ConnID(len(w.conns)) {
+		return w.conns[id]
+	}
+	return nil
+}
+
 // cross lets one datagram cross a wire, repeating it until it arrives or the deadline has passed.
 func (w *World) cross(e *wireEnd, deadline time.Time, arrived, failed func()) {
-	if e.passes() && !w.chance(e.link.loss) {
+	if d, ok := w.stream(e, quicDatagram); ok {
 		w.stats.Frames++
-		w.after(e.link.delay, arrived)
+		w.after(d, arrived)
 		return
 	}
 	if !w.now.Before(deadline) {
@@ -89,7 +99,7 @@ func (w *World) up(h *half, dial uint64, remote netip.AddrPort) node.ConnUp {
 
 // accept tells the answering end of a handshake that it is complete.
 func (w *World) accept(h *half, remote netip.AddrPort) {
-	if w.conns[h.id] != nil && h.node.alive {
+	if !h.gone && h.node.alive {
 		h.heard = w.now
 		h.accepted = true
 		w.control(h.node, w.up(h, 0, remote))
@@ -98,29 +108,32 @@ func (w *World) accept(h *half, remote netip.AddrPort) {
 
 // pair makes both halves of a connection.
 func (w *World) pair(s, t *simNode, p wire.Purpose) (a, b *half) {
-	w.next += 2
-	a = &half{id: w.next - 1, other: w.next, node: s, peer: t, purpose: p, heard: w.now}
-	b = &half{id: w.next, other: w.next - 1, node: t, peer: s, purpose: p, heard: w.now}
+	next := mesh.ConnID(len(w.conns))
+	a = &half{id: next, other: next + 1, node: s, peer: t, purpose: p, heard: w.now}
+	b = &half{id: next + 1, other: next, node: t, peer: s, purpose: p, heard: w.now}
 	for _, h := range []*half{a, b} {
-		w.conns[h.id] = h
+		w.conns = append(w.conns, h)
 		h.node.conns = append(h.node.conns, h.id)
 	}
 	return a, b
 }
 
 func (w *World) install(s *simNode, e node.Install) {
-	if h := w.conns[e.Conn]; h != nil && h.node == s {
+	if h := w.conn(e.Conn); h != nil && h.node == s {
 		h.installed, h.label = true, e.Label
+		if h.end != nil {
+			s.label(h.end, e.Label)
+		}
 	}
 }
 
 // closeConn ends a connection from this end; the other end learns of it when a datagram gets through.
 func (w *World) closeConn(id mesh.ConnID) {
-	h := w.conns[id]
+	h := w.conn(id)
 	if h == nil {
 		return
 	}
-	other := w.conns[h.other]
+	other := w.conn(h.other)
 	w.drop(h)
 	if other == nil {
 		return
@@ -135,7 +148,7 @@ func (w *World) closeConn(id mesh.ConnID) {
 
 // down ends the half at a living node and tells it.
 func (w *World) down(h *half, reason string) {
-	if w.conns[h.id] == nil {
+	if h.gone {
 		return
 	}
 	w.drop(h)
@@ -144,23 +157,27 @@ func (w *World) down(h *half, reason string) {
 
 // abandon removes a half without telling its node.
 func (w *World) abandon(id mesh.ConnID) {
-	if h := w.conns[id]; h != nil {
+	if h := w.conn(id); h != nil {
 		w.drop(h)
 	}
 }
 
 func (w *World) drop(h *half) {
-	delete(w.conns, h.id)
+	if h.end != nil {
+		w.landAt(h.end)
+	}
+	h.gone = true
+	w.conns[h.id] = nil
 	h.node.conns = slices.DeleteFunc(h.node.conns, func(id mesh.ConnID) bool { return id == h.id })
 }
 
 // keepAlive ends a link connection that has been silent for the idle time.
 func (w *World) keepAlive(h *half) {
 	w.after(keepAlive, func() {
-		if w.conns[h.id] == nil {
+		if h.gone {
 			return
 		}
-		if w.conns[h.other] != nil && h.end.other().passes() {
+		if w.conn(h.other) != nil && h.end.other().answers() {
 			h.heard = w.now
 		}
 		if w.now.Sub(h.heard) >= idleTimeout {
@@ -171,79 +188,9 @@ func (w *World) keepAlive(h *half) {
 	})
 }
 
-func (w *World) sendMessages(s *simNode, e node.Send) {
-	h := w.conns[e.Conn]
-	if h == nil || h.node != s {
-		return
-	}
-	h.out = append(h.out, e.Messages...)
-	if !h.waiting {
-		w.flush(h, w.now.Add(idleTimeout))
-	}
-}
-
-// flush sends what waits on a connection, in order.
-func (w *World) flush(h *half, deadline time.Time) {
-	h.waiting = false
-	if len(h.out) == 0 || w.conns[h.id] == nil {
-		return
-	}
-	if h.purpose != wire.PurposeLink {
-		msgs := h.out
-		h.out = nil
-		w.carry(h, deadline, func(mesh.Label, []mesh.Label) { w.deliverMessages(h.other, msgs) }, func() { w.down(h, "idle timeout") })
-		return
-	}
-	if !h.end.passes() || w.chance(h.end.link.loss) {
-		if !w.now.Before(deadline) {
-			w.down(h, "idle timeout")
-			return
-		}
-		h.waiting = true
-		w.after(retransmit, func() { w.flush(h, deadline) })
-		return
-	}
-	msgs := h.out
-	h.out = nil
-	w.after(h.end.link.delay, func() { w.deliverMessages(h.other, msgs) })
-}
-
-// deliverMessages encodes and parses messages as the connection would, and hands them to the receiving node.
-func (w *World) deliverMessages(to mesh.ConnID, msgs []wire.Message) {
-	if h := w.conns[to]; h != nil && !h.accepted {
-		// Its handshake's last datagram was lost and is being repeated; the stream's bytes wait behind it.
-		w.after(retransmit, func() { w.deliverMessages(to, msgs) })
-		return
-	}
-	for _, m := range msgs {
-		h := w.conns[to]
-		if h == nil || !h.node.alive {
-			return
-		}
-		raw, err := wire.AppendMessage(nil, m)
-		if err != nil {
-			w.check.fail("message that cannot be encoded: %T: %v", m, err)
-			return
-		}
-		w.stats.Control += uint64(len(raw))
-		got, err := wire.ParseMessage(raw[wire.MessageHeader:])
-		if err != nil {
-			w.check.fail("message that cannot be parsed: %T: %v", m, err)
-			return
-		}
-		h.heard = w.now
-		w.note('m', h.node.index, uint64(len(raw)), uint64(raw[wire.MessageHeader]))
-		if h := w.cfg.hooks.ignore; h != nil && h(w.conns[to].node, got) {
-			continue
-		}
-		w.control(h.node, node.Received{Conn: to, Message: got})
-	}
-}
-
 // dialPeer opens an end-to-end connection: three crossings of the mesh.
 func (w *World) dialPeer(s *simNode, d node.DialPeer) {
-	i := slices.IndexFunc(w.nodes, func(n *simNode) bool { return n.id == d.Peer })
-	t := w.nodes[i]
+	t := w.byID[d.Peer]
 	a, b := w.pair(s, t, wire.PurposeE2E)
 	deadline := w.now.Add(handshakeTimeout)
 	fail := w.boot(s, func() {
@@ -254,7 +201,7 @@ func (w *World) dialPeer(s *simNode, d node.DialPeer) {
 	w.carry(a, deadline, func(in mesh.Label, back []mesh.Label) {
 		b.first, b.back = in, back
 		w.carry(b, deadline, func(mesh.Label, []mesh.Label) {
-			if w.conns[a.id] == nil {
+			if a.gone {
 				return
 			}
 			w.carry(a, deadline, func(mesh.Label, []mesh.Label) { w.accept(b, netip.AddrPort{}) }, func() { w.abandon(b.id) })
@@ -262,4 +209,13 @@ func (w *World) dialPeer(s *simNode, d node.DialPeer) {
 			w.control(s, w.up(a, d.ID, netip.AddrPort{}))
 		}, fail)
 	}, fail)
+}
+
+// endAt returns the wire end of s that leads to an underlay address.
+func (w *World) endAt(s *simNode, remote netip.AddrPort) *wireEnd {
+	far := w.byIP[remote.Addr()]
+	if far == nil || far.other().node != s {
+		return nil
+	}
+	return far.other()
 }

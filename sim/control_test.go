@@ -98,7 +98,7 @@ func TestInvariantsAreChecked(t *testing.T) {
 		{"a packet that its receiver cannot read", "line:3", "", 5 * time.Second, func(w *World) {
 			w.after(2*time.Second, func() {
 				h := w.conns[w.nodes[0].table.Links[0].Session]
-				w.arrive(h.id, nil, []byte{0x3f, 1, 2, 3})
+				w.arrive(&flight{to: h.id, frame: []byte{0x3f, 1, 2, 3}})
 			})
 		}, "cannot be parsed"},
 	} {

@@ -1,15 +1,11 @@
 package sim
 
 import (
-	"crypto/sha256"
-	"net/netip"
-	"slices"
 	"time"
 
 	"x0tta6bl4/core/lsdb"
 	"x0tta6bl4/core/node"
 	"x0tta6bl4/mesh"
-	"x0tta6bl4/wire"
 )
 
 // How long the work that the slow loop does not wait for takes.
@@ -23,7 +19,7 @@ func (w *World) control(s *simNode, ev node.ControlEvent) {
 	if !s.alive {
 		return
 	}
-	out := s.control.Step(w.now, ev)
+	out := s.control.Step(w.wall(s), ev)
 	if out.Persist != nil {
 		s.labels = *out.Persist
 	}
@@ -31,12 +27,12 @@ func (w *World) control(s *simNode, ev node.ControlEvent) {
 		w.install(s, e)
 	}
 	for _, e := range out.Activate {
-		if h := w.conns[e.Conn]; h != nil {
+		if h := w.conn(e.Conn); h != nil {
 			h.active = true
 		}
 	}
-	for _, e := range out.Reflex {
-		w.reflex(s, e)
+	if len(out.Reflex) > 0 {
+		w.turn(s, out.Reflex...)
 	}
 	for _, e := range out.Send {
 		w.sendMessages(s, e)
@@ -45,11 +41,12 @@ func (w *World) control(s *simNode, ev node.ControlEvent) {
 		w.closeConn(e.Conn)
 	}
 	for _, e := range out.Sign {
-		w.after(signTime, w.boot(s, func() { w.control(s, sign(e)) }))
+		w.post(signTime, s, doCall, func() { w.signed(s, e) })
 	}
 	for _, e := range out.Verify {
 		w.stats.Verified++
-		w.after(verifyTime, w.boot(s, func() { w.control(s, verify(e)) }))
+		w.press.took(s, e.Raw)
+		w.post(verifyTime, s, doChecked, e)
 	}
 	for _, e := range out.Dial {
 		w.dialLink(s, e)
@@ -60,50 +57,104 @@ func (w *World) control(s *simNode, ev node.ControlEvent) {
 	w.scheduleControl(s)
 }
 
-// boot wraps work of a process so that it is lost when that process ends.
+// signed gives a node its signature.
+func (w *World) signed(s *simNode, e node.Sign) {
+	made := sign(e)
+	w.press.took(s, made.Raw)
+	w.note('o', s.index, uint64(e.Kind), e.LSA.Seq, uint64(len(made.Raw)))
+	w.control(s, made)
+}
+
+// boot wraps work of a process so that it is lost when that process ends, and waits while it is frozen.
 func (w *World) boot(s *simNode, f func()) func() {
-	boot := s.boots
-	return func() {
-		if s.alive && s.boots == boot {
-			f()
-		}
-	}
+	e := event{who: s, boot: s.boots, do: doCall, what: f}
+	return func() { w.happen(&e) }
 }
 
 func (w *World) scheduleControl(s *simNode) {
 	at := s.control.Deadline()
+	if !at.IsZero() {
+		at = at.Add(-s.clock)
+	}
 	if h := w.cfg.hooks.deadline; h != nil {
 		at = h(s, at)
 	}
-	if at.IsZero() || at.Equal(s.dueControl) {
-		return
-	}
-	s.dueControl = at
-	w.after(max(0, at.Sub(w.now)), w.boot(s, func() {
-		if s.dueControl.Equal(at) {
-			s.dueControl = time.Time{}
-			w.check.ticked(s, "Control")
-			w.control(s, node.Tick{})
-		}
-	}))
+	w.set(s, &s.dueControl, doTick, at)
 }
 
-// reflex runs one step of a node's fast loop and carries its effects out.
-func (w *World) reflex(s *simNode, ev node.ReflexEvent) {
+// set makes a deadline the time of an alarm; the zero time is none.
+func (w *World) set(s *simNode, a *alarm, do kind, at time.Time) {
+	a.want = 0
+	if at.IsZero() {
+		return
+	}
+	a.want = max(int64(at.Sub(epoch)), w.at)
+	if a.set == 0 || a.set > a.want {
+		a.set = a.want
+		w.post(time.Duration(a.want-w.at), s, do, nil)
+	}
+}
+
+// due reports whether an alarm that rings is the one that was set last, and its time has come; else it is put off.
+func (w *World) due(s *simNode, a *alarm, do kind, machine string) bool {
+	if w.at < a.set {
+		return false // set anew for an earlier time, which has been
+	}
+	a.set = 0
+	switch {
+	case a.want == 0:
+		return false
+	case a.want > w.at:
+		a.set = a.want
+		w.post(time.Duration(a.want-w.at), s, do, nil)
+		return false
+	}
+	a.want = 0
+	w.check.ticked(w, s, a, machine)
+	return true
+}
+
+func (w *World) tickDue(s *simNode) {
+	if w.due(s, &s.dueControl, doTick, "Control") {
+		w.control(s, node.Tick{})
+	}
+}
+
+func (w *World) turnDue(s *simNode) {
+	if w.due(s, &s.dueReflex, doTurn, "Reflex") {
+		w.turn(s)
+	}
+}
+
+// turn is one turn of a node's fast loop, as the daemon makes it: what was heard meanwhile, what else it was told, and
+// what is due.
+func (w *World) turn(s *simNode, orders ...node.ReflexEvent) {
 	if !s.alive {
 		return
 	}
-	out := s.reflex.Step(w.now, ev)
-	if out.Publish != nil {
-		s.table = out.Publish
-		if h := w.cfg.hooks.publish; h != nil {
-			s.table = h(s, s.table)
+	w.hellos, w.heards = w.hellos[:0], w.heards[:0]
+	for i := range s.byLabel {
+		l := &s.byLabel[i]
+		w.hellos = l.end.take(w.at, l.label, w.hellos)
+		if l.end.heard != 0 {
+			w.heards = append(w.heards, node.Heard{Label: l.label, At: epoch.Add(time.Duration(l.end.heard))})
+			l.end.heard = 0
 		}
-		w.check.table(w, s)
 	}
-	for _, h := range out.Hellos {
-		w.stats.Control += wire.HelloLen
-		w.sendFrame(s, h.Label, nil, wire.AppendFrame(nil, wire.TypeHello, 0, nil, h.Hello.Append(nil)))
+	w.reflected(s, s.reflex.Turn(w.now, w.hellos, w.heards))
+	for _, ev := range orders {
+		w.reflected(s, s.reflex.Step(w.now, ev))
+	}
+	w.set(s, &s.dueReflex, doTurn, s.reflex.Deadline())
+}
+
+// reflected carries out what a fast loop wants done.
+func (w *World) reflected(s *simNode, out node.ReflexEffects) {
+	if out.Publish != nil {
+		w.publish(s, out.Publish)
+	}
+	for i := range out.Hellos {
+		w.sendHello(s, &out.Hellos[i])
 	}
 	for _, p := range out.Probes {
 		w.sendProbe(s, p)
@@ -112,48 +163,37 @@ func (w *World) reflex(s *simNode, ev node.ReflexEvent) {
 		w.dialPeer(s, d)
 	}
 	for _, r := range out.Report {
-		w.after(0, w.boot(s, func() { w.control(s, r) }))
+		w.post(0, s, doReport, r)
 	}
-	w.scheduleReflex(s)
 }
 
-func (w *World) scheduleReflex(s *simNode) {
-	at := s.reflex.Deadline()
-	if at.IsZero() || at.Equal(s.dueReflex) {
-		return
+// publish puts a node's forwarding table in force.
+func (w *World) publish(s *simNode, t *mesh.Forwarding) {
+	s.table = t
+	if h := w.cfg.hooks.publish; h != nil {
+		s.table = h(s, s.table)
 	}
-	s.dueReflex = at
-	w.after(max(0, at.Sub(w.now)), w.boot(s, func() {
-		if s.dueReflex.Equal(at) {
-			s.dueReflex = time.Time{}
-			w.check.ticked(s, "Reflex")
-			w.tickReflex(s)
-		}
-	}))
-}
-
-// tickReflex tells the fast loop what was heard since it last looked, as the daemon does, and lets it run.
-func (w *World) tickReflex(s *simNode) {
-	for _, l := range s.table.Links {
-		if at, ok := s.lastHeard[l.Label]; ok {
-			delete(s.lastHeard, l.Label)
-			w.reflex(s, node.Heard{Label: l.Label, At: at})
+	for i := range s.byLabel {
+		if l, ok := s.table.Link(s.byLabel[i].label); !ok || !l.Usable {
+			w.landAt(s.byLabel[i].end)
 		}
 	}
-	w.reflex(s, node.Tick{})
+	for _, p := range s.table.Peers {
+		for _, q := range p.Paths {
+			w.note('t', s.index, uint64(p.Session), uint64(q.Cost), uint64(len(q.Labels)), uint64(q.Labels[0]))
+		}
+	}
+	w.check.table(w, s)
 }
 
-// fakeChain stands for a node's SVID: its leaf names the node, and nobody else gets it to sign with.
-func fakeChain(n mesh.NodeID) ([][]byte, [32]byte) {
-	leaf := []byte("svid of " + n.String())
-	return [][]byte{leaf}, sha256.Sum256(leaf)
-}
-
-func fakeSignature(leaf, input []byte) []byte {
-	h := sha256.New()
-	_, _ = h.Write(leaf)
-	_, _ = h.Write(input)
-	return h.Sum(nil)
+// reported takes what a fast loop tells the slow one.
+func (w *World) reported(s *simNode, ev node.ControlEvent) {
+	if r, ok := ev.(node.LinkReport); ok {
+		w.note('s', s.index, uint64(r.Label), uint64(r.Status.State), uint64(r.Status.Cost), uint64(r.Status.Quality))
+		r.Status.Since = r.Status.Since.Add(s.clock)
+		ev = r
+	}
+	w.control(s, ev)
 }
 
 func sign(e node.Sign) node.Signed {
@@ -163,22 +203,4 @@ func sign(e node.Sign) node.Signed {
 		return node.Signed{Kind: e.Kind, Raw: e.Record.AppendSigned(nil, fakeSignature(chain[0], e.Record.SigningInput()))}
 	}
 	return node.Signed{Kind: e.Kind, Raw: e.LSA.AppendSigned(nil, fakeSignature(chain[0], e.LSA.SigningInput()))}
-}
-
-func verify(job lsdb.VerifyJob) node.Checked {
-	chain, _ := fakeChain(job.Origin)
-	if len(job.Chain) == 0 || string(job.Chain[0]) != string(chain[0]) ||
-		!slices.Equal(job.Sig, fakeSignature(chain[0], job.Signed)) {
-		return node.Checked{Job: job, Err: lsdb.ErrWrongSigner}
-	}
-	return node.Checked{Job: job, NotAfter: epoch.AddDate(10, 0, 0)}
-}
-
-// endAt returns the wire end of s that leads to an underlay address.
-func (w *World) endAt(s *simNode, remote netip.AddrPort) *wireEnd {
-	far := w.byIP[remote.Addr()]
-	if far == nil || far.other().node != s {
-		return nil
-	}
-	return far.other()
 }

@@ -48,55 +48,59 @@ func (w *World) carry(h *half, deadline time.Time, arrived func(mesh.Label, []me
 	try()
 }
 
-// sendFrame sends a frame by one of a node's links. The trail names the nodes that it has met before this one.
+// flight is a frame between the two ends of a link. The trail names the nodes that it has met before.
+type flight struct {
+	to    mesh.ConnID
+	trail []int
+	frame []byte
+}
+
+// sendFrame sends a frame by one of a node's links.
 func (w *World) sendFrame(s *simNode, label mesh.Label, trail []int, frame []byte) {
 	if h := w.cfg.hooks.lose; h != nil && h(s, wire.FrameType(frame[0]&0x0f)) {
 		return
 	}
-	l, ok := s.table.Link(label)
-	if !ok {
-		return
-	}
-	h := w.conns[l.Session]
-	if h == nil || h.node != s || !h.active {
+	h := w.via(s, label)
+	if h == nil {
 		return
 	}
 	w.stats.Frames++
 	w.check.crossing(w, h.end, frame)
-	if !h.end.passes() && !w.cfg.hooks.passes(frame[0]) || w.chance(h.end.link.loss) {
+	if !h.end.passes() && !w.cfg.hooks.passes(frame[0]) {
 		return
 	}
-	to := h.other
 	trail = append(trail[:len(trail):len(trail)], s.index)
-	w.after(h.end.link.delay, func() { w.arrive(to, trail, frame) })
+	for _, at := range w.transit(h.end, len(frame)) {
+		w.post(time.Duration(at-w.at), nil, doArrive, &flight{h.other, trail, frame})
+	}
 }
 
 // arrive takes a frame at the far end of a link: for this node, or to be relayed.
-func (w *World) arrive(to mesh.ConnID, trail []int, b []byte) {
-	h := w.conns[to]
+func (w *World) arrive(g *flight) {
+	h, b := w.conn(g.to), g.frame
 	if h == nil || !h.node.alive || !h.installed || !h.end.other().passes() && !w.cfg.hooks.passes(b[0]) {
 		return
 	}
 	s := h.node
-	s.lastHeard[h.label] = w.now
+	if s.frozen {
+		s.postpone(event{who: s, boot: s.boots, do: doArrive, what: g})
+		return
+	}
 	f, err := wire.ParseFrame(b)
 	if err != nil {
 		w.check.fail("frame that cannot be parsed at %v: %v", s.id, err)
 		return
 	}
+	h.end.heard = w.at
 	w.note('f', s.index, uint64(f.Type), uint64(h.label), uint64(f.Hop))
-	if slices.Contains(trail, s.index) {
-		w.check.loop(w, s, trail)
+	if slices.Contains(g.trail, s.index) {
+		w.check.loop(w, s, g.trail)
 	}
 	if int(f.Hop) < len(f.Labels)/2 {
-		w.relay(s, h.label, trail, b, f)
+		w.relay(s, h.label, g.trail, b, f)
 		return
 	}
 	switch f.Type {
-	case wire.TypeHello:
-		if hello, err := wire.ParseHello(f.Payload); err == nil {
-			w.reflex(s, node.HelloHeard{Label: h.label, Hello: hello})
-		}
 	case wire.TypeHandshake:
 		hs, err := wire.ParseHandshake(f.Payload)
 		if c := w.check.carriages[hs.Conversation]; err == nil && c != nil && !c.done {
@@ -119,6 +123,8 @@ func (w *World) relay(s *simNode, in mesh.Label, trail []int, b []byte, f wire.F
 		code = wire.ErrorNoLabel
 	case out == in && f.Type != wire.TypeError:
 		code = wire.ErrorUTurn
+	case l.Usable && f.Type == wire.TypeData && w.chance(s.drops):
+		return
 	case l.Usable:
 		b = slices.Clone(b)
 		if _, err := wire.SwapLabel(b, in); err == nil {
@@ -173,11 +179,11 @@ func (w *World) deliver(s *simNode, in mesh.Label, frame []byte, f wire.Frame) {
 		return
 	}
 	who, number := int(binary.BigEndian.Uint32(b[4:])), binary.BigEndian.Uint64(b[8:])
-	from := w.conns[mesh.ConnID(binary.BigEndian.Uint64(b[16:]))]
+	from := w.conn(mesh.ConnID(binary.BigEndian.Uint64(b[16:])))
 	if from == nil {
 		return // its sender has closed it meanwhile, and needs no error
 	}
-	mine := w.conns[from.other]
+	mine := w.conn(from.other)
 	if mine == nil || mine.node != s || !mine.installed {
 		w.sendError(s, in, frame, wire.ErrorFrame{Code: wire.ErrorNoSession, Hop: f.Hop, Quote: wire.QuoteOf(b)})
 		return
@@ -190,7 +196,7 @@ func (w *World) deliver(s *simNode, in mesh.Label, frame []byte, f wire.Frame) {
 			w.sendData(s, p.Paths[0], dataPayload(kindReply, s.index, number, p.Session))
 		}
 	case kindReply:
-		w.reflex(s, node.ProbeAnswered{Node: from.node.id, ID: number})
+		w.turn(s, node.ProbeAnswered{Node: from.node.id, ID: number})
 	}
 }
 
@@ -204,6 +210,6 @@ func (w *World) errorArrived(s *simNode, payload []byte) {
 		return
 	}
 	if p, ok := w.flows[who].sentBy(number); ok {
-		w.reflex(s, node.PathError{Node: w.flows[who].to.id, Path: p, Code: e.Code})
+		w.turn(s, node.PathError{Node: w.flows[who].to.id, Path: p, Code: e.Code})
 	}
 }

@@ -17,6 +17,7 @@ type hooks struct {
 	claim    func(f *trafficFlow, r path.Result) path.Result       // what the source says of its paths
 	publish  func(s *simNode, t *mesh.Forwarding) *mesh.Forwarding // the table that s publishes
 	deadline func(s *simNode, at time.Time) time.Time              // when s wants Control to be called
+	note     func(kind byte, at int64, who int, what []uint64)     // sees each line of the trace
 	leak     bool                                                  // hellos cross links that drop everything else
 }
 

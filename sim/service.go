@@ -14,6 +14,8 @@ type service struct {
 	waiting bool      // a way came back and nothing has arrived since
 	outage  time.Duration
 	rejoin  time.Duration
+	outages []time.Duration // each that was noticed: a packet did not come when it was due
+	rejoins []time.Duration
 }
 
 // possible notes whether a physical way exists now.
@@ -37,7 +39,11 @@ func (s *service) settle(now time.Time, interval time.Duration) {
 	case s.last.IsZero() || !s.able:
 	case s.waiting:
 		s.rejoin = max(s.rejoin, span)
+		s.rejoins = append(s.rejoins, span)
 	default:
 		s.outage = max(s.outage, span-interval)
+		if span >= 2*interval {
+			s.outages = append(s.outages, span-interval)
+		}
 	}
 }

@@ -1,28 +1,30 @@
 // Package sim runs the protocol code of many nodes, core/node and wire, in one process on a seeded clock and a
 // seeded network. The same seed gives the same run to the bit: TraceHash says so.
 //
-// What is real: every decision (both machines of core/node), every byte of frames, hellos, announcements and
-// control messages, label swapping at relays, forwarding tables. What is modelled: time, the wires between nodes
-// (delay and loss; not rate, not MTU), QUIC (a handshake is three crossings of the way, messages are delivered in order
+// What is real: every decision (both machines of core/node), every byte of data frames, announcements and their
+// lengths, label swapping at relays, forwarding tables. What is modelled: time, the wires between nodes (delay, loss,
+// rate, MTU and the order of packets), QUIC (a handshake is three crossings of the way, messages are delivered in order
 // and repeated until they arrive, a silent connection ends after ten seconds), and signatures (a keyed hash takes
 // their place; whether one verifies is decided by the same rule). Nothing else is.
+//
+// A thousand nodes say the same things to each other millions of times, so a run takes short cuts, and
+// Config.Stepwise takes none: a hello that changes nothing before its receiver's next turn waits there without an event
+// of its own (as it does in the daemon); announcements are taken apart, and their signatures checked, once for all nodes;
+// one that a node holds already is counted and not offered again; graphs and digests of equal databases are shared;
+// control messages are measured, not encoded. A run with and one without have the same trace.
 package sim
 
 import (
-	"container/heap"
-	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"math/rand/v2"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
+	"x0tta6bl4/core/lsdb"
 	"x0tta6bl4/core/node"
 	"x0tta6bl4/mesh"
 	"x0tta6bl4/mesh/fault"
@@ -38,9 +40,13 @@ type Config struct {
 	Seed     uint64
 	Duration time.Duration // simulated
 	Faults   []fault.Fault
+	Churn    Churn
 	Hello    time.Duration // 0 = 50 ms
 	Traffic  int           // flows between random pairs; 0 = as many as nodes, at most 32
 	Packet   time.Duration // interval of a flow's packets; 0 = 20 ms
+
+	// Stepwise makes a run without short cuts: slow, and the same to the bit. See the package comment.
+	Stepwise bool
 
 	// Progress is called with the simulated time since the start, about every simulated 100 ms; an error ends the run.
 	// nil = not wanted.
@@ -57,26 +63,31 @@ var domain = spiffeid.RequireTrustDomainFromString("sim.mesh")
 
 // World is a running simulation.
 type World struct {
-	cfg   Config
-	rng   *rand.Rand
-	now   time.Time
-	queue queue
-	seq   uint64
-	nodes []*simNode
-	wires []*wireLink
-	byIP  map[netip.Addr]*wireEnd
-	conns map[mesh.ConnID]*half
-	next  mesh.ConnID
-	flows []*trafficFlow
-	trace hash.Hash
-	buf   []byte
-	stats Stats
-	check checker
+	cfg    Config
+	rng    *rand.Rand
+	now    time.Time
+	at     int64 // now, ns since epoch
+	queue  queue
+	seq    uint64
+	nodes  []*simNode
+	byID   map[mesh.NodeID]*simNode
+	wires  []*wireLink
+	byIP   map[netip.Addr]*wireEnd
+	conns  []*half // by mesh.ConnID; nil once they have ended
+	flows  []*trafficFlow
+	trace  trace
+	stats  Stats
+	check  checker
+	churn  churner
+	shared *node.Shared // nil in a stepwise run
+	press  press
 
-	lossless bool // no link of the map loses frames by itself
+	hellos []node.HelloHeard // scratch of turn
+	heards []node.Heard
+	times  []int64 // of transit
 }
 
-// Stats is what a run counted.
+// Stats is what a run counted. Bytes are those of frames (without IP and UDP) and of control messages (without QUIC).
 type Stats struct {
 	Events    uint64 `json:"events"`
 	Frames    uint64 `json:"frames"`        // link crossings
@@ -87,48 +98,9 @@ type Stats struct {
 	Looped    uint64 `json:"frames_looped"`   // met a node twice while news was travelling
 	Lost      uint64 `json:"packets_lost"`
 	Verified  uint64 `json:"announcements_verified"`
-}
 
-// wireLink is one physical link of the map.
-type wireLink struct {
-	index int
-	ends  [2]*wireEnd
-	delay time.Duration
-	loss  float64
-	pass  [2]bool // what enters at ends[0] comes out at ends[1], and back
-}
-
-type wireEnd struct {
-	link *wireLink
-	side int
-	node *simNode
-	addr netip.AddrPort
-}
-
-func (e *wireEnd) other() *wireEnd { return e.link.ends[1-e.side] }
-
-// passes reports whether what e sends now arrives, loss apart.
-func (e *wireEnd) passes() bool {
-	return e.link.pass[e.side] && e.node.alive && e.other().node.alive
-}
-
-type simNode struct {
-	id          mesh.NodeID
-	index       int
-	alive       bool
-	boots       uint64
-	incarnation uint64
-	labels      node.LabelState // what its disk holds
-	ends        []*wireEnd
-	control     *node.Control
-	reflex      *node.Reflex
-	table       *mesh.Forwarding
-	leaf        [32]byte
-	chain       [][]byte
-	conns       []mesh.ConnID // own halves of live connections, ascending
-	lastHeard   map[mesh.Label]time.Time
-	dueControl  time.Time
-	dueReflex   time.Time
+	kinds  [kinds]tally
+	before [kinds]tally // until the mesh had converged
 }
 
 // New builds the world: every node exists, none has started.
@@ -148,25 +120,32 @@ func New(cfg Config) (*World, error) {
 	var seed [32]byte
 	binary.BigEndian.PutUint64(seed[:], cfg.Seed)
 	w := &World{
-		cfg: cfg, rng: rand.New(rand.NewChaCha8(seed)), now: epoch, byIP: map[netip.Addr]*wireEnd{}, // #nosec G404 -- seeded so that a run can be repeated
-		conns: map[mesh.ConnID]*half{}, trace: sha256.New(),
+		cfg: cfg, rng: rand.New(rand.NewChaCha8(seed)), now: epoch, // #nosec G404 -- seeded so that a run can be repeated
+		byIP: map[netip.Addr]*wireEnd{}, byID: map[mesh.NodeID]*simNode{}, conns: make([]*half, 1), trace: newTrace(),
+	}
+	w.press = newPress(len(cfg.Map.Nodes), !cfg.Stepwise)
+	if !cfg.Stepwise {
+		w.shared = node.NewShared()
 	}
 	for i, n := range cfg.Map.Nodes {
 		s := &simNode{id: n.ID, index: i, incarnation: w.rng.Uint64() | 1, table: &mesh.Forwarding{}}
 		s.chain, s.leaf = fakeChain(s.id)
 		w.nodes = append(w.nodes, s)
+		w.byID[s.id] = s
 	}
 	for i, l := range cfg.Map.Links {
 		w.addLink(i, l)
 	}
-	w.lossless = !slices.ContainsFunc(w.wires, func(l *wireLink) bool { return l.loss > 0 })
 	w.check.init(w)
 	w.drawFlows()
+	if err := w.churn.init(w); err != nil {
+		return nil, err
+	}
 	return w, w.addFaults()
 }
 
 func (w *World) addLink(i int, l topology.Link) {
-	k := &wireLink{index: i, delay: l.Delay, pass: [2]bool{true, true}}
+	k := &wireLink{index: i, delay: l.Delay, rate: l.Rate}
 	if l.Quality > 0 && l.Quality < 1 {
 		k.loss = 1 - l.Quality
 	}
@@ -182,110 +161,68 @@ func (w *World) addLink(i int, l topology.Link) {
 	w.wires = append(w.wires, k)
 }
 
-// start boots a node: its machines begin anew with what its disk holds.
-func (w *World) start(s *simNode) {
-	s.alive = true
-	s.boots++
-	var seed [32]byte
-	binary.BigEndian.PutUint64(seed[:], w.rng.Uint64())
-	cfg := node.Config{
-		Self: s.id, Domain: domain, Incarnation: s.incarnation, Boot: uint64(w.now.UnixMilli()), // #nosec G115 -- after 1970
-		Rand: rand.New(rand.NewChaCha8(seed)), Labels: s.labels, Hello: w.cfg.Hello, // #nosec G404 -- seeded so that a run can be repeated
-	}
-	for _, e := range s.ends {
-		cfg.Neighbours = append(cfg.Neighbours, e.other().addr)
-	}
-	s.control = node.NewControl(cfg, w.now)
-	binary.BigEndian.PutUint64(seed[8:], w.rng.Uint64())
-	cfg.Rand = rand.New(rand.NewChaCha8(seed)) // #nosec G404 -- seeded so that a run can be repeated
-	s.reflex = node.NewReflex(cfg)
-	s.table = &mesh.Forwarding{}
-	s.lastHeard = map[mesh.Label]time.Time{}
-	s.dueControl, s.dueReflex = time.Time{}, time.Time{}
-	w.control(s, node.Identity{Chain: s.chain, Leaf: s.leaf, NotAfter: epoch.AddDate(10, 0, 0)})
-	w.tickReflex(s)
-}
-
-// kill ends a node as SIGKILL does: nobody is told.
-func (w *World) kill(s *simNode) {
-	s.alive = false
-	for _, id := range slices.Clone(s.conns) {
-		w.abandon(id)
-	}
-	s.conns = nil
-}
-
 // Run simulates the whole duration and returns what came of it.
 func (w *World) Run() (*Report, error) {
 	for _, s := range w.nodes {
 		w.after(time.Duration(w.rng.Int64N(int64(200*time.Millisecond))), func() { w.start(s); w.check.physical(w) })
 	}
 	w.startTraffic()
-	end, told := epoch.Add(w.cfg.Duration), epoch
-	for len(w.queue) > 0 && !w.queue[0].at.After(end) {
-		e := heap.Pop(&w.queue).(event)
-		if e.at.Before(w.now) {
-			return nil, fmt.Errorf("time ran backwards from %v to %v", w.now, e.at)
+	w.check.look(w)
+	end, told := int64(w.cfg.Duration), int64(0)
+	for len(w.queue) > 0 && w.queue[0].at <= end {
+		e := w.queue.pop()
+		if e.at < w.at {
+			return nil, fmt.Errorf("time ran backwards from %v to %v", time.Duration(w.at), time.Duration(e.at))
 		}
 		w.check.instant(w, e.at)
-		w.now = e.at
+		w.at, w.now = e.at, epoch.Add(time.Duration(e.at))
 		w.stats.Events++
-		e.run()
-		w.check.step(w)
-		if w.cfg.Progress != nil && w.now.Sub(told) >= 100*time.Millisecond {
-			told = w.now
-			if err := w.cfg.Progress(w.now.Sub(epoch)); err != nil {
+		w.happen(&e)
+		if w.cfg.Progress != nil && w.at-told >= int64(100*time.Millisecond) {
+			told = w.at
+			if err := w.cfg.Progress(time.Duration(w.at)); err != nil {
 				return nil, err
 			}
 		}
 		if err := w.check.err; err != nil {
-			return nil, fmt.Errorf("%w: seed %d, %v after the start, event %d: %w", ErrInvariant, w.cfg.Seed, w.now.Sub(epoch), w.stats.Events, err)
+			return nil, fmt.Errorf("%w: seed %d, %v after the start, event %d: %w", ErrInvariant, w.cfg.Seed, time.Duration(w.at), w.stats.Events, err)
 		}
 	}
-	w.now = end
+	w.at, w.now = end, epoch.Add(w.cfg.Duration)
 	return w.report(), nil
 }
 
-// note adds a line to the trace that TraceHash sums up.
-func (w *World) note(kind byte, who int, what ...uint64) {
-	w.buf = append(w.buf[:0], kind)
-	w.buf = binary.BigEndian.AppendUint64(w.buf, uint64(w.now.Sub(epoch))) // #nosec G115 -- not negative
-	w.buf = binary.BigEndian.AppendUint32(w.buf, uint32(who))              // #nosec G115 -- an index
-	for _, v := range what {
-		w.buf = binary.BigEndian.AppendUint64(w.buf, v)
+// happen does what an event says, unless the process that it belongs to has ended.
+func (w *World) happen(e *event) {
+	s := e.who
+	if s != nil {
+		if !s.alive || s.boots != e.boot {
+			return
+		}
+		if s.frozen {
+			s.backlog = append(s.backlog, *e)
+			return
+		}
 	}
-	_, _ = w.trace.Write(w.buf) // a hash never fails
+	switch e.do {
+	case doCall:
+		e.what.(func())()
+	case doTurn:
+		w.turnDue(s)
+	case doTick:
+		w.tickDue(s)
+	case doReport:
+		w.reported(s, e.what.(node.ControlEvent))
+	case doChecked:
+		w.control(s, w.press.verify(e.what.(lsdb.VerifyJob)))
+	case doDeliver:
+		w.deliverParcel(e.what.(*parcel))
+	case doArrive:
+		w.arrive(e.what.(*flight))
+	case doHello:
+		w.greet(e.what.(*greeting))
+	}
 }
 
 // TraceHash returns the hash of everything that happened so far.
-func (w *World) TraceHash() string { return hex.EncodeToString(w.trace.Sum(nil)) }
-
-type event struct {
-	at  time.Time
-	seq uint64 // of two at the same time the earlier made one runs first
-	run func()
-}
-
-type queue []event
-
-func (q queue) Len() int      { return len(q) }
-func (q queue) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
-func (q queue) Less(i, j int) bool {
-	if !q[i].at.Equal(q[j].at) {
-		return q[i].at.Before(q[j].at)
-	}
-	return q[i].seq < q[j].seq
-}
-func (q *queue) Push(x any) { *q = append(*q, x.(event)) }
-func (q *queue) Pop() any {
-	old := *q
-	e := old[len(old)-1]
-	old[len(old)-1] = event{}
-	*q = old[:len(old)-1]
-	return e
-}
-
-func (w *World) after(d time.Duration, run func()) {
-	w.seq++
-	heap.Push(&w.queue, event{w.now.Add(d), w.seq, run})
-}
+func (w *World) TraceHash() string { return w.trace.sum() }

@@ -56,7 +56,7 @@ func (w *World) startTraffic() {
 
 func (w *World) sendPacket(f *trafficFlow) {
 	w.after(w.cfg.Packet, func() { w.sendPacket(f) })
-	if !f.from.alive || !f.to.alive {
+	if !f.from.runs() || !f.to.alive {
 		return
 	}
 	p, ok := f.from.table.Peer(f.to.id)
