@@ -10,11 +10,20 @@ GOSEC       := go run github.com/securego/gosec/v2/cmd/gosec@v2.30.0 -exclude=G1
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 FUZZTIME    ?= 5s
 TOPOLOGY    ?=
+PREFIX      ?= /usr/local
 
-.PHONY: build demo test lint unit fuzz bench deps clean
+.PHONY: build install man demo test lint unit fuzz bench deps clean
 
 build: ## the static binary bin/x0t
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/x0t ./cmd/x0t
+
+install: build man ## binary and manual below $(DESTDIR)$(PREFIX); the unit: x0t service install
+	install -D -m 0755 bin/x0t $(DESTDIR)$(PREFIX)/bin/x0t
+	install -d $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 0644 out/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
+
+man: build ## the pages of the manual in out/man
+	rm -rf out/man && bin/x0t man --dir out/man >/dev/null
 
 deps: ## what the demo and the tests use beside Go (Debian packages), if it is missing
 	@scripts/deps
@@ -38,6 +47,9 @@ fuzz: ## each fuzz target for a minute
 
 bench: build deps ## the figures of docs/performance.md
 	@scripts/bench
+
+soak: build deps ## every fault kind on real maps, in the lab and in the simulator; hours, and goes on where it stopped
+	@scripts/soak
 
 clean:
 	rm -rf bin out

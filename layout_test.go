@@ -34,7 +34,8 @@ var mayImport = map[string][]string{
 	"sim":    {"sim", "core", "wire", "mesh"},
 	"lab":    {"lab", "api", "mesh"},
 	"bench":  {"bench", "lab", "api", "mesh", "core", "host", "wire", "sim"},
-	"cmd":    {"cmd", "daemon", "api", "lab", "sim", "bench", "mesh", "host", "wire"},
+	"deploy": {},
+	"cmd":    {"cmd", "deploy", "daemon", "api", "lab", "sim", "bench", "mesh", "host", "wire"},
 	"e2e":    {"api", "mesh", "wire"}, // wire: one test plays a member that lies
 	"tools":  {},
 }

@@ -13,6 +13,8 @@
 //	hostile_test.go    garbage, truncated, flipped and replayed datagrams from the wire
 //	liar_test.go       a member that announces what is not true
 //	userns_test.go     x0t lab run by an ordinary user
+//	state_test.go      state of the previous release, full and read-only disks, kill -9 in the middle of writes
+//	service_test.go    the daemon with the rights, files and system calls that its systemd unit gives it
 //
 // The binary is built once with the race detector if the tests run with it, or taken from X0T_TEST_BINARY. Daemons end
 // by SIGTERM, so that a binary built for coverage writes what it saw to GOCOVERDIR.
