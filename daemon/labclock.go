@@ -78,14 +78,14 @@ func openLabClock(log *slog.Logger) (*labClock, error) {
 	if a := setAhead(t, time.Hour); a.Sub(t) != 0 || a.Round(0).Sub(t.Round(0)) != time.Hour {
 		return nil, fmt.Errorf("%s: %w: this Go release holds times in another way; run without the variable", labClockEnv, errLabClock)
 	}
-	if info, err := os.Lstat(path); err == nil && info.Mode().Type() == os.ModeSocket {
-		_ = os.Remove(path) // of a daemon that was killed
+	if info, err := os.Lstat(path); err == nil && info.Mode().Type() == os.ModeSocket { // #nosec G703 -- the lab names the path
+		_ = os.Remove(path) // #nosec G703 -- the socket of a daemon that was killed, at the path that the lab names
 	}
 	ln, err := net.Listen("unix", path)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w: %w; name a socket that can be made, or run without the variable", labClockEnv, errLabClock, err)
 	}
-	if err := os.Chmod(path, 0o600); err != nil {
+	if err := os.Chmod(path, 0o600); err != nil { // #nosec G703 -- the lab names the path
 		_ = ln.Close()
 		return nil, fmt.Errorf("%s: %w: %w", labClockEnv, errLabClock, err)
 	}
