@@ -88,8 +88,30 @@ type Status struct {
 	TUN         string               `json:"tun"`       // "" = none
 	MTU         int                  `json:"mtu"`       // of the TUN
 	Listen      List[netip.AddrPort] `json:"listen"`
+	Names       Names                `json:"names"`
 	Refused     List[Refusal]        `json:"refused"` // the latest handshakes that were turned away, newest first
 	Warnings    List[string]         `json:"warnings"`
+}
+
+// How the machine's resolver knows members by name.
+const (
+	ResolverResolved   = "resolved"   // systemd-resolved asks the node
+	ResolverResolvconf = "resolvconf" // a local resolver asks the node, told by openresolv
+	ResolverHosts      = "hosts"      // members stand in /etc/hosts
+	ResolverOther      = "other"      // it knows them, but not by this daemon
+	ResolverNone       = "none"       // it does not know them
+	ResolverOff        = "off"        // they are not to have names
+)
+
+// Names says how members are known by name.
+type Names struct {
+	Name     string         `json:"name"`            // of this node
+	Zone     string         `json:"zone"`            // that every member has its name in
+	Mode     string         `json:"mode"`            // as configured
+	Server   netip.AddrPort `json:"server,omitzero"` // that answers DNS questions from this machine; zero = none does
+	Resolver string         `json:"resolver"`        // one of the above
+	Resolves bool           `json:"resolves"`        // the machine's resolver knew Name when it was last asked
+	Note     string         `json:"note,omitempty"`  // why it does not, and what to do
 }
 
 // SVID is the life of the node's X.509-SVID.
@@ -190,6 +212,7 @@ type Link struct {
 	TxFrames  uint64         `json:"tx_frames"`
 	LastHeard time.Time      `json:"last_heard,omitzero"`
 	Flaps     uint64         `json:"flaps"`           // how often it went down or became suspect since this daemon knows it
+	Downs     uint64         `json:"downs"`           // and how often it went down
 	Error     string         `json:"error,omitempty"` // why the last attempt to open it failed, or why it carries nothing
 }
 
@@ -235,6 +258,10 @@ type Path struct {
 	Cost   mesh.Cost         `json:"cost"` // microseconds
 	MTU    uint16            `json:"mtu"`
 	State  PathState         `json:"state"`
+
+	// Loss is the share of what this node sent by the path that the other end did not get, of about the last 500 frames,
+	// probes included. Absent where nothing was sent by the path lately, or the other end does not count.
+	Loss *float64 `json:"loss,omitempty"`
 }
 
 // PathOf shows p in the given state.

@@ -46,6 +46,7 @@ var parts = []struct {
 	{"grid", (*spine).grid},
 	{"idle", (*spine).idle},
 	{"throughput", (*spine).throughput},
+	{"flood", (*spine).flood},
 }
 
 // Parts names the parts of Spine.

@@ -32,7 +32,7 @@ func (d *Daemon) Status(ctx context.Context) (api.Status, error) {
 		Node: d.self, SPIFFEID: d.self.SPIFFEID(d.domain).String(), TrustDomain: d.domain.Name(), Address: d.addr,
 		Version: d.opt.Version, PID: os.Getpid(), Started: d.started, Uptime: api.Millis(time.Since(d.started)),
 		Policy: api.PolicyNone, SVID: d.identity.svid(), Authority: d.identity.Authority != nil,
-		Sealing: d.identity.Sealing(), TUN: d.tun.Name(), MTU: MeshMTU, Listen: d.listening(),
+		Sealing: d.identity.Sealing(), TUN: d.tun.Name(), MTU: MeshMTU, Listen: d.listening(), Names: d.nameStatus(),
 	}
 	c, err := d.census(ctx)
 	if err != nil {
@@ -57,7 +57,7 @@ func (d *Daemon) Links(ctx context.Context) ([]api.Link, error) {
 	err := d.ask(ctx, func(c *node.Control) {
 		for _, l := range c.Links() {
 			ls = append(ls, api.Link{
-				Flaps: d.linkLog.flaps(l.Label),
+				Flaps: d.linkLog.flaps(l.Label), Downs: d.linkLog.downs(l.Label),
 				Label: l.Label, Neighbour: l.Neighbour, Remote: l.Remote, State: l.Status.State, Since: l.Status.Since,
 				RTT: api.Millis(l.Status.RTT), MinRTT: api.Millis(l.Status.MinRTT), Jitter: api.Millis(l.Status.Jitter),
 				LossIn: l.Status.LossIn, LossOut: l.Status.LossOut, Quality: l.Status.Quality, Cost: l.Status.Cost,
@@ -115,7 +115,11 @@ func (d *Daemon) Paths(ctx context.Context, n mesh.NodeID) (api.Paths, error) {
 		return out, nil
 	}
 	for _, s := range states {
-		out.Paths = append(out.Paths, api.PathOf(s.Path, api.PathState(s.State.String())))
+		p := api.PathOf(s.Path, api.PathState(s.State.String()))
+		if s.Measured {
+			p.Loss = &s.Loss
+		}
+		out.Paths = append(out.Paths, p)
 	}
 	slices.SortStableFunc(out.Paths, func(a, b api.Path) int {
 		return cmp.Compare(rank(a.State), rank(b.State))
@@ -155,9 +159,13 @@ func (d *Daemon) Counters(ctx context.Context) (api.Counters, error) {
 		add("link_", d.links[i].Counters())
 		add("link_", messageBytes(d.links[i].Messages()))
 	}
+	if s := d.names.server; s != nil {
+		add("", s.Counters()) // their names begin with dns_
+	}
 	if d.discovery != nil {
 		add("", d.discovery.Counters()) // their names begin with beacon_
 	}
+	add("", d.joinServer.Counters()) // their names begin with join_
 	add("peer_", d.peers.Counters())
 	add("peer_", messageBytes(d.peers.Messages()))
 	err := d.ask(ctx, func(c *node.Control) {

@@ -46,7 +46,8 @@ type talk struct {
 	back      []mesh.Label
 	allowance int
 	seen      time.Time
-	origin    mesh.Label // the link it is counted under as a stranger's; zero if it is not
+	origin    mesh.Label    // the link it is counted under as a stranger's; zero if it is not
+	came      [2]mesh.Label // the link it began on, and before that the neighbour's own, zero if it began there
 }
 
 type carried struct {
@@ -128,7 +129,7 @@ func (c *carrier) deliver(h wire.Handshake, in mesh.Label, back []mesh.Label) {
 			c.mu.Unlock()
 			return
 		}
-		t = &talk{origin: in}
+		t = &talk{origin: in, came: [2]mesh.Label{in, firstOf(back)}}
 		c.talks[k] = t
 		c.strangers[in]++
 	}
@@ -246,6 +247,33 @@ func (k talkKey) addr() net.Addr {
 		port = 1
 	}
 	return net.UDPAddrFromAddrPort(netip.AddrPortFrom(netip.AddrFrom16(a), port))
+}
+
+// networks says where a conversation that others began comes from, in the form that quicconn counts by: the way that it
+// came, the last two links of it and the last one alone. What stands before that may be invented by the neighbour.
+func (c *carrier) networks(a net.Addr) []netip.Prefix {
+	k, ok := keyOf(a)
+	if !ok || k.mine {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := c.talks[k]
+	if t == nil {
+		return nil
+	}
+	b := [16]byte{0: 0x01}
+	binary.BigEndian.PutUint16(b[8:], uint16(t.came[0]))
+	binary.BigEndian.PutUint16(b[10:], uint16(t.came[1]))
+	ip := netip.AddrFrom16(b)
+	return []netip.Prefix{netip.PrefixFrom(ip, 96), netip.PrefixFrom(ip, 80).Masked()}
+}
+
+func firstOf(labels []mesh.Label) mesh.Label {
+	if len(labels) == 0 {
+		return 0
+	}
+	return labels[0]
 }
 
 func keyOf(a net.Addr) (talkKey, bool) {

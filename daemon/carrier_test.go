@@ -439,3 +439,29 @@ func TestSocketAddressesAreNotConversations(t *testing.T) {
 		t.Error("an underlay address passed for a conversation")
 	}
 }
+
+// Conversations are counted by the way they came, as far as the neighbour cannot invent it.
+func TestCarrierTellsWhereConversationsComeFrom(t *testing.T) {
+	c := newCarrier(noTable, new(outbox).send)
+	at := func(id uint64, in mesh.Label, back ...mesh.Label) []netip.Prefix {
+		c.deliver(initial(id, 10), in, back)
+		return c.networks(talkKey{id, false}.addr())
+	}
+	near, far, other, direct := at(1, 5, 3), at(2, 5, 3, 9, 9), at(3, 5, 4), at(4, 6)
+	switch {
+	case len(near) != 2 || near[0].Bits() <= near[1].Bits() || !near[1].Contains(near[0].Addr()):
+		t.Errorf("the neighbour's link is not within the own one: %v", near)
+	case !slices.Equal(near, far):
+		t.Errorf("what lies behind the neighbour's link tells conversations apart: %v, %v", near, far)
+	case other[0] == near[0] || other[1] != near[1] || direct[1] == near[1]:
+		t.Errorf("ways are confused: %v, %v, %v", near, other, direct)
+	}
+	c.deliver(initial(1, 10), 6, nil) // it moves
+	if got := c.networks(talkKey{1, false}.addr()); !slices.Equal(got, near) {
+		t.Errorf("a conversation that goes on by another way is counted as %v, began as %v", got, near)
+	}
+	mine, err := c.begin(testBeta)
+	if err != nil || c.networks(mine) != nil || c.networks(talkKey{99, false}.addr()) != nil || c.networks(&net.TCPAddr{}) != nil {
+		t.Error("counted what nobody else began")
+	}
+}

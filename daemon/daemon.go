@@ -22,6 +22,7 @@ import (
 	"x0tta6bl4/core/node"
 	"x0tta6bl4/daemon/config"
 	"x0tta6bl4/host/alarm"
+	"x0tta6bl4/host/authority"
 	"x0tta6bl4/host/dataplane"
 	"x0tta6bl4/host/discovery"
 	"x0tta6bl4/host/quic"
@@ -67,20 +68,22 @@ type Daemon struct {
 	clock    *labClock // nil but in a lab
 	stepped  time.Time // of the slow loop: when it last stepped
 
-	core      *node.Control // touched by the slow loop only
-	reflex    *node.Reflex  // touched by the fast loop only
-	plane     *dataplane.Plane
-	tun       *tun.Device
-	sockets   []*udp.Socket
-	joins     []net.Listener
-	links     []*quicconn.Transport // parallel to sockets
-	peers     *quicconn.Transport
-	carrier   *carrier
-	registry  *registry
-	sources   sources
-	roaming   roaming
-	discovery *discovery.Discovery // nil = not wanted; its methods know that
-	alarm     *alarm.Alarm         // of the fast loop
+	core       *node.Control // touched by the slow loop only
+	reflex     *node.Reflex  // touched by the fast loop only
+	plane      *dataplane.Plane
+	tun        *tun.Device
+	sockets    []*udp.Socket
+	joins      []net.Listener
+	joinServer *authority.Server
+	links      []*quicconn.Transport // parallel to sockets
+	peers      *quicconn.Transport
+	carrier    *carrier
+	registry   *registry
+	sources    sources
+	roaming    roaming
+	names      names
+	discovery  *discovery.Discovery // nil = not wanted; its methods know that
+	alarm      *alarm.Alarm         // of the fast loop
 
 	events    chan node.ControlEvent
 	reports   *mailbox[node.ControlEvent]
@@ -90,7 +93,8 @@ type Daemon struct {
 	asks      chan func(*node.Control)
 	asksFast  *mailbox[func(*node.Reflex)]
 	jobs      *mailbox[func()]
-	checks    *mailbox[func()] // signatures of others: a flood of them must not hold up our own
+	labels    atomic.Pointer[node.LabelState] // that a job is to write; nil = none is
+	checks    *turns                          // signatures of others: a flood of them must not hold up our own
 	lastHeard labelTimes
 	linkLog   *linkLog // of the slow loop
 	alarms    lineGate // of the slow loop
@@ -154,7 +158,7 @@ func newDaemon(opt Options, m *Membership) *Daemon {
 		orders:   newMailbox[node.ReflexEvent](),
 		asks:     make(chan func(*node.Control)),
 		asksFast: newMailbox[func(*node.Reflex)](),
-		jobs:     newMailbox[func()](), checks: newMailbox[func()](), lastHeard: labelTimes{},
+		jobs:     newMailbox[func()](), checks: newTurns(), lastHeard: labelTimes{},
 		linkLog: newLinkLog(opt.Log), pulse: newPulse(),
 		roaming: roaming{lookUp: make(chan struct{}, 1), names: map[string]string{}},
 		done:    make(chan struct{}),
@@ -197,13 +201,19 @@ func (d *Daemon) open() (err error) {
 			return fmt.Errorf("listen for links on %s: %w", a, err)
 		}
 		d.sockets = append(d.sockets, s)
+		if err := s.Unsorted(); err != nil {
+			d.log.Warn("the kernel does not sort what arrives: a flood of garbage can crowd out neighbours", "listen", a, "cause", err)
+		}
 	}
+	d.admit(nil)
 	if err := d.openDiscovery(); err != nil {
 		return err
 	}
+	d.joinServer = d.newJoinServer()
 	if err := d.listenJoin(); err != nil {
 		return err
 	}
+	d.openNames()
 	if d.alarm, err = alarm.New(); err != nil {
 		return err
 	}
@@ -213,13 +223,16 @@ func (d *Daemon) open() (err error) {
 	d.reflex = node.NewReflex(fast)
 	d.carrier = newCarrier(d.table.Load, d.plane.SendHandshake)
 	for _, s := range d.sockets {
-		t, err := d.transport(s.QUIC(), wire.PurposeLink)
+		t, err := d.transport(s.QUIC(), wire.PurposeLink, s.NewConnectionID)
 		if err != nil {
+			return err
+		}
+		if err := s.RequireMarks(); err != nil {
 			return err
 		}
 		d.links = append(d.links, t)
 	}
-	d.peers, err = d.transport(d.carrier, wire.PurposeE2E)
+	d.peers, err = d.transport(d.carrier, wire.PurposeE2E, nil)
 	return err
 }
 
@@ -295,7 +308,7 @@ func (d *Daemon) run(ctx context.Context) error {
 		wg.Go(func() { f(ctx) })
 	}
 	loop(func(ctx context.Context) { work(ctx, d.jobs) })
-	loop(func(ctx context.Context) { work(ctx, d.checks) })
+	loop(d.checks.work)
 	loop(d.fast)
 	loop(d.control)
 	if d.clock != nil {
@@ -308,6 +321,8 @@ func (d *Daemon) run(ctx context.Context) error {
 	loop(d.usageLoop)
 	must("network monitor", d.networkLoop)
 	loop(d.namesLoop)
+	loop(d.namesServer)
+	loop(d.memberNames)
 	loop(d.discoveryLoop)
 	loop(d.contactsLoop)
 	loop(d.pulseLoop)

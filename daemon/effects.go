@@ -46,7 +46,7 @@ func (d *Daemon) stepControl(ev node.ControlEvent) {
 		d.jobs.put(func() { d.post(d.sign(e)) })
 	}
 	for _, e := range out.Verify {
-		d.checks.put(func() { d.post(d.verify(e)) })
+		d.checks.put(e.From.Node, func() { d.post(d.verify(e)) })
 	}
 	for _, e := range out.Dial {
 		d.dialLink(e)
@@ -165,10 +165,14 @@ func (d *Daemon) verify(job lsdb.VerifyJob) node.Checked {
 	return node.Checked{Job: job, NotAfter: leaf.NotAfter}
 }
 
-// persistLabels writes the label table behind the loop's back: labels are reserved ahead, so nothing waits.
+// persistLabels writes the label table behind the loop's back: labels are reserved ahead, so nothing waits. What is not
+// yet written gives way to what is newer: a neighbour that makes ever new links must not fill the queue of writes.
 func (d *Daemon) persistLabels(s node.LabelState) {
+	if d.labels.Swap(&s) != nil {
+		return // the job that waits writes this
+	}
 	d.jobs.put(func() {
-		b, err := json.Marshal(s)
+		b, err := json.Marshal(d.labels.Swap(nil))
 		if err != nil {
 			d.log.Error("labels were not saved", "error", err)
 			return

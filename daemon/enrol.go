@@ -29,20 +29,24 @@ const (
 	renewTry       = 20 * time.Second       // one renewal, all ways to the authority together
 )
 
-// serveJoin answers joins and renewals on TCP, at the addresses of the link sockets: as the authority, or by
-// carrying the bytes to the authority that is asked for.
-func (d *Daemon) serveJoin(ctx context.Context) error {
-	srv := &authority.Server{
+// newJoinServer returns what answers joins and renewals.
+func (d *Daemon) newJoinServer() *authority.Server {
+	return &authority.Server{
 		Self: d.self, Authority: d.identity.Authority, Source: d.identity.Source, Dial: d.dialAuthority,
 		Neighbours: func() []string { return texts(d.advertised()) },
 		Done:       d.enrolled,
 		Clock:      d.now,
 	}
+}
+
+// serveJoin answers joins and renewals on TCP, at the addresses of the link sockets: as the authority, or by
+// carrying the bytes to the authority that is asked for.
+func (d *Daemon) serveJoin(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	errs := make(chan error, len(d.joins))
 	for _, l := range d.joins {
-		go func() { errs <- srv.Serve(ctx, l) }()
+		go func() { errs <- d.joinServer.Serve(ctx, l) }()
 	}
 	var first error
 	for range d.joins {

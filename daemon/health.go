@@ -65,9 +65,9 @@ func (v vitals) judge() (api.Health, []string) {
 	}
 	if len(v.stalled) > 0 {
 		s := "packets to " + nodes(v.stalled) + " get no answer, not even to a probe; try x0t trace " + v.stalled[0].String()
-		if len(v.stalled) == v.used {
+		if len(v.stalled) == v.used && (v.used > 1 || v.members <= 2) {
 			bad(s)
-		} else {
+		} else { // a single member that answers nothing is that member's doing, for all that is known
 			mind(s)
 		}
 	}

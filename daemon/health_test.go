@@ -54,7 +54,9 @@ func TestJudgement(t *testing.T) {
 		{"TUN gone", func(v *vitals) { v.tun = tun.ErrNoTun }, api.HealthDown, "restart x0t"},
 		{"socket dead", func(v *vitals) { v.sockets = []string{"s: dead"} }, api.HealthDown, "s: dead; check the interfaces"},
 		{"one socket dead", func(v *vitals) { v.sockets, v.of = []string{"s: dead"}, 2 }, api.HealthDegraded, "a UDP socket: s: dead"},
-		{"all stalled", func(v *vitals) { v.stalled = []mesh.NodeID{beta} }, api.HealthDown, "try x0t trace beta"},
+		{"all stalled", func(v *vitals) { v.used, v.stalled = 2, []mesh.NodeID{beta, gamma} }, api.HealthDown, "try x0t trace beta"},
+		{"the only one in use stalled", func(v *vitals) { v.stalled = []mesh.NodeID{beta} }, api.HealthDegraded, "packets to beta get no answer"},
+		{"the only other member stalled", func(v *vitals) { v.members, v.stalled = 2, []mesh.NodeID{beta} }, api.HealthDown, "try x0t trace beta"},
 		{"one stalled", func(v *vitals) { v.stalled, v.used = []mesh.NodeID{beta}, 2 }, api.HealthDegraded, "packets to beta get no answer"},
 		{"clock behind, isolated", func(v *vitals) {
 			v.unseen, v.clocks = time.Hour, []node.ClockView{minutes(beta, 3), minutes(gamma, 3)}

@@ -29,6 +29,7 @@ type linkHistory struct {
 	remote    netip.AddrPort
 	state     mesh.LinkState
 	flaps     uint64    // changes from up to anything else
+	downs     uint64    // changes from anything else to down
 	at        time.Time // of the last change, which the next three are about
 	was       mesh.LinkState
 	lasted    string // how long it was that; "" = not known
@@ -73,6 +74,14 @@ func (l *linkLog) flaps(label mesh.Label) uint64 {
 	return 0
 }
 
+// downs returns how often a link went down.
+func (l *linkLog) downs(label mesh.Label) uint64 {
+	if h := l.known[label]; h != nil {
+		return h.downs
+	}
+	return 0
+}
+
 // after takes an event that the slow machine has just had; links asks for those that there are now. Most events cannot
 // have changed a link's state, and then nothing is asked.
 func (l *linkLog) after(now time.Time, ev node.ControlEvent, links func() []node.LinkView) {
@@ -113,6 +122,9 @@ func (l *linkLog) change(now time.Time, label mesh.Label, h *linkHistory, to mes
 	if h.state != to {
 		if h.state == mesh.LinkUp {
 			h.flaps++
+		}
+		if to == mesh.LinkDown {
+			h.downs++
 		}
 		if cause == "" || to != mesh.LinkDown {
 			cause = causeOf(to)

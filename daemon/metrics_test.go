@@ -40,7 +40,7 @@ func fullSnapshot() snapshot {
 		rtts:     map[mesh.NodeID]time.Duration{},
 		accepted: [2]uint64{1, 2}, rejected: map[string]uint64{"future": 3}, edges: 4,
 		plane: map[string]uint64{"link_bad_mac": 9, "delivered": 10, "hello_sent": 11, "hello_sent_bytes": 12, "hello_received": 13, "hello_received_bytes": 14},
-		udp:   map[string]uint64{"sent": 1}, quic: map[string]map[string]uint64{"link": {"dials": 1}}, mesh: map[string]uint64{"moves": 1},
+		udp:   map[string]uint64{"sent": 1}, quic: map[string]map[string]uint64{"link": {"dials": 1}}, mesh: map[string]uint64{"moves": 1}, dns: map[string]uint64{"answered": 1},
 		messages:  map[string][]quicconn.MessageTraffic{"link": {{Kind: "lsa", Sent: 1, SentBytes: 100, Received: 2, ReceivedBytes: 200}}},
 		loopDrops: map[string]uint64{"frames": 1}, queues: map[string]int{"events": 1},
 	}

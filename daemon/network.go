@@ -22,14 +22,16 @@ import (
 const (
 	maxRefusals  = 32
 	refusalPause = 10 * time.Second
+	maxFailures  = 1024
 )
 
-func (d *Daemon) transport(pc net.PacketConn, p wire.Purpose) (*quicconn.Transport, error) {
+// transport makes the connections over pc. ids makes their IDs; nil = they need not be known from others.
+func (d *Daemon) transport(pc net.PacketConn, p wire.Purpose, ids func() []byte) (*quicconn.Transport, error) {
 	var t *quicconn.Transport
 	ready := make(chan struct{}) // callbacks need t
 	cfg := quicconn.Config{
 		Purpose: p, TrustDomain: d.domain, Identity: d.identity.Certificate, Verify: d.identity.Verify,
-		NextConn: d.registry.allocate, Now: d.now,
+		NextConn: d.registry.allocate, Now: d.now, ConnectionID: ids,
 		Callbacks: quicconn.Callbacks{
 			Established: func(e quicconn.Established) {
 				<-ready
@@ -49,6 +51,7 @@ func (d *Daemon) transport(pc net.PacketConn, p wire.Purpose) (*quicconn.Transpo
 	}
 	if p == wire.PurposeE2E {
 		cfg.KeepAlive = 10 * time.Second
+		cfg.Networks = d.carrier.networks
 	}
 	var err error
 	t, err = quicconn.New(pc, cfg)
@@ -65,6 +68,7 @@ func (d *Daemon) established(t *quicconn.Transport, p wire.Purpose, e quicconn.E
 		up.Remote = addrPort(e.Remote)
 		up.MTU = d.linkMTU(up.Remote)
 		up.Via = d.interfaceTo(up.Remote.Addr())
+		d.expect(up.Remote.Addr())
 	} else {
 		d.carrier.established(e.Remote, e.Peer)
 	}
@@ -123,12 +127,17 @@ func (d *Daemon) refuse(remote string, err error) {
 func (d *Daemon) noteFailure(a netip.AddrPort, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if len(d.failures) < 1024 {
-		d.failures[a] = err.Error()
+	if _, known := d.failures[a]; !known && len(d.failures) >= maxFailures {
+		clear(d.failures) // hints can be of anything; what is still tried fails again soon
 	}
+	d.failures[a] = err.Error()
 }
 
 func (d *Daemon) dialLink(e node.Dial) {
+	if mesh.Prefix(d.domain).Contains(e.Addr.Addr()) { // a name, a record or a hint led there
+		d.jobs.put(func() { d.dialFailed(wire.PurposeLink, e.ID, net.UDPAddrFromAddrPort(e.Addr), errOwnAddress) })
+		return
+	}
 	s := d.socketFor(e.Addr.Addr())
 	if s < 0 {
 		d.jobs.put(func() {
@@ -244,12 +253,33 @@ func (d *Daemon) planeCallbacks() dataplane.Callbacks {
 		Error: func(e wire.ErrorFrame, _ mesh.Label, _ time.Time, match *dataplane.SentMatch) {
 			d.tell(node.PathError{Node: match.Node, Path: match.Path, Code: e.Code})
 		},
-		TooBig: func(l mesh.Label, size int) { d.tell(node.TooBig{Label: l, Size: size}) },
-		Need:   func(a netip.Addr) { d.need(a) },
+		TooBig:  func(l mesh.Label, size int) { d.tell(node.TooBig{Label: l, Size: size}) },
+		Need:    func(a netip.Addr) { d.need(a) },
+		Sending: func(n mesh.NodeID) { d.tell(node.Sending{Node: n}) },
 		ProbeReply: func(n mesh.NodeID, p wire.Probe, at time.Time) {
 			d.probeAnswered(n, p, at)
 		},
+		Sessions:  d.admit,
 		Handshake: func(h wire.Handshake, in mesh.Label, back []mesh.Label) { d.carrier.deliver(h, in, back) },
+	}
+}
+
+// admit tells the sockets whose frames are wanted.
+func (d *Daemon) admit(sessions []uint32) {
+	for _, s := range d.sockets {
+		if err := s.Admit(sessions); err != nil {
+			d.log.Error("frames of new links may be dropped", "error", err)
+		}
+	}
+}
+
+// expect tells the sockets that a member has been at an address: when it comes again, a flood of strangers' handshakes is not
+// to keep it out.
+func (d *Daemon) expect(a netip.Addr) {
+	for _, s := range d.sockets {
+		if err := s.Expect(a); err != nil {
+			d.log.Warn("neighbours are not known from strangers", "address", a, "error", err)
+		}
 	}
 }
 

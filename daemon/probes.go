@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"x0tta6bl4/api"
+	"x0tta6bl4/core/flow"
 	"x0tta6bl4/core/node"
 	"x0tta6bl4/mesh"
 	"x0tta6bl4/wire"
@@ -20,7 +21,7 @@ const (
 
 // sendProbe sends a probe of the fast loop.
 func (d *Daemon) sendProbe(p node.SendProbe) {
-	_ = d.plane.SendProbe(p.Node, p.Path, wire.Probe{ID: p.ID, SentAt: int64(time.Since(d.started))})
+	_ = d.plane.SendProbe(p.Node, p.Path, wire.Probe{ID: p.ID, SentAt: int64(time.Since(d.started))}, p.Full)
 }
 
 // ping is a probe that an operator waits for.
@@ -47,7 +48,11 @@ func (d *Daemon) probeAnswered(n mesh.NodeID, p wire.Probe, at time.Time) {
 		waiting.answer <- at // has room for one, and gets one
 		return
 	}
-	d.tell(node.ProbeAnswered{Node: n, ID: p.ID})
+	answered := node.ProbeAnswered{Node: n, ID: p.ID}
+	if c := p.Counts; c != nil {
+		answered.Counts = flow.Counts{Known: true, Series: c.Index, Sent: c.Sent, Received: c.Received}
+	}
+	d.tell(answered)
 }
 
 var errNoAnswer = errors.New("no answer within " + probeWait.String())
@@ -65,7 +70,7 @@ func (d *Daemon) probe(ctx context.Context, n mesh.NodeID, p mesh.Path) (time.Du
 		d.mu.Unlock()
 	}()
 	sent := time.Now()
-	if err := d.plane.SendProbe(n, p, wire.Probe{ID: id, SentAt: int64(sent.Sub(d.started))}); err != nil {
+	if err := d.plane.SendProbe(n, p, wire.Probe{ID: id, SentAt: int64(sent.Sub(d.started))}, false); err != nil {
 		return 0, err
 	}
 	timer := time.NewTimer(probeWait)

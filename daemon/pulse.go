@@ -238,7 +238,7 @@ func (d *Daemon) lookAtSockets(now time.Time) {
 		c := s.Counters()
 		name := s.LocalAddr().String()
 		was, known := p.sockets[name]
-		is := socketLook{c["udp_frames"] + c["udp_quic"] + c["udp_garbage"], c["udp_receive_errors"], c["udp_sent"], c["udp_send_errors"]}
+		is := socketLook{c["udp_frames"] + c["udp_quic"] + c["udp_garbage"] + c["udp_refused"], c["udp_receive_errors"], c["udp_sent"], c["udp_send_errors"]}
 		p.sockets[name] = is
 		if why := is.ails(was); known && why != "" {
 			p.ailing = append(p.ailing, name+": "+why)
@@ -272,5 +272,5 @@ func (d *Daemon) allWarnings() []string {
 		ws = append(ws, "the SVID was not renewed: "+d.renewError)
 	}
 	d.mu.Unlock()
-	return slices.Concat(ws, d.store.Troubles(), d.unresolved(), d.silentInterfaces())
+	return slices.Concat(ws, d.store.Troubles(), d.unresolved(), d.nameTroubles(), d.silentInterfaces())
 }

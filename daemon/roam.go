@@ -156,13 +156,15 @@ func (d *Daemon) challenged(l mesh.Label, from netip.AddrPort, reply bool, c wir
 	_ = d.plane.SendChallenge(l, from, true, c) // not answered, it is asked again
 }
 
-// standstill tells the slow loop if this process or the machine stood still until now.
+// standstill tells the slow loop if this process or the machine stood still until now. It belongs to the fast loop.
 func (d *Daemon) standstill(late time.Duration) {
 	slept := d.alarm.Slept()
 	if slept = max(slept, late); slept < longStop {
 		return
 	}
-	d.log.Warn("this process stood still", "for", slept.Round(time.Millisecond))
 	d.reports.put(node.Woke{Slept: slept})
-	d.discovery.Hurry()
+	d.jobs.put(func() { // neither the log nor an interface may hold the fast loop up
+		d.log.Warn("this process stood still", "for", slept.Round(time.Millisecond))
+		d.discovery.Hurry()
+	})
 }

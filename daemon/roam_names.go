@@ -13,6 +13,7 @@ import (
 
 	"x0tta6bl4/core/node"
 	"x0tta6bl4/daemon/config"
+	"x0tta6bl4/mesh"
 )
 
 // How host names of neighbours are looked up: while no link leads to one of its addresses, and when the network
@@ -30,18 +31,25 @@ func (d *Daemon) namesLoop(ctx context.Context) {
 		return
 	}
 	pause := namesFirst
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	for force := true; ; {
+		asked := time.Now()
 		if d.lookUpAll(ctx, names, force) {
 			pause = namesEvery
 		}
-		timer := time.NewTimer(pause)
+		timer.Reset(pause)
 		select {
 		case <-ctx.Done():
-			timer.Stop()
 			return
 		case <-d.roaming.lookUp:
-			timer.Stop()
 			force, pause = true, namesFirst
+			timer.Reset(max(0, time.Until(asked.Add(namesFirst)))) // an interface may come and go many times a second
+			select {
+			case <-ctx.Done():
+				return
+			case <-timer.C:
+			}
 		case <-timer.C:
 			force, pause = false, min(2*pause, namesEvery)
 		}
@@ -77,6 +85,9 @@ func (d *Daemon) lookUpName(ctx context.Context, n config.HostPort) {
 	ips, err := net.DefaultResolver.LookupNetIP(try, "ip", n.Host)
 	if ctx.Err() != nil {
 		return
+	}
+	if err == nil {
+		ips, err = d.belowMesh(ips)
 	}
 	d.noteName(n.String(), err)
 	if err != nil {
@@ -114,8 +125,26 @@ func (d *Daemon) noteName(name string, err error) {
 	}
 }
 
-// noMeshNames refuses neighbours whose name only the mesh itself knows.
+// belowMesh leaves out addresses of the mesh itself. Search lists and aliases can lead a name of any zone into ours, which
+// this node answers for: a link over the mesh would need a link to begin with.
+func (d *Daemon) belowMesh(ips []netip.Addr) ([]netip.Addr, error) {
+	below := slices.DeleteFunc(slices.Clone(ips), func(ip netip.Addr) bool { return mesh.Prefix(d.domain).Contains(ip.WithZone("")) })
+	if len(below) == 0 && len(ips) > 0 {
+		return nil, fmt.Errorf("%w: %s", errOwnAddress, ips[0])
+	}
+	return below, nil
+}
+
+// errOwnAddress means that a neighbour was to be reached at an address of the mesh, which only links make reachable.
+var errOwnAddress = errors.New("an address of the mesh itself is no way to a neighbour; take one of the network below")
+
+// noMeshNames refuses neighbours whose name only the mesh itself knows, or whose address is one of the mesh.
 func (d *Daemon) noMeshNames() error {
+	for _, a := range d.opt.Config.Links.Neighbours {
+		if mesh.Prefix(d.domain).Contains(a.Addr()) {
+			return fmt.Errorf("links.neighbours: %s: %w", a, errOwnAddress)
+		}
+	}
 	for _, h := range d.opt.Config.Links.Names {
 		if h.InZone(d.domain) {
 			return fmt.Errorf("links.neighbours: %s is a name of the mesh itself, which nobody can look up before links are up: "+

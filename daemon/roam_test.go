@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"x0tta6bl4/core/node"
@@ -186,7 +187,7 @@ func TestUnresolvedNames(t *testing.T) {
 // A process that stood still says so; a loop that is merely late does not.
 func TestStandstill(t *testing.T) {
 	d := bareDaemon()
-	d.reports = newMailbox[node.ControlEvent]()
+	d.reports, d.jobs = newMailbox[node.ControlEvent](), newMailbox[func()]()
 	d.standstill(longStop - time.Millisecond)
 	if evs := d.reports.take(); len(evs) != 0 {
 		t.Errorf("told %v", evs)
@@ -195,9 +196,45 @@ func TestStandstill(t *testing.T) {
 	if evs := d.reports.take(); len(evs) != 1 || evs[0] != (node.Woke{Slept: time.Minute}) {
 		t.Errorf("told %v", evs)
 	}
+	if jobs := d.jobs.take(); len(jobs) != 1 {
+		t.Errorf("%d jobs: the log and the beacons are no work for the fast loop", len(jobs))
+	}
 }
 
 // The loop that looks names up ends at once where there are none.
 func TestNoNames(t *testing.T) {
 	bareDaemon().namesLoop(context.Background())
+}
+
+// The network changes many times a second: names are looked up once a second, and once more after the last change.
+func TestNamesAreNotAskedForWithEveryChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		d := bareDaemon()
+		d.roaming.lookUp, d.done = make(chan struct{}, 1), make(chan struct{})
+		d.asks, d.events = make(chan func(*node.Control)), make(chan node.ControlEvent, 100)
+		d.opt.Config.Links.Names = []config.HostPort{{Host: "192.0.2.1", Port: 7420}}
+		c := node.NewControl(node.Config{Self: testAlpha, Domain: testDomain, Rand: newRand()}, time.Now())
+		go func() {
+			for f := range d.asks {
+				f(c)
+			}
+		}()
+		ended := make(chan struct{})
+		go func() { defer close(ended); d.namesLoop(ctx) }()
+		for range 100 {
+			time.Sleep(50 * time.Millisecond)
+			select {
+			case d.roaming.lookUp <- struct{}{}:
+			default:
+			}
+		}
+		time.Sleep(2 * time.Second)
+		if n := len(d.events); n < 5 || n > 7 {
+			t.Errorf("looked up %d times in five seconds of changes", n)
+		}
+		cancel()
+		<-ended
+		close(d.asks)
+	})
 }

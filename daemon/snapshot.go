@@ -39,6 +39,7 @@ type snapshot struct {
 	quic      map[string]map[string]uint64 // by carrier
 	messages  map[string][]quicconn.MessageTraffic
 	mesh      map[string]uint64
+	dns       map[string]uint64
 	loopDrops map[string]uint64
 	queues    map[string]int
 }
@@ -47,7 +48,7 @@ func (d *Daemon) snapshot(ctx context.Context) (snapshot, error) {
 	s := snapshot{
 		version: d.opt.Version, started: d.started, svid: d.identity.svid(), renewals: d.renewals.Load(),
 		flaps: map[mesh.Label]uint64{}, heard: map[mesh.Label]time.Time{}, rtts: map[mesh.NodeID]time.Duration{},
-		tracks: map[mesh.NodeID]api.PeerState{}, udp: map[string]uint64{},
+		tracks: map[mesh.NodeID]api.PeerState{}, udp: map[string]uint64{}, dns: map[string]uint64{},
 		quic: map[string]map[string]uint64{}, messages: map[string][]quicconn.MessageTraffic{},
 	}
 	var err error
@@ -79,6 +80,11 @@ func (d *Daemon) snapshot(ctx context.Context) (snapshot, error) {
 	}
 	d.pulse.mu.Unlock()
 	d.snapTransports(&s)
+	if d.names.server != nil {
+		for name, n := range d.names.server.Counters() {
+			s.dns[strings.TrimPrefix(name, "dns_")] = n
+		}
+	}
 	s.loopDrops = map[string]uint64{
 		"frames": d.framesDropped.Load(), "control_messages": d.sendsDropped.Load(), "refusals": d.refusalsUntold.Load(),
 	}
@@ -186,6 +192,7 @@ func (s *snapshot) emit(e emitter) {
 	s.emitPlane(e)
 	each(e, mUDP, s.udp)
 	each(e, mMesh, s.mesh)
+	each(e, mDNS, s.dns)
 	each(e, mLoops, s.loopDrops)
 	for q, n := range s.queues {
 		e(mQueue, float64(n), q)

@@ -134,7 +134,7 @@ func TestHostileWire(t *testing.T) {
 		}
 		return len(mine)
 	})
-	attack("truncated", 300, []string{"frame_truncated", "frame_malformed", "link_bad_mac", "udp_garbage"}, func() int {
+	attack("truncated", 300, []string{"frame_truncated", "frame_malformed", "link_bad_mac", "udp_garbage", "udp_refused"}, func() int {
 		for _, f := range mine {
 			p := datagram(f)
 			inject.send(t, forge(f, p[:1+r.IntN(len(p)-1)]))
@@ -143,6 +143,7 @@ func TestHostileWire(t *testing.T) {
 	})
 	attack("flipped", 300, []string{
 		"frame_truncated", "frame_malformed", "frame_bad_type", "link_unknown_session", "link_bad_mac", "link_replay",
+		"udp_refused",
 	}, func() int {
 		for _, f := range mine {
 			p := slices.Clone(datagram(f))
@@ -154,7 +155,7 @@ func TestHostileWire(t *testing.T) {
 		}
 		return len(mine)
 	})
-	attack("garbage", 1000, []string{"frame_truncated", "frame_malformed", "frame_bad_type", "link_unknown_session", "udp_garbage"}, func() int {
+	attack("garbage", 1000, []string{"frame_truncated", "frame_malformed", "frame_bad_type", "link_unknown_session", "udp_garbage", "udp_refused"}, func() int {
 		for range 1000 {
 			p := make([]byte, 1+r.IntN(1400))
 			for k := range p {

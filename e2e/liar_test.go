@@ -31,6 +31,12 @@ type liar struct {
 // newLiar connects a member that is no daemon to a neighbour.
 func newLiar(t *testing.T, n *network, m, to *machine) *liar {
 	t.Helper()
+	return linkLiar(t, n, m, to, 7, uint64(time.Now().UnixMilli()))
+}
+
+// linkLiar connects it by a link of a certain label, in a life that began at boot.
+func linkLiar(t *testing.T, n *network, m, to *machine, label mesh.Label, boot uint64) *liar {
+	t.Helper()
 	l := &liar{t: t, node: m.id, id: sign(t, stolen(t, n.machines[0]), leaf("spiffe://e2e.mesh/node/"+m.id.String()))}
 	here, _ := n.underlay(to, m)
 	conn, err := l.id.dial(t, m.listenUDP(t, netip.AddrPortFrom(netip.IPv4Unspecified(), 0)), netip.AddrPortFrom(here, port))
@@ -40,7 +46,7 @@ func newLiar(t *testing.T, n *network, m, to *machine) *liar {
 	if l.stream, err = conn.OpenStreamSync(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	l.say(wire.LinkOpen{Version: 1, Index: 7, Label: 7, Hello: 50 * time.Millisecond, MTU: 1400, Boot: uint64(time.Now().UnixMilli())})
+	l.say(wire.LinkOpen{Version: 1, Index: uint32(label), Label: label, Hello: 50 * time.Millisecond, MTU: 1400, Boot: boot})
 	go func() { _, _ = io.Copy(io.Discard, l.stream) }()
 	return l
 }

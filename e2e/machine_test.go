@@ -124,6 +124,9 @@ func (m *machine) close() {
 	}
 }
 
+// localhosts is what a machine's own /etc/hosts says at first.
+const localhosts = "127.0.0.1 localhost\n::1 localhost\n"
+
 // machineIn makes a machine for a test, with a directory of its own to which the environment of its commands leads.
 func machineIn(t *testing.T, name string) *machine {
 	t.Helper()
@@ -138,6 +141,7 @@ func machineIn(t *testing.T, name string) *machine {
 	m.env = []string{"X0T_CONFIG=" + m.config(), "X0T_STATE=" + m.state(), "X0T_SOCKET=" + m.socket()}
 	m.client = api.NewClient(m.socket())
 	m.configure(t, "")
+	m.hosts(t, localhosts) // daemons write names there: not into this computer's own
 	t.Cleanup(func() {
 		m.stop(t)
 		if t.Failed() {

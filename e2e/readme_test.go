@@ -5,8 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"regexp"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -17,29 +17,6 @@ import (
 	"x0tta6bl4/api"
 	"x0tta6bl4/mesh"
 )
-
-// readmeSection returns what stands in README.md under a heading.
-func readmeSection(t *testing.T, heading string) string {
-	t.Helper()
-	b, err := os.ReadFile("../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rest, ok := strings.Cut(string(b), "\n## "+heading+"\n")
-	if !ok {
-		t.Fatalf("README.md has no section %q", heading)
-	}
-	section, _, _ := strings.Cut(rest, "\n## ")
-	return section
-}
-
-// commands returns the lines of the fenced blocks of a text.
-func commands(text string) (lines []string) {
-	for _, block := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(text, -1) {
-		lines = append(lines, strings.Split(strings.TrimSpace(block[1]), "\n")...)
-	}
-	return lines
-}
 
 // likeReal makes a machine on which x0t is installed and finds its default places empty and private.
 func likeReal(t *testing.T, name string) *machine {
@@ -69,34 +46,73 @@ func (m *machine) shell(t *testing.T, line string) string {
 	return m.must(t, "sh", "-c", line)
 }
 
-// The commands of README.md for real machines, exactly as they stand there, make two machines reach each other.
+// The commands of README.md, exactly as they stand there: those for real machines make two of them reach each other,
+// those for the desk are run on one.
 func TestREADME(t *testing.T) {
-	need(t, "sh", "ping6")
-	section := readmeSection(t, "On real machines")
-	lines := commands(section)
-	want := []string{
-		"x0t init --trust-domain example.mesh --name alpha", "x0t up", "x0t token create --node beta", "x0t join x0t1-…", "x0t up",
-	}
-	if !slices.Equal(lines, want) {
-		t.Fatalf("the commands of README.md are\n%s\nthis test knows how to run\n%s", strings.Join(lines, "\n"), strings.Join(want, "\n"))
-	}
+	need(t, "sh", "ping6", "make")
+	p, d := readPage(t, "README.md"), newDesk(t)
 	alpha, beta := likeReal(t, "alpha"), likeReal(t, "beta")
 	if err := plug(alpha, beta, cable{a: "alpha", b: "beta"}, 0); err != nil {
 		t.Fatal(err)
 	}
+	join := ""
+	p.follow(t, map[string][]step{
+		"See it": {
+			makes("make demo", "x0t lab demo"), // lab: TestDemo runs it
+			makes("make test", "scripts/test"), // of which this is a part
+		},
+		"On real machines": {
+			{"x0t init --trust-domain example.mesh --name alpha", func(t *testing.T, line string) { alpha.shell(t, line) }},
+			{"x0t up", func(t *testing.T, line string) { foreground(t, alpha, line) }},
+			{"x0t token create --node beta", func(t *testing.T, line string) {
+				if join = alpha.shell(t, line); !regexp.MustCompile(`^x0t join x0t1-[a-z2-7]+\n$`).MatchString(join) {
+					t.Fatalf("%s printed %q, not one line with the command to join", line, join)
+				}
+			}},
+			{"x0t join x0t1-…", func(t *testing.T, _ string) { beta.shell(t, strings.TrimSpace(join)) }},
+			{"x0t up", func(t *testing.T, line string) {
+				foreground(t, beta, line)
+				reachable(t, alpha)
+			}},
+			{"ping6 -c 3 beta.example.mesh", func(t *testing.T, line string) {
+				eventually(t, 20*time.Second, "know the name", func(ctx context.Context) error {
+					r, err := alpha.try(ctx, "getent", "hosts", "beta.example.mesh")
+					if err == nil && r.code != 0 {
+						err = fmt.Errorf("%s", r)
+					}
+					return err
+				})
+				alpha.shell(t, line)
+				readmeTable(t, alpha, p.text)
+			}},
+		},
+		"A mesh on your desk": {
+			d.on("x0t lab run grid:3x3 --faults builtin:cut", "pairs reachable  72 of 72"),
+			d.on("x0t lab up geo:12:1", "lab lab (geo:12:1): up, 12 nodes"),
+			d.on("x0t lab exec n1 -- x0t peers", "n12"),
+			d.on("x0t lab down", "lab lab is down"),
+			d.on("x0t sim --nodes 200 --seed 7", "invariants  hold"),
+		},
+	})
+}
 
-	alpha.shell(t, lines[0])
-	foreground(t, alpha, lines[1])
-	join := alpha.shell(t, lines[2])
-	if !regexp.MustCompile(`^x0t join x0t1-[a-z2-7]+\n$`).MatchString(join) {
-		t.Fatalf("%s printed %q, not one line with the command to join", lines[2], join)
-	}
-	beta.shell(t, strings.TrimSpace(join))
-	foreground(t, beta, lines[4])
+// makes is a line that would do for hours what other tests do for minutes; that it leads there is checked.
+func makes(line, program string) step {
+	return step{line, func(t *testing.T, line string) {
+		target := strings.TrimPrefix(line, "make ")
+		out, err := exec.Command("make", "--dry-run", "-C", "..", target).CombinedOutput() // #nosec G204 -- a target of ours
+		if err != nil || !strings.Contains(string(out), program) {
+			t.Errorf("%s does not run %s: %v\n%s", line, program, err, out)
+		}
+	}}
+}
 
+// reachable waits until the only other member is one hop away, and pings it.
+func reachable(t *testing.T, m *machine) {
+	t.Helper()
 	var peers []api.Peer
-	eventually(t, 15*time.Second, "alpha sees beta", func(context.Context) error {
-		if err := json.Unmarshal([]byte(alpha.shell(t, "x0t peers --json")), &peers); err != nil {
+	eventually(t, 15*time.Second, "see the other", func(context.Context) error {
+		if err := json.Unmarshal([]byte(m.shell(t, "x0t peers --json")), &peers); err != nil {
 			return err
 		}
 		if len(peers) != 1 || len(peers[0].Path) != 2 {
@@ -104,8 +120,7 @@ func TestREADME(t *testing.T) {
 		}
 		return nil
 	})
-	alpha.shell(t, "ping6 -c 3 -i 0.2 "+peers[0].Address.String())
-	readmeTable(t, alpha, section)
+	m.shell(t, "ping6 -c 3 -i 0.2 "+peers[0].Address.String())
 }
 
 // foreground runs a command line that does not end in a shell of its own, as a user does in another window, and
@@ -137,9 +152,9 @@ func foreground(t *testing.T, m *machine, line string) {
 }
 
 // readmeTable runs every command of the table "to see", plain and with --json.
-func readmeTable(t *testing.T, m *machine, section string) {
+func readmeTable(t *testing.T, m *machine, text string) {
 	t.Helper()
-	rows := regexp.MustCompile("(?m)^\\| `(x0t [^`]+)` \\|").FindAllStringSubmatch(section, -1)
+	rows := regexp.MustCompile("(?m)^\\| `(x0t [^`]+)` \\|").FindAllStringSubmatch(text, -1)
 	if len(rows) < 8 {
 		t.Fatalf("the table has %d commands", len(rows))
 	}

@@ -12,8 +12,9 @@ const (
 	chartWidth, chartHeight = 720.0, 220.0
 	padLeft, padRight       = 52.0, 12.0
 	padTop, padBottom       = 10.0, 26.0
-	mapWidth, mapHeight     = 720.0, 560.0 // at most so high
-	mapPad                  = 30.0
+	mapWidth, mapHeight     = 1180.0, 620.0 // at most so high
+	mapLow, mapHighNode     = 200.0, 14.0   // a map of few nodes needs less
+	mapPad, mapPadSide      = 26.0, 90.0    // names stand beside the outermost nodes
 	stripWidth              = 1180.0
 )
 

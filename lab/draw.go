@@ -4,14 +4,19 @@ import (
 	"fmt"
 )
 
-// strips are the deliveries: a row for each direction of a pair, a cell for each bucket.
+// strips are the deliveries: a row for each direction of a pair, a cell for each bucket; above them a row for each fault.
 type strips struct {
 	Rows   []strip
+	Lanes  []lane
 	XTicks []axisMark
 	Bands  []band
 	Height string
-	Hidden int // directions that are not shown
+	Low    string // end of the rows
+	Hidden int    // directions that are not shown
 }
+
+// lane is the time of one fault, with its name.
+type lane struct{ X, W, Y, TX, TY, Anchor, Class, Text string }
 
 type strip struct {
 	Name, Y, Middle, Text string
@@ -22,6 +27,7 @@ type stripCell struct{ X, W, Class, Title string }
 
 const (
 	stripHeight = 18.0
+	laneHeight  = 20.0
 	stripLeft   = 480.0 // at most for the names
 	stripLetter = 6.0
 	maxStrips   = 24
@@ -38,25 +44,42 @@ func (p *Page) strips() (s strips) {
 	}
 	left = min(left, stripLeft)
 	x := func(v float64) float64 { return left + (v-from)/(to-from)*(stripWidth-left-padRight) }
+	s.lanes(p, from, to, x)
+	top := laneHeight * float64(len(s.Lanes))
 	for i, f := range p.Flows[:min(len(p.Flows), maxStrips)] {
-		s.Rows = append(s.Rows, f.strip(i, x))
+		s.Rows = append(s.Rows, f.strip(top+float64(i)*stripHeight, x))
 	}
 	s.Hidden = len(p.Flows) - len(s.Rows)
-	height := stripHeight * float64(len(s.Rows))
-	s.Height = coord(height + padBottom + 4)
+	low := top + stripHeight*float64(len(s.Rows)) + 3
+	s.Low, s.Height = coord(low), coord(low+padBottom)
 	for _, v := range ticks(from, to, 8) {
 		s.XTicks = append(s.XTicks, axisMark{coord(x(v)), number(v)})
-	}
-	bands, names := p.bands()
-	for i, b := range bands {
-		s.Bands = append(s.Bands, band{coord(x(max(b[0], from))), coord(x(min(b[1], to)) - x(max(b[0], from))), names[i]})
 	}
 	return s
 }
 
+// lanes lays out the faults.
+func (s *strips) lanes(p *Page, from, to float64, x func(float64) float64) {
+	bands, names := p.bands()
+	for i, b := range bands {
+		x0, x1 := x(max(b[0], from)), x(min(b[1], to))
+		y := laneHeight * float64(i)
+		l := lane{X: coord(x0), W: coord(max(2, x1-x0)), Y: coord(y + 2), TX: coord(x0 + 6), TY: coord(y + 14), Text: names[i]}
+		switch wide := stripLetter * float64(len(names[i])); {
+		case x1-x0 >= wide+12:
+			l.Class = "inside"
+		case x1+wide+12 < stripWidth:
+			l.TX = coord(x1 + 6)
+		default:
+			l.TX, l.Anchor = coord(x0-6), "end"
+		}
+		s.Lanes = append(s.Lanes, l)
+		s.Bands = append(s.Bands, band{l.X, l.W, names[i]})
+	}
+}
+
 // strip joins neighbouring buckets that look the same.
-func (f Delivery) strip(row int, x func(float64) float64) strip {
-	y := float64(row) * stripHeight
+func (f Delivery) strip(y float64, x func(float64) float64) strip {
 	s := strip{Name: f.From.String() + " → " + f.To.String(), Y: coord(y + 2), Middle: coord(y + 13)}
 	class := func(i int) string {
 		switch share := float64(f.Arrived[i]) / float64(max(1, f.Sent[i])); {
@@ -86,70 +109,6 @@ func (f Delivery) strip(row int, x func(float64) float64) strip {
 	return s
 }
 
-// drawing is the map.
-type drawing struct {
-	Nodes []drawnNode
-	Links []drawnLink
-	Size  string // of a node
-	High  string
-	Names bool // every node has room for its name
-}
-
-type drawnNode struct{ X, Y, TX, Name, Class, Title, Anchor string }
-
-type drawnLink struct{ X1, Y1, X2, Y2, Class, Title string }
-
-// struckClass tells which links and nodes faults struck.
-func (p *Page) struckClass(target string) string {
-	for _, f := range p.Report.Faults {
-		if f.Target == target {
-			return " struck"
-		}
-	}
-	return ""
-}
-
-func (p *Page) drawMap() drawing {
-	d := drawing{Size: "6", Names: len(p.Nodes) <= 60}
-	if len(p.Nodes) > 30 {
-		d.Size = "4.5"
-	}
-	low, high, top, bottom := 1.0, 0.0, 1.0, 0.0
-	for _, n := range p.Nodes {
-		low, high, top, bottom = min(low, n.X), max(high, n.X), min(top, n.Y), max(bottom, n.Y)
-	}
-	// One scale for both directions; the drawing is only as high as it needs to be.
-	scale := min((mapWidth-2*mapPad)/max(high-low, 1e-9), (mapHeight-2*mapPad)/max(bottom-top, 1e-9))
-	tall := max((bottom-top)*scale+2*mapPad, 160)
-	d.High = coord(tall)
-	at := func(n PageNode) (float64, float64) {
-		return mapWidth/2 + (n.X-(low+high)/2)*scale, tall/2 + (n.Y-(top+bottom)/2)*scale
-	}
-	for _, l := range p.Links {
-		a, b := p.Nodes[l.A], p.Nodes[l.B]
-		x1, y1 := at(a)
-		x2, y2 := at(b)
-		class := "link" + p.struckClass("link:"+a.Name+"-"+b.Name) + p.struckClass("link:"+b.Name+"-"+a.Name)
-		if l.Loss > 0.05 {
-			class += " poor"
-		}
-		title := fmt.Sprintf("%s – %s: %s ms", a.Name, b.Name, number(l.Delay))
-		if l.Loss > 0 {
-			title += fmt.Sprintf(", loses %.1f %%", 100*l.Loss)
-		}
-		d.Links = append(d.Links, drawnLink{coord(x1), coord(y1), coord(x2), coord(y2), class, title})
-	}
-	for _, n := range p.Nodes {
-		x, y := at(n)
-		drawn := drawnNode{coord(x), coord(y), coord(x + 9), n.Name, "node" + p.struckClass("node:"+n.Name), n.Name, "start"}
-		if x > mapWidth*0.8 {
-			drawn.TX, drawn.Anchor = coord(x-9), "end"
-		}
-		d.Nodes = append(d.Nodes, drawn)
-	}
-	return d
-}
-
 // timeline is the list of events with their place on a line of time.
 type timeline struct {
 	XTicks []axisMark
@@ -164,7 +123,7 @@ type eventRow struct{ At, What, Text string }
 
 func (p *Page) timeline() (t timeline) {
 	end := p.end()
-	x := func(v float64) float64 { return padRight + v/end*(chartWidth-2*padRight) }
+	x := func(v float64) float64 { return padRight + v/end*(stripWidth-2*padRight) }
 	for _, v := range ticks(0, end, 10) {
 		t.XTicks = append(t.XTicks, axisMark{coord(x(v)), number(v)})
 	}

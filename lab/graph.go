@@ -42,14 +42,14 @@ func FromTopology(t *topology.Map) Map {
 	return m
 }
 
-// maxNodes is how many daemons one lab runs.
-const maxNodes = 60
+// MaxNodes is how many daemons one lab runs.
+const MaxNodes = 60
 
 // check reports what makes m unfit for a lab.
 func (m *Map) check() error {
-	if len(m.Nodes) < 2 || len(m.Nodes) > maxNodes {
+	if len(m.Nodes) < 2 || len(m.Nodes) > MaxNodes {
 		return fmt.Errorf("map %s has %d nodes; a lab runs 2 to %d. Simulate it whole (x0t sim --topology FILE) or take a part: "+
-			"FILE#%d are the %[3]d nodes around the one with the most neighbours", m.Name, len(m.Nodes), maxNodes, maxNodes)
+			"FILE#%d are the %[3]d nodes around the one with the most neighbours", m.Name, len(m.Nodes), MaxNodes, MaxNodes)
 	}
 	for i, n := range m.Nodes {
 		if n.IsZero() || slices.Contains(m.Nodes[:i], n) {

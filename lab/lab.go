@@ -288,9 +288,22 @@ func (n *node) socket() string { return filepath.Join(n.dir, "x0t.sock") }
 func (l *Lab) node(id mesh.NodeID) (*node, error) {
 	n, ok := l.nodes[id]
 	if !ok {
-		return nil, fmt.Errorf("the lab has no node %q", id)
+		return nil, fmt.Errorf("the lab has no node %q; it has %s", id, l.some())
 	}
 	return n, nil
+}
+
+// some lists nodes of the map for an error, not more than can be read.
+func (l *Lab) some() string {
+	var names []string
+	for i, n := range l.m.Nodes {
+		if i == 8 {
+			names = append(names, fmt.Sprintf("%d more", len(l.m.Nodes)-i))
+			break
+		}
+		names = append(names, n.String())
+	}
+	return strings.Join(names, ", ")
 }
 
 // Nodes lists the nodes of the map.

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"math"
+	"slices"
 
 	"x0tta6bl4/mesh"
 )
@@ -9,68 +10,172 @@ import (
 // place is where a node is drawn; both numbers are from 0 to 1, y downwards.
 type place struct{ x, y float64 }
 
-// places says where to draw the nodes of a map: where they are on earth if that is known of all, else as springs and
-// charges would arrange them. The same map is always drawn the same.
+func (p place) to(o place) float64 { return math.Hypot(p.x-o.x, p.y-o.y) }
+
+// places says where to draw the nodes of a map: where they are on earth if that is known of all and sets them apart, else
+// so that the distance on paper is that in hops. The same map is always drawn the same.
 func (m *Map) places() []place {
 	at := make([]place, len(m.Nodes))
 	for i, n := range m.Nodes {
 		p, ok := m.Places[n]
 		if !ok {
-			return fit(m.springs())
+			return apart(fit(m.stress()))
 		}
 		// The Mercator projection keeps angles, as people know maps.
 		lat := math.Max(-85, math.Min(85, p[0])) * math.Pi / 180
 		at[i] = place{p[1], -math.Log(math.Tan(math.Pi/4+lat/2)) * 180 / math.Pi}
 	}
+	if at = fit(at); crowded(at) {
+		at = fit(m.stress())
+	}
+	return apart(at)
+}
+
+// How near each other nodes are drawn, where 1 is the whole map.
+const (
+	leastApart = 0.035
+	tooNear    = 0.02
+)
+
+// crowded reports whether half of the nodes lie so near another one that nobody could tell them apart: a town beside a
+// node on another continent.
+func crowded(at []place) bool {
+	var near []float64
+	for i, p := range at {
+		best := math.Inf(1)
+		for j, o := range at {
+			if i != j {
+				best = min(best, p.to(o))
+			}
+		}
+		near = append(near, best)
+	}
+	slices.Sort(near)
+	return len(near) > 2 && near[len(near)/2] < tooNear
+}
+
+// apart moves nodes that would touch away from each other, by as little as it takes.
+func apart(at []place) []place {
+	const rounds = 200
+	for range rounds {
+		moved := false
+		for i := range at {
+			for j := range i {
+				d := at[i].to(at[j])
+				if d >= leastApart {
+					continue
+				}
+				// Nodes at one place part in a direction of their own.
+				dx, dy := math.Cos(float64(i)), math.Sin(float64(i))
+				if d > 1e-9 {
+					dx, dy = (at[i].x-at[j].x)/d, (at[i].y-at[j].y)/d
+				}
+				half := (leastApart*1.01 - d) / 2
+				at[i], at[j] = place{at[i].x + dx*half, at[i].y + dy*half}, place{at[j].x - dx*half, at[j].y - dy*half}
+				moved = true
+			}
+		}
+		if !moved {
+			break
+		}
+	}
 	return fit(at)
 }
 
-// springs arranges the nodes by the method of Fruchterman and Reingold (Graph Drawing by Force-directed Placement, 1991):
-// links pull, all nodes push each other, and less and less movement is allowed.
-func (m *Map) springs() []place {
+// stress arranges the nodes so that their distances on paper are those in hops, as well as the plane allows: the
+// weighted sum of squared differences is made small by majorisation (Gansner, Koren, North: Graph Drawing by Stress
+// Majorization, 2004), one node after the other. It begins with the differences of hops to four far corners.
+func (m *Map) stress() []place {
+	hops := m.hops()
 	n := len(m.Nodes)
 	at := make([]place, n)
-	index := map[mesh.NodeID]int{}
-	for i, id := range m.Nodes {
+	first := farthestFrom(hops, 0)
+	second := farthestFrom(hops, first)
+	third := farthestFrom(hops, first, second)
+	fourth := farthestFrom(hops, third)
+	for i := range at {
+		// A little of the index parts those that all corners see alike.
 		turn := 2 * math.Pi * float64(i) / float64(n)
-		at[i] = place{math.Cos(turn), math.Sin(turn)}
-		index[id] = i
+		at[i] = place{hops[first][i] - hops[second][i] + 0.1*math.Cos(turn), hops[third][i] - hops[fourth][i] + 0.1*math.Sin(turn)}
 	}
-	const rounds = 400
-	ideal := 2 / math.Sqrt(float64(n))
-	for round := range rounds {
-		force := make([]place, n)
-		push := func(i, j int, f float64) {
-			dx, dy := at[i].x-at[j].x, at[i].y-at[j].y
-			d := math.Max(math.Hypot(dx, dy), 1e-6)
-			force[i].x += dx / d * f
-			force[i].y += dy / d * f
-			force[j].x -= dx / d * f
-			force[j].y -= dy / d * f
-		}
-		apart := func(i, j int) float64 {
-			return math.Max(math.Hypot(at[i].x-at[j].x, at[i].y-at[j].y), 1e-3)
-		}
-		for i := range n {
-			for j := range i {
-				push(i, j, ideal*ideal/apart(i, j))
-			}
-		}
-		for _, l := range m.Links {
-			i, j := index[l.A], index[l.B]
-			d := apart(i, j)
-			push(i, j, -d*d/ideal)
-		}
-		most := 0.2 * (1 - float64(round)/rounds)
+	const rounds = 300
+	for range rounds {
 		for i := range at {
-			if f := math.Hypot(force[i].x, force[i].y); f > 0 {
-				step := math.Min(f, most) / f
-				at[i].x += force[i].x * step
-				at[i].y += force[i].y * step
+			var x, y, sum float64
+			for j := range at {
+				if i == j {
+					continue
+				}
+				want := hops[i][j]
+				w := 1 / (want * want)
+				d := max(at[i].to(at[j]), 1e-6)
+				x += w * (at[j].x + want*(at[i].x-at[j].x)/d)
+				y += w * (at[j].y + want*(at[i].y-at[j].y)/d)
+				sum += w
+			}
+			if sum > 0 {
+				at[i] = place{x / sum, y / sum}
 			}
 		}
+	}
+	return lie(at)
+}
+
+// lie turns the picture so that its longer side lies.
+func lie(at []place) []place {
+	var cx, cy, xx, xy, yy float64
+	for _, p := range at {
+		cx, cy = cx+p.x/float64(len(at)), cy+p.y/float64(len(at))
+	}
+	for _, p := range at {
+		xx, xy, yy = xx+(p.x-cx)*(p.x-cx), xy+(p.x-cx)*(p.y-cy), yy+(p.y-cy)*(p.y-cy)
+	}
+	sin, cos := math.Sincos(-math.Atan2(2*xy, xx-yy) / 2) // the main axis of the places
+	for i, p := range at {
+		at[i] = place{(p.x-cx)*cos - (p.y-cy)*sin, (p.x-cx)*sin + (p.y-cy)*cos}
 	}
 	return at
+}
+
+// hops is how many links lie between every two nodes; those that no way joins are far apart.
+func (m *Map) hops() [][]float64 {
+	index := map[mesh.NodeID]int{}
+	for i, id := range m.Nodes {
+		index[id] = i
+	}
+	out := make([][]float64, len(m.Nodes))
+	for i := range out {
+		out[i] = make([]float64, len(m.Nodes))
+		for j := range out[i] {
+			out[i][j] = float64(len(m.Nodes))
+		}
+		out[i][i] = 0
+		for todo := []mesh.NodeID{m.Nodes[i]}; len(todo) > 0; todo = todo[1:] {
+			here := out[i][index[todo[0]]]
+			for _, o := range m.neighbours(todo[0], damage{}) {
+				if k := index[o]; out[i][k] > here+1 {
+					out[i][k] = here + 1
+					todo = append(todo, o)
+				}
+			}
+		}
+	}
+	return out
+}
+
+// farthestFrom is the node that is farthest from the nearest of some.
+func farthestFrom(hops [][]float64, from ...int) (best int) {
+	most := -1.0
+	for i := range hops {
+		near := math.Inf(1)
+		for _, f := range from {
+			near = min(near, hops[f][i])
+		}
+		if near > most {
+			best, most = i, near
+		}
+	}
+	return best
 }
 
 // fit scales places into the square from 0 to 1, keeping their shape.

@@ -23,6 +23,7 @@ type Page struct {
 	Links  []PageLink `json:"links"`
 	Events []Event    `json:"events"`
 	Flows  []Delivery `json:"flows"`
+	Routes []Route    `json:"routes"`
 	Usage  []Use      `json:"usage"`
 	First  []float64  `json:"first_packets_ms"` // ascending
 }
@@ -69,7 +70,7 @@ func pageFile(name, topology string, began time.Time) (string, error) {
 
 // page puts together what a run left.
 func (l *Lab) page(r *Report, began time.Time) *Page {
-	p := &Page{Report: r, Began: began, Events: l.record.events, Flows: l.record.flows, Usage: l.record.usage}
+	p := &Page{Report: r, Began: began, Events: l.record.events, Flows: l.record.flows, Routes: l.record.routes, Usage: l.record.usage}
 	at := l.m.places()
 	for i, n := range l.m.Nodes {
 		p.Nodes = append(p.Nodes, PageNode{n.String(), at[i].x, at[i].y})

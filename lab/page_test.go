@@ -36,6 +36,8 @@ func samplePage() *Page {
 		Events: []Event{{0, "start", "all start"}, {700, "converged", "done"}, {2000, "fault", evil}},
 		Flows: []Delivery{{From: id("a"), To: id("c"), Begin: 1000, Step: 100, Sent: []int{100, 100, 100, 100, 100}, Arrived: []int{100, 95, 50, 1, 0},
 			Delay: []float64{5, 6, 7, 8, 0}}, {From: id("c"), To: id("a"), Begin: 1000, Step: 100, Sent: []int{1}, Arrived: []int{1}, Delay: []float64{5}}},
+		Routes: []Route{{id("a"), id("b"), 900, beforeAll, []mesh.NodeID{id("a"), id("b")}}, {id("a"), id("b"), 900, "while " + evil, []mesh.NodeID{id("a"), id("c"), id("b")}},
+			{id("b"), id("a"), 900, beforeAll, []mesh.NodeID{id("b"), id("a")}}},
 		Usage: []Use{{800, 1, 1 << 20}, {1100, 1.5, 2 << 20}},
 		First: []float64{10, 20, 30},
 	}
@@ -78,7 +80,7 @@ func TestPage(t *testing.T) {
 		}
 	}
 	walk(doc)
-	for what, want := range map[string]int{"script": 2, "style": 1, "img": 0, "link": 0, "iframe": 0, "circle": 3, ".node": 3, ".link struck": 1, ".link poor": 1,
+	for what, want := range map[string]int{"script": 2, "style": 1, "img": 0, "link": 0, "iframe": 0, ".node": 2, ".node end": 2, ".lane": 4, ".route before": 3, ".route while": 2, ".held": 3, ".link struck": 2, ".link poor": 2,
 		".s c0": 5, ".s0": 3, ".s1": 2, ".s2": 2, ".s3": 2, ".s4": 2, ".verdict nw good": 1, ".verdict nw bad": 1, ".verdict nw dim": 1, ".mark e-fault": 1} {
 		if count[what] != want {
 			t.Errorf("%d of %s, want %d", count[what], what, want)

@@ -8,7 +8,9 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"x0tta6bl4/mesh"
@@ -19,6 +21,7 @@ const (
 	probePort     = 7421
 	probeInterval = time.Millisecond
 	probeLen      = 64
+	longProbeLen  = 1200 // of IPv6 packets that a link of builtin:mtu does not carry in one frame
 	probeHeader   = 8 + 4 + 4
 	probeDrain    = 500 * time.Millisecond // for what is under way when sending ends
 )
@@ -26,16 +29,18 @@ const (
 // Prober sends probes between applications on the nodes and notes which arrive, when. All nodes are in one process,
 // so one clock serves for sending and receiving.
 //
-//	0 run u64 (foreign packets do not carry it)   8 flow u32   12 sequence u32   16.. zeroes up to 64 bytes
+//	0 run u64 (foreign packets do not carry it)   8 flow u32   12 sequence u32   16.. zeroes up to 64 or 1200 bytes
 type Prober struct {
 	began time.Time
 	run   uint64
 	socks map[mesh.NodeID]*net.UDPConn
 	addrs map[mesh.NodeID]netip.Addr
 	wg    sync.WaitGroup
+	long  atomic.Bool // Stream sends long probes
 
 	mu    sync.Mutex
 	flows []*Flow
+	late  time.Duration // the longest time that a turn of Stream came too late
 }
 
 // Flow is one direction of a probed pair. Times are since the prober began; index = sequence number.
@@ -87,14 +92,14 @@ func (p *Prober) Flow(from, to mesh.NodeID) *Flow {
 }
 
 func (p *Prober) receive(at mesh.NodeID, c *net.UDPConn) {
-	buf := make([]byte, 2*probeLen)
+	buf := make([]byte, 2*longProbeLen)
 	for {
 		n, src, err := c.ReadFromUDPAddrPort(buf)
 		now := p.Now()
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
-		if err != nil || n != probeLen || binary.BigEndian.Uint64(buf) != p.run {
+		if err != nil || n != probeLen && n != longProbeLen || binary.BigEndian.Uint64(buf) != p.run {
 			continue // errors of single packets, such as an ICMP answer to an earlier one
 		}
 		if f := p.find(binary.BigEndian.Uint32(buf[8:])); f != nil && f.to == at && p.addrs[f.from] == src.Addr().Unmap() {
@@ -115,15 +120,18 @@ func (p *Prober) find(id uint32) *Flow {
 // send sends the next probe of f. A send that the kernel refuses, for example because the daemon and its TUN are
 // gone, counts as sent and lost.
 func (p *Prober) send(f *Flow) {
-	var b [probeLen]byte
+	b := make([]byte, probeLen, longProbeLen)
+	if p.long.Load() {
+		b = b[:longProbeLen]
+	}
 	f.mu.Lock()
 	seq := len(f.sent)
 	f.sent, f.got = append(f.sent, p.Now()), append(f.got, 0)
 	f.mu.Unlock()
-	binary.BigEndian.PutUint64(b[:], p.run)
+	binary.BigEndian.PutUint64(b, p.run)
 	binary.BigEndian.PutUint32(b[8:], f.id)
 	binary.BigEndian.PutUint32(b[12:], uint32(seq)) // #nosec G115 -- 49 days at 1 kHz
-	_, _ = p.socks[f.from].WriteToUDPAddrPort(b[:], f.dst)
+	_, _ = p.socks[f.from].WriteToUDPAddrPort(b, f.dst)
 }
 
 func (f *Flow) arrived(seq int, now time.Duration) {
@@ -176,7 +184,11 @@ func (f *Flow) latency() time.Duration {
 func (p *Prober) Stream(ctx context.Context, flows []*Flow) {
 	next := time.Now()
 	for ctx.Err() == nil {
-		for range int(time.Since(next)/probeInterval) + 1 {
+		late := time.Since(next)
+		p.mu.Lock()
+		p.late = max(p.late, late)
+		p.mu.Unlock()
+		for range int(late/probeInterval) + 1 {
 			for _, f := range flows {
 				p.send(f)
 			}
@@ -185,6 +197,15 @@ func (p *Prober) Stream(ctx context.Context, flows []*Flow) {
 		time.Sleep(time.Until(next))
 	}
 	time.Sleep(probeDrain)
+}
+
+// stalled tells, and forgets, the longest time that Stream had to wait for a processor beyond its turn.
+func (p *Prober) stalled() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	late := p.late
+	p.late = 0
+	return late
 }
 
 // Window is what happened to a flow between two moments.
@@ -231,33 +252,39 @@ func (t *tails) share() float64 {
 	return min(float64(t.got)/float64(t.sent), float64(t.inTime)/float64(t.sent2))
 }
 
-// Look judges the probes that were sent from begin until end. The gap may begin with an arrival before begin.
+// Look judges the probes that were sent from begin until end. Gaps are between arrivals in the order in which they came,
+// whatever was sent when: a daemon that stood still hands on at last what waited for it, and until then there is
+// nothing. A probe that was under way when the window began ends a gap too.
 func (f *Flow) Look(begin, end time.Duration) Window {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var w Window
-	last, lastSent := begin, begin
+	var arrivals []time.Duration
+	lastSent := begin
 	tail := tailsOf(begin, end)
 	for seq, sent := range f.sent {
-		got := f.got[seq]
-		if sent < begin {
-			if got != 0 && got > last {
-				last = got // under way when the window began
-			}
-			continue
-		}
 		if sent >= end {
 			break
+		}
+		got := f.got[seq]
+		if got > begin {
+			arrivals = append(arrivals, got)
+		}
+		if sent < begin {
+			continue
 		}
 		w.Sent++
 		lastSent = sent
 		tail.count(sent, got)
 		if got == 0 {
 			w.Lost++
-			continue
 		}
+	}
+	slices.Sort(arrivals)
+	last := begin
+	for _, got := range arrivals {
 		w.Outage = max(w.Outage, got-last)
-		last = max(last, got)
+		last = got
 	}
 	w.Outage = max(0, max(w.Outage, lastSent-last)-probeInterval)
 	w.Tail = tail.share()

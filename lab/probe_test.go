@@ -50,6 +50,19 @@ func TestLook(t *testing.T) {
 			}
 			return s + latency
 		}), Window{2000, 0, 1499 * tick, 0}},
+		// What waited in a frozen relay comes when it wakes, long after the mesh left it: the gap is until it was left.
+		"a relay left after 150 ms": {flowOf(3000, func(q int, s time.Duration) time.Duration {
+			if q >= 1500 && q < 1650 {
+				return 3000*tick + latency
+			}
+			return s + latency
+		}), Window{2000, 0, 150 * tick, 1}},
+		"frozen as the window began": {flowOf(3000, func(q int, s time.Duration) time.Duration {
+			if q >= 980 && q < 1150 {
+				return 3000*tick + latency
+			}
+			return s + latency
+		}), Window{2000, 0, 160 * tick, 1}},
 		"half of the end": {flowOf(3000, hole(2750, 3000)), Window{2000, 250, 238 * tick, 0.5}},
 	} {
 		got := c.f.Look(1000*tick, 3000*tick)

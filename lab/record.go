@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -41,6 +42,18 @@ type Delivery struct {
 	Delay   []float64   `json:"delay_ms"` // one way, the median of those that arrived; 0 = none did
 }
 
+// Route is the path that packets of one direction took at a moment.
+type Route struct {
+	From mesh.NodeID   `json:"from"`
+	To   mesh.NodeID   `json:"to"`
+	At   float64       `json:"at_ms"`
+	When string        `json:"when"` // before, or which fault held
+	Path []mesh.NodeID `json:"path"`
+}
+
+// beforeAll as Route.When: nothing was broken yet.
+const beforeAll = "before"
+
 // recorder notes what a page shows beside the report. A nil one notes nothing.
 type recorder struct {
 	mu     sync.Mutex
@@ -48,6 +61,7 @@ type recorder struct {
 	events []Event
 	usage  []Use
 	flows  []Delivery
+	routes []Route
 }
 
 // since is a moment as the page counts.
@@ -88,15 +102,13 @@ func (r *recorder) watch(ctx context.Context, l *Lab) {
 	tick := time.NewTicker(max(recordPeriod, statusPeriod(len(l.m.Nodes))))
 	defer tick.Stop()
 	up := map[mesh.NodeID]int{}
-	last, _ := l.use()
-	was := time.Now()
+	last, _, was := l.use()
 	for {
-		cpu, rss := l.use()
-		now := time.Now()
+		cpu, rss, now := l.use()
 		if gone := now.Sub(was); gone >= recordPeriod/2 {
 			// A daemon that was killed takes its share with it: then there is no difference to show.
 			r.mu.Lock()
-			r.usage = append(r.usage, Use{r.since(now), max(0, float64(cpu-last)/float64(gone)), rss})
+			r.usage = append(r.usage, Use{r.since(now), min(max(0, float64(cpu-last)/float64(gone)), float64(runtime.NumCPU())), rss})
 			r.mu.Unlock()
 			last, was = cpu, now
 		}
@@ -109,14 +121,16 @@ func (r *recorder) watch(ctx context.Context, l *Lab) {
 	}
 }
 
-// use sums up what the daemons that run used since their start.
-func (l *Lab) use() (cpu time.Duration, rss int64) {
+// use sums up what the daemons that run used since their start, and tells when that was: on a busy machine asking takes a
+// while.
+func (l *Lab) use() (cpu time.Duration, rss int64, at time.Time) {
+	began := time.Now()
 	for _, id := range l.m.Nodes {
 		if u, err := l.Usage(id); err == nil {
 			cpu, rss = cpu+u.CPU, rss+u.RSS
 		}
 	}
-	return cpu, rss
+	return cpu, rss, began.Add(time.Since(began) / 2)
 }
 
 // links notes nodes that have another number of links up than before.
@@ -132,6 +146,22 @@ func (r *recorder) links(ctx context.Context, l *Lab, up map[mesh.NodeID]int) {
 			r.note(time.Now(), "links", "%s: %d of %d links up, before %d", id, s.LinksUp, s.LinksTotal, was)
 		}
 		up[id] = s.LinksUp
+	}
+}
+
+// paths notes the paths that pairs use now, in the direction in which they are named.
+func (r *recorder) paths(ctx context.Context, l *Lab, when string, ps []pair) {
+	if r == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	for _, q := range ps {
+		if path, err := l.pathInUse(ctx, q.a, q.b); err == nil { // without one there is nothing to draw
+			r.mu.Lock()
+			r.routes = append(r.routes, Route{q.a, q.b, r.since(time.Now()), when, path})
+			r.mu.Unlock()
+		}
 	}
 }
 

@@ -134,10 +134,13 @@ func (l *Lab) strike(ctx context.Context, p *Prober, r *Report) error {
 		flows = append(flows, p.Flow(q.a, q.b), p.Flow(q.b, q.a))
 	}
 	l.say("probes for %s between %v", l.opt.duration(), all)
+	l.record.paths(ctx, l, beforeAll, all)
 	probing, stop := context.WithCancel(ctx)
 	defer stop()
 	var wg sync.WaitGroup
 	begin := p.Now()
+	// Small packets pass a link that got thin: only large ones tell whether the mesh noticed.
+	p.long.Store(slices.ContainsFunc(l.opt.Faults, func(f Fault) bool { return f.Kind == fault.MTU }))
 	l.record.note(time.Now(), "probes", "probes begin between %s", joined(all))
 	wg.Go(func() { p.Stream(probing, flows) })
 	err = l.play(ctx, p, begin, victims)
@@ -187,12 +190,21 @@ func (l *Lab) play(ctx context.Context, p *Prober, begin time.Duration, victims 
 			return err
 		}
 	}
-	return p.sleep(ctx, end)
+	if err := p.sleep(ctx, end); err != nil {
+		return err
+	}
+	for _, v := range victims {
+		if v.to == end {
+			l.record.paths(ctx, l, "while "+v.fault.Now(), v.pairs)
+		}
+	}
+	return nil
 }
 
 func (l *Lab) act(ctx context.Context, p *Prober, a action) error {
 	v := a.victim
 	if a.mend {
+		l.record.paths(ctx, l, "while "+v.fault.Now(), v.pairs)
 		l.say("end of %s %s", v.fault.Kind, v.fault.Where())
 		return l.Mend(v.fault)
 	}

@@ -32,11 +32,13 @@ func realMap(t *testing.T, name string) Map {
 	return FromTopology(m)
 }
 
-// The short form of make soak: an operator's network and a part of a community's, a few kinds. Every fault that leaves
-// a way is left while it holds, and there is no verdict but those that the table explains.
+// The short form of make soak: a part of an operator's network and of a community's, half of the kinds. Every fault that
+// leaves a way is left while it holds, and there is no verdict but those that the table explains.
 func TestSoak(t *testing.T) {
-	kinds := []Kind{fault.Cut, fault.Oneway, fault.Kill}
-	for _, name := range []string{"zoo/EliBackbone.tsv#10", "freifunk/cologne-bonn-area.json#8"} {
+	for name, kinds := range map[string][]Kind{
+		"zoo/EliBackbone.tsv#10":            {fault.Cut, fault.Blackhole, fault.Freeze, fault.Restart},
+		"freifunk/cologne-bonn-area.json#8": {fault.Oneway, fault.Kill, fault.Delay, fault.Partition},
+	} {
 		t.Run(name, func(t *testing.T) {
 			opt := e2eOptions(t, "line:2", "")
 			opt.Map = realMap(t, name)
@@ -100,9 +102,12 @@ func TestLabUpAndDown(t *testing.T) {
 		want("cut link:n1-n2", "lab", "inject", "cut", "link:n1-n2")
 		want("fault: cut link:n1-n2", "lab", "status")
 		want("n1\nn2\nn3\nn4\n", "__complete", "lab", "exec", "")
-		out, _ := run("lab", "up", "ring:3")
-		if !strings.Contains(out, "runs already") {
-			t.Errorf("a second lab of the same name: %s", out)
+		want("cut link:n1-n2\nall\n", "__complete", "lab", "mend", "")
+		for text, args := range map[string][]string{"runs already": {"up", "ring:3"}, "holds already": {"inject", "cut link:n1-n2"},
+			"it has n1, n2, n3, n4": {"exec", "nobody", "--", "true"}, "no link of the map": {"inject", "cut link:n1-n4"}} {
+			if out, err := run(append([]string{"lab"}, args...)...); err == nil || !strings.Contains(out, text) {
+				t.Errorf("%v: %v, %s; want %q", args, err, out, text)
+			}
 		}
 		var s struct{ Labs []Standing }
 		if err := json.Unmarshal([]byte(want("diamond", "lab", "list", "--json")), &s); err != nil || len(s.Labs) != 1 {

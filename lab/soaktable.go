@@ -139,7 +139,7 @@ func (t *Table) grid() grid {
 			g.Rows = append(g.Rows, gridRow{c.Engine, c.Map, c.Nodes, c.Links, make([]gridCell, len(g.Kinds))})
 		}
 		g.Rows[i].Cells[slices.Index(g.Kinds, c.Kind)] = c.show()
-		if c.Verdict == Failed || c.Verdict == Exception {
+		if c.Verdict == Failed || c.Verdict == Exception || c.Tries > 1 {
 			g.Notes = append(g.Notes, c)
 		}
 	}
@@ -157,6 +157,9 @@ func (c Cell) show() gridCell {
 		g.Class, g.Text = "ok", "all"
 	case c.Verdict == Healed:
 		g.Class, g.Text = "ok", seconds(c.Outage)
+		if c.Tries > 1 {
+			g.Text += fmt.Sprintf(" (try %d)", c.Tries)
+		}
 	case c.Verdict == Failed:
 		g.Class, g.Text = "bad", "FAILED"
 	case c.Verdict == Exception:
@@ -198,7 +201,7 @@ func (t *Table) Markdown() string {
 		b.WriteByte('\n')
 	}
 	if len(g.Notes) > 0 {
-		b.WriteString("\nNot healed:\n\n")
+		b.WriteString("\nNot healed, or not at once:\n\n")
 	}
 	for _, c := range g.Notes {
 		fmt.Fprintf(&b, "- %s: %s on %s, %s %s: %d of %d probes lost. %s\n", c.Verdict, c.Kind, clean.Replace(c.Map),
@@ -221,6 +224,6 @@ th,td{border:1px solid var(--line);padding:.3rem .6rem;text-align:left;white-spa
 <div><table><thead><tr><th>map</th><th>by</th><th>nodes</th><th>links</th>{{range .Kinds}}<th>{{.}}</th>{{end}}</tr></thead><tbody>
 {{range .Rows}}<tr><th>{{.Map}}</th><td>{{.Engine}}</td><td>{{.Nodes}}</td><td>{{.Links}}</td>{{range .Cells}}<td class="{{.Class}}" title="{{.Title}}">{{.Text}}</td>{{end}}</tr>
 {{end}}</tbody></table></div>
-{{if .Notes}}<h2>Not healed</h2><ul>{{range .Notes}}<li>{{.Verdict}}: {{.Kind}} on {{.Map}}, {{.Target}} {{range .Pairs}}{{.}} {{end}}: {{.Lost}} of {{.Sent}} probes lost. {{.Note}}</li>{{end}}</ul>{{end}}
+{{if .Notes}}<h2>Not healed, or not at once</h2><ul>{{range .Notes}}<li>{{.Verdict}}: {{.Kind}} on {{.Map}}, {{.Target}} {{range .Pairs}}{{.}} {{end}}: {{.Lost}} of {{.Sent}} probes lost. {{.Note}}</li>{{end}}</ul>{{end}}
 </body></html>
 `))

@@ -49,7 +49,13 @@ type keeper struct {
 	wg   sync.WaitGroup
 
 	mu    sync.Mutex
-	holds []Fault // injected and not mended yet
+	holds []hold // injected and not mended yet
+}
+
+// hold is a fault that holds, and the timer that ends it; nil = it holds until it is mended.
+type hold struct {
+	Fault
+	timer *time.Timer
 }
 
 // Stay makes a lab that stays until ctx ends or somebody takes it down, in this process. ready is called once when it
@@ -167,8 +173,8 @@ func (k *keeper) now() Standing {
 	defer k.mu.Unlock()
 	info := k.info
 	info.Faults = []string{}
-	for _, f := range k.holds {
-		info.Faults = append(info.Faults, short(f))
+	for _, h := range k.holds {
+		info.Faults = append(info.Faults, short(h.Fault))
 	}
 	return info
 }
@@ -191,16 +197,20 @@ func (k *keeper) inject(ctx context.Context, line string) (string, error) {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if slices.ContainsFunc(k.holds, func(h hold) bool { return short(h.Fault) == short(f) }) {
+		return "", fmt.Errorf("fault %q holds already: x0t lab mend ends it", short(f))
+	}
 	if err := k.lab.Inject(f); err != nil {
 		return "", err
 	}
 	if f.Kind == fault.Restart {
 		return short(f), k.lab.Mend(f) // nothing of it holds
 	}
-	k.holds = append(k.holds, f)
+	h := hold{Fault: f}
 	if f.For > 0 {
-		time.AfterFunc(f.For, func() { _, _ = k.mend(short(f)) })
+		h.timer = time.AfterFunc(f.For, func() { _, _ = k.mend(short(f)) })
 	}
+	k.holds = append(k.holds, h)
 	return short(f), nil
 }
 
@@ -209,15 +219,18 @@ func (k *keeper) mend(line string) (string, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	var ended []string
-	for _, f := range slices.Clone(k.holds) {
-		if line != "all" && line != short(f) {
+	for _, h := range slices.Clone(k.holds) {
+		if line != "all" && line != short(h.Fault) {
 			continue
 		}
-		if err := k.lab.Mend(f); err != nil {
+		if err := k.lab.Mend(h.Fault); err != nil {
 			return "", err
 		}
-		k.holds = slices.DeleteFunc(k.holds, func(o Fault) bool { return short(o) == short(f) })
-		ended = append(ended, short(f))
+		if h.timer != nil {
+			h.timer.Stop() // it must not end one that is injected again
+		}
+		k.holds = slices.DeleteFunc(k.holds, func(o hold) bool { return short(o.Fault) == short(h.Fault) })
+		ended = append(ended, short(h.Fault))
 	}
 	if len(ended) == 0 && line != "all" {
 		return "", fmt.Errorf("no fault %q holds: x0t lab status lists those that do", line)

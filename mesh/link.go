@@ -166,6 +166,10 @@ type Path struct {
 	Labels []Label
 	Cost   Cost
 	MTU    uint16 // of the thinnest link
+
+	// Number is the source's own name for the path, by which both ends count what went by it: 1 to 31, 0 for none. It
+	// belongs to one destination, and is no part of what makes paths the same.
+	Number uint8
 }
 
 // Valid reports whether p is a path at all: at least one hop, no node twice, no zero label.

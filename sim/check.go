@@ -138,6 +138,7 @@ func (c *checker) compareDatabases(w *World) {
 	c.equal = w.now
 	if c.converged < 0 && w.allUp() {
 		c.converged = w.now.Sub(epoch)
+		w.settleAll()
 		w.stats.markConverged()
 	}
 }

@@ -37,6 +37,8 @@ type half struct {
 	gone      bool       // it has ended
 	first     mesh.Label // end to end: the reversed prefix of what came last
 	back      []mesh.Label
+	sent, got [wire.PathNumbers]uint32 // end to end: frames by number of their path
+	told      int64                    // end to end: when the fast loop was last told that packets are sent
 }
 
 // conn returns a connection that has not ended.

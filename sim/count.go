@@ -20,10 +20,13 @@ const (
 type tally struct{ bytes, number uint64 }
 
 // count notes something of a kind that was sent: frames and messages as long as they are on the wire.
-func (w *World) count(kind, size int) {
+func (w *World) count(kind, size int) { w.countMany(kind, 1, size) }
+
+// countMany notes so many of a kind, and their bytes together.
+func (w *World) countMany(kind, number, size int) {
 	t := &w.stats.kinds[kind]
-	t.bytes += uint64(size) // #nosec G115 -- a length
-	t.number++
+	t.bytes += uint64(size)         // #nosec G115 -- a length
+	t.number += uint64(number)      // #nosec G115 -- not negative
 	w.stats.Control += uint64(size) // #nosec G115 -- a length
 }
 

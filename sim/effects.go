@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"time"
 
 	"x0tta6bl4/core/lsdb"
@@ -59,6 +60,9 @@ func (w *World) control(s *simNode, ev node.ControlEvent) {
 
 // signed gives a node its signature.
 func (w *World) signed(s *simNode, e node.Sign) {
+	if lie := w.cfg.hooks.announce; lie != nil && e.Kind == lsdb.KindLSA {
+		e.LSA = lie(s, e.LSA)
+	}
 	made := sign(e)
 	w.press.took(s, made.Raw)
 	w.note('o', s.index, uint64(e.Kind), e.LSA.Seq, uint64(len(made.Raw)))
@@ -120,10 +124,33 @@ func (w *World) tickDue(s *simNode) {
 	}
 }
 
+// turnDue takes the turn that is due, unless a hello that waits puts it off.
 func (w *World) turnDue(s *simNode) {
-	if w.due(s, &s.dueReflex, doTurn, "Reflex") {
-		w.turn(s)
+	if !w.due(s, &s.dueReflex, doTurn, "Reflex") {
+		return
 	}
+	if at, ok := w.putOff(s); ok && at.After(w.now) {
+		w.set(s, &s.dueReflex, doTurn, at)
+		return
+	}
+	w.turn(s)
+}
+
+// putOff returns when a node's fast loop is due in view of the hellos that wait for it; false if none does.
+func (w *World) putOff(s *simNode) (time.Time, bool) {
+	if !slices.ContainsFunc(s.byLabel, func(l labelled) bool { return len(l.end.inbox) > 0 && l.end.inbox[0].at < w.at }) {
+		return time.Time{}, false
+	}
+	s.reflex.Waits(&w.waits)
+	for i := range s.byLabel {
+		l := &s.byLabel[i]
+		for j := range l.end.inbox {
+			if a := &l.end.inbox[j]; a.at < w.at {
+				w.waits.Hello(&node.HelloHeard{Label: l.label, Hello: a.hello, At: epoch.Add(time.Duration(a.at))})
+			}
+		}
+	}
+	return w.waits.Deadline(), true
 }
 
 // turn is one turn of a node's fast loop, as the daemon makes it: what was heard meanwhile, what else it was told, and
@@ -131,6 +158,9 @@ func (w *World) turnDue(s *simNode) {
 func (w *World) turn(s *simNode, orders ...node.ReflexEvent) {
 	if !s.alive {
 		return
+	}
+	for _, ev := range orders {
+		w.rouseFor(s, ev)
 	}
 	w.hellos, w.heards = w.hellos[:0], w.heards[:0]
 	for i := range s.byLabel {
@@ -146,6 +176,7 @@ func (w *World) turn(s *simNode, orders ...node.ReflexEvent) {
 		w.reflected(s, s.reflex.Step(w.now, ev))
 	}
 	w.set(s, &s.dueReflex, doTurn, s.reflex.Deadline())
+	w.retire()
 }
 
 // reflected carries out what a fast loop wants done.
@@ -155,6 +186,9 @@ func (w *World) reflected(s *simNode, out node.ReflexEffects) {
 	}
 	for i := range out.Hellos {
 		w.sendHello(s, &out.Hellos[i])
+	}
+	for _, l := range out.Stirs {
+		w.rouseLabel(s, l)
 	}
 	for _, p := range out.Probes {
 		w.sendProbe(s, p)

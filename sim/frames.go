@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"x0tta6bl4/core/flow"
 	"x0tta6bl4/core/node"
 	"x0tta6bl4/mesh"
 	"x0tta6bl4/wire"
@@ -150,14 +151,32 @@ const (
 	kindReply
 )
 
-// dataPayload stands for the sealed payload: 16 bytes that an error quotes, and the session of the sender.
-func dataPayload(kind byte, who int, number uint64, session mesh.ConnID) []byte {
-	b := make([]byte, 24)
-	b[0] = kind
+// dataLen is the length of a simulated payload: 16 bytes that an error quotes, the session of the sender, the counts of a
+// probe and the session that they are of.
+const dataLen = 40
+
+// dataPayload stands for the sealed payload, and counts it for its path.
+func (w *World) dataPayload(kind byte, path uint8, who int, number uint64, session mesh.ConnID) []byte {
+	b := make([]byte, dataLen)
+	b[0], b[1] = kind, path
 	binary.BigEndian.PutUint32(b[4:], uint32(who)) // #nosec G115 -- an index
 	binary.BigEndian.PutUint64(b[8:], number)
 	binary.BigEndian.PutUint64(b[16:], uint64(session))
+	if h := w.conn(session); h != nil {
+		h.sent[path]++
+		binary.BigEndian.PutUint32(b[24:], h.sent[path])
+	}
 	return b
+}
+
+// sendingPause is how often the fast loop is told that packets are sent to a node.
+const sendingPause = 50 * time.Millisecond
+
+func (w *World) sending(s *simNode, to mesh.NodeID, session mesh.ConnID) {
+	if h := w.conn(session); h != nil && (h.told == 0 || w.at-h.told >= int64(sendingPause)) {
+		h.told = w.at
+		w.turn(s, node.Sending{Node: to})
+	}
 }
 
 func (w *World) sendData(s *simNode, p mesh.Path, payload []byte) {
@@ -169,13 +188,41 @@ func (w *World) sendProbe(s *simNode, p node.SendProbe) {
 	if !ok || f.Session == 0 {
 		return
 	}
-	w.sendData(s, p.Path, dataPayload(kindProbe, s.index, p.ID, f.Session))
+	w.sendData(s, p.Path, w.dataPayload(kindProbe, p.Path.Number, s.index, p.ID, f.Session))
+}
+
+// answerProbe sends the answer to a probe that came in by a link, by the way that it came and by the path in use, if
+// that is another.
+func (w *World) answerProbe(s *simNode, in mesh.Label, frame, probe []byte, mine, from *half) {
+	session, path := mine.id, mesh.Path{}
+	if p, ok := s.table.Peer(from.node.id); ok && p.Session != 0 {
+		session = p.Session
+		if len(p.Paths) > 0 {
+			path = p.Paths[0]
+		}
+	}
+	b := w.dataPayload(kindReply, 0, s.index, binary.BigEndian.Uint64(probe[8:]), session)
+	copy(b[24:28], probe[24:28])
+	binary.BigEndian.PutUint32(b[28:], mine.got[probe[1]])
+	binary.BigEndian.PutUint64(b[32:], uint64(from.id))
+	back := wire.ReversedPrefix(frame, nil)
+	w.sendFrame(s, in, nil, wire.AppendFrame(nil, wire.TypeData, 0, back, b))
+	if len(path.Labels) > 0 && (path.Labels[0] != in || !slices.Equal(path.Labels[1:], back)) {
+		w.sendData(s, path, b)
+	}
+}
+
+func countsOf(reply []byte) flow.Counts {
+	return flow.Counts{
+		Known: true, Series: uint32(binary.BigEndian.Uint64(reply[32:])), // #nosec G115 -- few connections
+		Sent: binary.BigEndian.Uint32(reply[24:]), Received: binary.BigEndian.Uint32(reply[28:]),
+	}
 }
 
 // deliver takes a data frame at its destination, if its session's keys are there.
 func (w *World) deliver(s *simNode, in mesh.Label, frame []byte, f wire.Frame) {
 	b := f.Payload
-	if len(b) < 24 {
+	if len(b) < dataLen {
 		return
 	}
 	who, number := int(binary.BigEndian.Uint32(b[4:])), binary.BigEndian.Uint64(b[8:])
@@ -188,15 +235,14 @@ func (w *World) deliver(s *simNode, in mesh.Label, frame []byte, f wire.Frame) {
 		w.sendError(s, in, frame, wire.ErrorFrame{Code: wire.ErrorNoSession, Hop: f.Hop, Quote: wire.QuoteOf(b)})
 		return
 	}
+	mine.got[b[1]]++
 	switch b[0] {
 	case kindPacket:
 		w.flows[who].delivered(w, number)
 	case kindProbe:
-		if p, ok := s.table.Peer(from.node.id); ok && p.Session != 0 && len(p.Paths) > 0 {
-			w.sendData(s, p.Paths[0], dataPayload(kindReply, s.index, number, p.Session))
-		}
+		w.answerProbe(s, in, frame, b, mine, from)
 	case kindReply:
-		w.turn(s, node.ProbeAnswered{Node: from.node.id, ID: number})
+		w.turn(s, node.ProbeAnswered{Node: from.node.id, ID: number, Counts: countsOf(b)})
 	}
 }
 

@@ -50,6 +50,9 @@ func (w *World) sendHello(s *simNode, h *node.SendHello) {
 			continue
 		}
 		far.expect(a)
+		if h.Hello.Seq%tryEach == 0 {
+			w.tired = append(w.tired, far.link)
+		}
 	}
 }
 
@@ -109,6 +112,7 @@ func (w *World) greet(g *greeting) {
 // landAt gives every hello that is still on its way to a link end an event of its own: something has changed that may
 // decide differently about it.
 func (w *World) landAt(e *wireEnd) {
+	w.rouse(e.link)
 	n := 0
 	for n < len(e.inbox) && e.inbox[n].at < w.at {
 		n++

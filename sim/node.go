@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"x0tta6bl4/core/link"
 	"x0tta6bl4/core/node"
 	"x0tta6bl4/mesh"
 )
@@ -112,6 +113,9 @@ type wireLink struct {
 	down  int                // faults that cut it, both ways
 	block [2]int             // faults that drop what enters at ends[0], and at ends[1]
 	extra impairment         // what faults add
+
+	steady *link.Steady // of a link at rest; else nil
+	by     [2]*half     // the halves that take what its ends send then
 }
 
 type wireEnd struct {

@@ -20,7 +20,7 @@ const (
 // that ends.
 type event struct {
 	at   int64  // ns since epoch
-	seq  uint64 // of two at the same time the earlier made one runs first
+	seq  uint64 // of two at the same time the earlier made one runs first; turns run last, in the order of nodes
 	who  *simNode
 	what any
 	boot uint32
@@ -82,10 +82,20 @@ func (q *queue) pop() event {
 // after has run called when d has passed.
 func (w *World) after(d time.Duration, run func()) { w.post(d, nil, doCall, run) }
 
+// tick is the grain of simulated time, that of the clocks in hellos: so round trips are measured exactly.
+const tick = int64(time.Microsecond)
+
+// ceil returns the first moment of simulated time that is not before a time.
+func ceil(at int64) int64 { return (at + tick - 1) / tick * tick }
+
 // post has something happen when d has passed, unless the process that it belongs to has ended by then.
 func (w *World) post(d time.Duration, who *simNode, do kind, what any) {
 	w.seq++
-	e := event{at: w.at + int64(max(d, 0)), seq: w.seq, who: who, what: what, do: do}
+	e := event{at: ceil(w.at + int64(max(d, 0))), seq: w.seq, who: who, what: what, do: do}
+	if do == doTurn {
+		// How often the time of a turn was moved, which depends on the short cuts, must not decide what it comes before.
+		e.seq = 1<<63 | uint64(who.index) // #nosec G115 -- an index
+	}
 	if who != nil {
 		e.boot = who.boots
 	}

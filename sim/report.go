@@ -49,6 +49,7 @@ type KindCount struct {
 }
 
 func (w *World) report() *Report {
+	w.settleAll()
 	r := &Report{
 		Map: w.cfg.Map.Name, Seed: w.cfg.Seed, Nodes: len(w.nodes), Links: len(w.wires), Simulated: millis(w.now.Sub(epoch)),
 		Faults: len(w.cfg.Faults), Changes: w.churn.done, Flows: len(w.flows), Stats: w.stats, TraceHash: w.TraceHash(),

@@ -84,7 +84,9 @@ type World struct {
 
 	hellos []node.HelloHeard // scratch of turn
 	heards []node.Heard
-	times  []int64 // of transit
+	waits  node.Waits
+	tired  []*wireLink // that may be put to rest
+	times  []int64     // of transit
 }
 
 // Stats is what a run counted. Bytes are those of frames (without IP and UDP) and of control messages (without QUIC).

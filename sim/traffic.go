@@ -83,7 +83,8 @@ func (w *World) sendPacket(f *trafficFlow) {
 	if h := w.cfg.hooks.detour; h != nil {
 		k.path = h(f, k.path)
 	}
-	w.sendData(f.from, k.path, dataPayload(kindPacket, f.index, k.number, p.Session))
+	w.sendData(f.from, k.path, w.dataPayload(kindPacket, k.path.Number, f.index, k.number, p.Session))
+	w.sending(f.from, f.to.id, p.Session)
 }
 
 func (w *World) overdue(f *trafficFlow, k *packet) {

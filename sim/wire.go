@@ -93,6 +93,7 @@ func (w *World) transit(e *wireEnd, size int) []int64 {
 	if w.chance(x.reorder) {
 		at += int64(overtaken)
 	}
+	at = ceil(at)
 	w.times = append(w.times, at)
 	if w.chance(x.duplicate) {
 		w.times = append(w.times, at)

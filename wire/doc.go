@@ -51,10 +51,14 @@
 //
 //	kind (1) ‖ class (1) ‖ segment size (2)
 //
-// Kinds: 0 IP packet, 1 probe request, 2 probe reply, 3 keepalive. Class: bits 0 and 1 ECN, bit 2 protected.
-// Segment size is 0 unless the packet is a super-packet. Behind it a probe has
+// Kinds: 0 IP packet, 1 probe request, 2 probe reply, 3 keepalive. Class: bits 0 and 1 ECN, bit 2 protected, bits 3 to 7
+// the sender's number of the path (0: counted for none). Segment size is 0 unless the packet is a super-packet. Behind
+// it a probe has
 //
 //	id (8) ‖ sender's clock (8) ‖ path number (1) ‖ label count (1) ‖ labels (2 each, at most 32)
+//	session index (4) ‖ frames sent by that path (4) ‖ frames received of them (4)
+//
+// The three counts may be missing together. Index and frames received are 0 in a request.
 //
 // # Hello (41 bytes)
 //

@@ -138,6 +138,10 @@ func TestGoldenPayloads(t *testing.T) {
 	inner := Inner{Kind: InnerPacket, Class: 2 | ClassProtected}
 	equal(t, "inner", inner.Append(nil), g["inner"])
 	equal(t, "probe", testProbe.Append(nil), g["probe"])
+	counted := testProbe
+	counted.Labels, counted.Counts = nil, &ProbeCounts{Index: 0xdeadbeef, Sent: 300, Received: 1<<32 - 16}
+	equal(t, "probe-counts", counted.Append(nil), g["probe-counts"])
+	equal(t, "inner-path", Inner{Kind: InnerProbe, Class: 2, Path: 31}.Append(nil), g["inner-path"])
 	equal(t, "hello", testHello.Append(nil), g["hello"])
 	equal(t, "error", testError.Append(nil), g["error"])
 	equal(t, "handshake", testHandshake.Append(nil), g["handshake"])

@@ -21,25 +21,33 @@ const (
 	innerKindCount
 )
 
-// Bits of Inner.Class.
+// Bits of Inner.Class. The five bits above them are Inner.Path.
 const (
 	ClassECN       = 0x03 // the ECN code point of the sender's packet
 	ClassProtected = 0x04 // the sender asked for two paths
-	classReserved  = 0xf8
+	classMask      = 0x07
+	pathShift      = 3
 )
 
-const probeHeader = 18
+// PathNumbers is how many numbers of paths there are, 0 included, which is that of no path.
+const PathNumbers = 32
+
+const (
+	probeHeader = 18
+	probeCounts = 12
+)
 
 // Inner is the header of an end-to-end plaintext.
 type Inner struct {
 	Kind    InnerKind
 	Class   uint8  // ClassECN and ClassProtected
 	Segment uint16 // bytes per segment of a super-packet; 0 = one packet
+	Path    uint8  // the sender's number of the path that this goes by, below PathNumbers; 0 = counted for none
 }
 
 // Append appends the header.
 func (i Inner) Append(dst []byte) []byte {
-	dst = append(dst, byte(i.Kind), i.Class&^classReserved)
+	dst = append(dst, byte(i.Kind), i.Class&classMask|i.Path<<pathShift)
 	return binary.BigEndian.AppendUint16(dst, i.Segment)
 }
 
@@ -51,7 +59,7 @@ func ParseInner(b []byte) (Inner, []byte, error) {
 	if b[0] >= byte(innerKindCount) {
 		return Inner{}, nil, ErrInnerKind
 	}
-	i := Inner{InnerKind(b[0]), b[1] &^ classReserved, binary.BigEndian.Uint16(b[2:])}
+	i := Inner{Kind: InnerKind(b[0]), Class: b[1] & classMask, Segment: binary.BigEndian.Uint16(b[2:]), Path: b[1] >> pathShift}
 	return i, b[InnerHeader:], nil
 }
 
@@ -61,6 +69,18 @@ type Probe struct {
 	SentAt int64        // ns on the requester's clock; means nothing to the other end, which returns it
 	Path   uint8        // the requester's number of the path
 	Labels []mesh.Label // of the path, in a request that says it; none in a reply
+
+	// Counts of the frames that go by the path of that number, this one included; nil: the probe has none, as those of
+	// nodes that do not count.
+	Counts *ProbeCounts
+}
+
+// ProbeCounts tell what of the data that was sent by a path has arrived. A request has Sent only; the answer returns it
+// and adds the others. All count within one session and direction, from 0 at its begin, modulo 2^32.
+type ProbeCounts struct {
+	Index    uint32 // of the session that was counted: the one which the request came in
+	Sent     uint32 // by the requester, when it sent the request
+	Received uint32 // by the other end, when it answered
 }
 
 // Append appends the probe, which is what follows the inner header. At most MaxLabels labels are sent.
@@ -69,7 +89,13 @@ func (p Probe) Append(dst []byte) []byte {
 	dst = binary.BigEndian.AppendUint64(dst, p.ID)
 	dst = binary.BigEndian.AppendUint64(dst, uint64(p.SentAt))
 	dst = append(dst, p.Path, byte(len(labels)))
-	return appendLabels(dst, labels)
+	dst = appendLabels(dst, labels)
+	if c := p.Counts; c != nil {
+		dst = binary.BigEndian.AppendUint32(dst, c.Index)
+		dst = binary.BigEndian.AppendUint32(dst, c.Sent)
+		dst = binary.BigEndian.AppendUint32(dst, c.Received)
+	}
+	return dst
 }
 
 // ParseProbe reads what follows the inner header of a probe request or reply.
@@ -91,6 +117,9 @@ func ParseProbe(b []byte) (Probe, error) {
 	}
 	for k := range n {
 		p.Labels = append(p.Labels, mesh.Label(binary.BigEndian.Uint16(b[probeHeader+2*k:])))
+	}
+	if c := b[probeHeader+2*n:]; len(c) >= probeCounts {
+		p.Counts = &ProbeCounts{binary.BigEndian.Uint32(c), binary.BigEndian.Uint32(c[4:]), binary.BigEndian.Uint32(c[8:])}
 	}
 	return p, nil
 }

@@ -21,10 +21,10 @@ var payloads = map[string]struct {
 	"error":     {testError.Append(nil), func(b []byte) (any, error) { return ParseErrorFrame(b) }, testError},
 	"probe":     {testProbe.Append(nil), func(b []byte) (any, error) { return ParseProbe(b) }, testProbe},
 	"challenge": {Challenge(testQuote).Append(nil), func(b []byte) (any, error) { return ParseChallenge(b) }, Challenge(testQuote)},
-	"inner": {Inner{InnerProbe, 1, 2}.Append(nil), func(b []byte) (any, error) {
+	"inner": {Inner{InnerProbe, 1, 2, 31}.Append(nil), func(b []byte) (any, error) {
 		i, _, err := ParseInner(b)
 		return i, err
-	}, Inner{InnerProbe, 1, 2}},
+	}, Inner{InnerProbe, 1, 2, 31}},
 }
 
 func TestPayloadTruncation(t *testing.T) {
@@ -48,6 +48,23 @@ func TestPayloadTruncation(t *testing.T) {
 	}
 	if _, err := ParseHandshake(make([]byte, HandshakeHeader+MaxDatagram+1)); !errors.Is(err, ErrTooLong) {
 		t.Errorf("handshake too long: %v", err)
+	}
+}
+
+// Counts are there whole or not at all: a probe without them is one of a node that does not count.
+func TestProbeCounts(t *testing.T) {
+	p := testProbe
+	p.Counts = &ProbeCounts{Index: 0x01020304, Sent: 5, Received: 0xfffffffe}
+	b := p.Append(nil)
+	want := append(testProbe.Append(nil), 1, 2, 3, 4, 0, 0, 0, 5, 0xff, 0xff, 0xff, 0xfe)
+	if !bytes.Equal(b, want) {
+		t.Fatalf("probe\n%x, want\n%x", b, want)
+	}
+	got, err := ParseProbe(append(b, 0, 0, 0)) // and padding
+	same(t, "probe with counts", got, p, err)
+	for cut := 1; cut <= probeCounts; cut++ {
+		got, err := ParseProbe(b[:len(b)-cut])
+		same(t, "probe with its counts cut", got, testProbe, err)
 	}
 }
 
@@ -90,6 +107,9 @@ func TestPayloadRoundTrip(t *testing.T) {
 		p := Probe{ID: rapid.Uint64().Draw(t, "id"), SentAt: rapid.Int64().Draw(t, "at"), Path: rapid.Byte().Draw(t, "path")}
 		for range drawLength(t, 0, MaxLabels) {
 			p.Labels = append(p.Labels, mesh.Label(rapid.Uint16().Draw(t, "l")))
+		}
+		if rapid.Bool().Draw(t, "counts") {
+			p.Counts = &ProbeCounts{rapid.Uint32().Draw(t, "index"), rapid.Uint32().Draw(t, "sent"), rapid.Uint32().Draw(t, "received")}
 		}
 		if got, err := ParseProbe(p.Append(nil)); err != nil || !reflect.DeepEqual(got, p) {
 			t.Fatalf("probe %+v, %v", got, err)

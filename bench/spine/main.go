@@ -15,11 +15,14 @@ import (
 
 	"x0tta6bl4/bench"
 	"x0tta6bl4/lab"
+	"x0tta6bl4/lab/flood"
 )
 
 func main() {
-	if code, ok := lab.Helper(); ok {
-		os.Exit(code)
+	for _, helper := range []func() (int, bool){lab.Helper, flood.Helper} {
+		if code, ok := helper(); ok {
+			os.Exit(code)
+		}
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)

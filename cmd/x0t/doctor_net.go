@@ -11,6 +11,7 @@ import (
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
+	"x0tta6bl4/api"
 	"x0tta6bl4/mesh"
 	"x0tta6bl4/wire"
 )
@@ -125,10 +126,40 @@ func checkNames(ctx context.Context, p *patient) []finding {
 	addrs, err := p.lookup(ctx, name)
 	switch {
 	case err != nil || len(addrs) == 0:
-		return one(found(good, looked, "the system's resolver does not know it; members are reached by address (x0t peers)"))
+		return one(nobodyKnows(p, looked))
 	case !slices.Contains(addrs, own):
 		return one(found(warn, looked, "resolves to %s, not to %s of the mesh: somebody else answers for the zone", list(addrs), own).
 			remedy("resolvectl query %s; getent ahosts %s", name, name))
 	}
-	return one(found(good, looked, "resolves to %s", own))
+	out := one(found(good, looked, "resolves to %s", own))
+	if st := p.status; st != nil && st.Names.Resolver != "" && st.Names.Resolver != api.ResolverOff && !st.Names.Server.IsValid() {
+		out = append(out, found(warn, "DNS on "+own.String(), "the daemon does not answer there").remedy("ss -lnp 'sport = :53' names who holds the port; x0t status says more"))
+	}
+	return out
+}
+
+// nobodyKnows judges a resolver that does not know the node's own name. That is as it should be while no daemon runs, or
+// one that is to make no names known.
+func nobodyKnows(p *patient, looked string) finding {
+	st := p.status
+	switch {
+	case st == nil:
+		return found(good, looked, "the system's resolver does not know it; a daemon that runs makes it known")
+	case st.Names.Resolver == "" || st.Names.Resolver == api.ResolverOff:
+		return found(good, looked, "the system's resolver does not know it, as dns.mode is off; members are reached by address (x0t peers)")
+	case st.Names.Resolver == api.ResolverNone:
+		f := found(warn, looked, "the system's resolver does not know it, and the daemon found no way to tell it: %s", st.Names.Note)
+		return f.remedy("have the resolver ask [%s]:53 about %s, or choose a dns.mode that this machine has; members are reached by address (x0t peers)",
+			mesh.Addr(p.member.SVID.ID.TrustDomain(), p.member.SVID.Node), st.Names.Zone)
+	}
+	return found(warn, looked, "the system's resolver does not know it, although the daemon told it (%s)", st.Names.Resolver).
+		remedy("%s", resolverRemedy[st.Names.Resolver])
+}
+
+// resolverRemedy is where to look when a resolver was told and does not know.
+var resolverRemedy = map[string]string{
+	api.ResolverResolved:   "resolvectl status x0t0; see that the hosts line of /etc/nsswitch.conf has resolve or dns",
+	api.ResolverResolvconf: "resolvconf -l x0t0.x0t; see that the local resolver runs and reads what openresolv writes",
+	api.ResolverHosts:      "grep x0t /etc/hosts; see that the hosts line of /etc/nsswitch.conf begins with files",
+	api.ResolverOther:      "getent ahosts shows what it says; systemctl restart x0t has the daemon tell it",
 }

@@ -172,6 +172,25 @@ func TestDoctorFindsEachDefect(t *testing.T) {
 		{"names", "leads elsewhere", func(_ *testing.T, p *patient) {
 			p.lookup = func(context.Context, string) ([]netip.Addr, error) { return []netip.Addr{addr("192.0.2.66")}, nil }
 		}, warn, "somebody else", "resolvectl"},
+		{"names", "the resolver cannot be told", func(_ *testing.T, p *patient) {
+			running(p).Names = api.Names{Zone: "example.mesh", Server: addrPort("[fd12::1]:53"), Resolver: api.ResolverNone, Note: "no way"}
+			p.lookup = unknown
+		}, warn, "no way to tell it: no way", ":53 about example.mesh"},
+		{"names", "systemd-resolved does not know", func(_ *testing.T, p *patient) {
+			running(p).Names.Resolver, p.lookup = api.ResolverResolved, unknown
+		}, warn, "although the daemon told it (resolved)", "resolvectl status"},
+		{"names", "openresolv does not know", func(_ *testing.T, p *patient) {
+			running(p).Names.Resolver, p.lookup = api.ResolverResolvconf, unknown
+		}, warn, "(resolvconf)", "resolvconf -l"},
+		{"names", "/etc/hosts is not read", func(_ *testing.T, p *patient) {
+			running(p).Names.Resolver, p.lookup = api.ResolverHosts, unknown
+		}, warn, "(hosts)", "nsswitch"},
+		{"names", "nobody knows any more", func(_ *testing.T, p *patient) {
+			running(p).Names.Resolver, p.lookup = api.ResolverOther, unknown
+		}, warn, "(other)", "getent"},
+		{"names", "no DNS", func(_ *testing.T, p *patient) {
+			running(p).Names.Resolver = api.ResolverHosts
+		}, warn, "does not answer there", "ss -lnp"},
 		{"firewall", "may drop", func(t *testing.T, p *patient) {
 			st := running(p)
 			st.LinksUp = 0
@@ -225,6 +244,8 @@ func TestDoctorFindsEachDefect(t *testing.T) {
 		}
 	}
 }
+
+func unknown(context.Context, string) ([]netip.Addr, error) { return nil, errors.New("no such host") }
 
 // prepare makes of a healthy patient one at which a check has something to look at.
 func prepare(check string, p *patient) {

@@ -34,6 +34,7 @@ func (fake) Status(context.Context) (api.Status, error) {
 		LSDBDigest: "00112233445566778899aabbccddeeff", LinksUp: 1, LinksTotal: 2, Sessions: 1,
 		SVID:      api.SVID{Serial: "0f1e", NotBefore: noon.Add(-time.Hour), NotAfter: noon.Add(23 * time.Hour), RenewAt: noon.Add(11*time.Hour + 30*time.Minute)},
 		Authority: true, Sealing: "in files of mode 0600, unsealed", TUN: "x0t0", MTU: 1360, Listen: []netip.AddrPort{addrPort("[::]:7420")},
+		Names:    api.Names{Name: "alpha.example.mesh", Zone: "example.mesh", Mode: "auto", Server: addrPort("[fd12::1]:53"), Resolver: api.ResolverHosts, Resolves: true},
 		Refused:  []api.Refusal{{Remote: "192.0.2.66:7420", Reason: "SVID of another trust domain", At: noon.Add(-90 * time.Second)}},
 		Warnings: []string{"no policy: every member reaches every member"},
 	}, nil
@@ -59,17 +60,19 @@ func (fake) Peers(context.Context) ([]api.Peer, error) {
 func (fake) Links(context.Context) ([]api.Link, error) {
 	return []api.Link{
 		{Label: 4711, Neighbour: beta, Remote: addrPort("192.0.2.2:7420"), State: mesh.LinkUp, Since: noon.Add(-75 * time.Minute), RTT: msec(1.25),
-			Jitter: msec(0.1), LossIn: 0.012, LossOut: 0, Quality: mesh.Excellent, Cost: 640, MTU: 1472, RxBytes: 1_234_567, TxBytes: 999},
+			Flaps: 3, Jitter: msec(0.1), LossIn: 0.012, LossOut: 0, Quality: mesh.Excellent, Cost: 640, MTU: 1472, RxBytes: 1_234_567, TxBytes: 999},
 		{Label: 0, Remote: addrPort("[2001:db8::9]:7420"), State: mesh.LinkDown, Error: "no answer within 5s"},
 	}, nil
 }
+
+var pathLoss = 0.004
 
 func (fake) Paths(_ context.Context, n mesh.NodeID) (api.Paths, error) {
 	if n != gamma {
 		return api.Paths{}, api.Errorf(api.CodeUnknownNode, "no member %q is known here", n).With("x0t peers lists the members")
 	}
 	return api.Paths{Node: n, Address: addr("fd12::3"), Disjoint: api.DisjointNode, SharedGroups: []string{"0a1b2c3d", "rack-7"}, EndGroups: []string{"rack-7"}, Paths: []api.Path{
-		{Nodes: []mesh.NodeID{alpha, beta, gamma}, Labels: []mesh.Label{4711, 12}, Cost: 1280, MTU: 1472, State: api.PathActive},
+		{Nodes: []mesh.NodeID{alpha, beta, gamma}, Labels: []mesh.Label{4711, 12}, Cost: 1280, MTU: 1472, State: api.PathActive, Loss: &pathLoss},
 		{Nodes: []mesh.NodeID{alpha, mesh.MustNodeID("delta"), gamma}, Labels: []mesh.Label{99, 3}, Cost: 20500, MTU: 1452, State: api.PathStandby},
 	}}, nil
 }

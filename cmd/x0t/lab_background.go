@@ -54,17 +54,20 @@ func (a *app) labAwait(ctx context.Context, name, logName string, p *os.Process,
 	for {
 		said := new(strings.Builder)
 		_, _ = io.Copy(said, log)
-		a.relayLog(said.String())
+		shown := said.String()
+		a.relayLog(shown)
 		select {
-		case <-ended:
-			said.Reset()
+		case err := <-ended:
 			_, _ = io.Copy(said, log)
-			a.relayLog(said.String())
-			return errQuiet
+			a.relayLog(strings.TrimPrefix(said.String(), shown))
+			if all, _ := os.ReadFile(logName); strings.Contains(string(all), "x0t: ") || strings.Contains(string(all), `{"error"`) { // #nosec G304 -- a directory of our own
+				return errQuiet // it said why
+			}
+			return fmt.Errorf("the lab's process ended before the lab was up (%w) and could not say why: look at %s, and whether that disk is full", err, logName)
 		case <-ctx.Done():
 			_ = p.Signal(syscall.SIGTERM)
 			<-ended
-			return ctx.Err()
+			return fmt.Errorf("interrupted, the lab %s is taken down again: %w", name, ctx.Err())
 		case <-tick.C:
 		}
 		r, err := lab.Find(name)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,7 +23,6 @@ import (
 // What a soak is if the command line does not say.
 const (
 	soakOut     = "out/soak"
-	soakPiece   = 30
 	soakSimTime = 25 * time.Second // a builtin fault strikes after 10 s
 	// soakSimOutage is the longest gap in the simulator that still counts as healed, milliseconds.
 	soakSimOutage = 3000
@@ -42,9 +42,10 @@ func (a *app) labSoakCmd() *cobra.Command {
 		Use:   "soak --maps DIR|FILE|TOPOLOGY,…",
 		Short: "every fault kind on every map, in the lab and in the simulator",
 		Long: "soak brings up each map, checks all pairs, and injects one fault kind after the other at places on paths in use. A\n" +
-			"cell is healed if traffic was back while the fault still held, between nodes that a way was left to join. Of maps\n" +
-			"with more than --piece nodes the lab takes the neighbourhood of that many, and the simulator the whole. The table\n" +
-			"is kept in --out after every cell; the same command goes on where the last one stopped. It fails if a cell failed.",
+			"cell is healed if traffic was back while the fault still held, between nodes that a way was left to join. Maps of up\n" +
+			"to 60 nodes are run in the lab, larger ones in the simulator; with --piece N also the N nodes around the busiest of\n" +
+			"a larger one in the lab. The table is kept in --out after every cell, and the same command goes on where the last\n" +
+			"one stopped. It fails if a cell failed.",
 		Args: needs(),
 	}
 	f := cmd.Flags()
@@ -53,7 +54,7 @@ func (a *app) labSoakCmd() *cobra.Command {
 	f.StringVar(&fl.out, "out", soakOut, "directory of the table: soak.md, soak.html, soak.json")
 	f.Uint64Var(&fl.seed, "seed", 1, "seed of the places that are struck")
 	f.DurationVar(&fl.hold, "duration", 0, "how long each fault holds (default 6s, longer where hellos are slower)")
-	f.IntVar(&fl.piece, "piece", soakPiece, "the most nodes of a lab")
+	f.IntVar(&fl.piece, "piece", 0, "of larger maps, so many nodes in the lab as well (0 = none)")
 	f.BoolVar(&fl.noSim, "no-sim", false, "leave the simulator out")
 	cmd.RunE = a.do(func(ctx context.Context, _ []string) error {
 		s, err := a.newSoak(fl)
@@ -75,7 +76,8 @@ type soaking struct {
 	all   int // cells
 	done  int
 	began time.Time
-	fresh int // cells that this process did
+	left  float64 // weight of the cells that are to be done
+	fresh float64 // weight of the cells that this process did
 }
 
 // soakStep is one map, whole in the simulator or in the lab.
@@ -91,12 +93,20 @@ func (s soakStep) engine() string {
 	return "lab"
 }
 
+// weight is about how many seconds one cell takes. Only the relations count: tell scales it by what cells took so far.
+func (s soakStep) weight(hold time.Duration) float64 {
+	if s.sim {
+		return float64(len(s.m.Nodes)) / 20
+	}
+	return lab.SoakTime(len(s.m.Nodes), hold).Seconds()
+}
+
 func (a *app) newSoak(fl soakFlags) (*soaking, error) {
 	if fl.maps == "" {
 		return nil, usagef("--maps is missing: name directories, files or built-in maps")
 	}
-	if fl.hold < 0 || fl.piece < 2 || fl.piece > 60 {
-		return nil, usagef("--duration cannot be negative, and --piece is 2 to 60")
+	if fl.hold < 0 || fl.piece < 0 || fl.piece == 1 || fl.piece > lab.MaxNodes {
+		return nil, usagef("--duration cannot be negative, and --piece is 2 to %d, or 0", lab.MaxNodes)
 	}
 	s := &soaking{app: a, fl: fl, began: a.now()}
 	var err error
@@ -114,21 +124,44 @@ func (a *app) newSoak(fl soakFlags) (*soaking, error) {
 			return nil, err
 		}
 		m.Name = filepath.Base(m.Name)
-		if len(m.Nodes) > fl.piece {
-			if !fl.noSim {
-				sims = append(sims, soakStep{true, m})
-			}
+		if len(m.Nodes) <= lab.MaxNodes {
+			labs = append(labs, soakStep{false, m})
+			continue
+		}
+		if !fl.noSim {
+			sims = append(sims, soakStep{true, m})
+		}
+		if fl.piece > 0 {
 			if m, err = m.Piece(fmt.Sprint(fl.piece)); err != nil {
 				return nil, err
 			}
+			labs = append(labs, soakStep{false, m})
 		}
-		labs = append(labs, soakStep{false, m})
 	}
 	s.steps = append(labs, sims...)
-	s.all = len(s.steps) * (1 + len(s.kinds))
-	s.table, err = lab.OpenTable(fl.out, fl.seed)
-	return s, err
+	slices.SortStableFunc(s.steps, func(a, b soakStep) int { // what is soon known comes first
+		return cmp.Or(strings.Compare(a.engine(), b.engine()), cmp.Compare(len(a.m.Nodes), len(b.m.Nodes)))
+	})
+	if s.all = len(s.steps) * (1 + len(s.kinds)); s.all == 0 {
+		return nil, usagef("--maps %s: nothing is left to run: without the simulator, maps of more than %d nodes need --piece", fl.maps, lab.MaxNodes)
+	}
+	if s.table, err = lab.OpenTable(fl.out, fl.seed); err != nil {
+		return nil, err
+	}
+	for _, step := range s.steps {
+		for _, k := range s.cells() {
+			if s.table.Done(step.engine(), step.m.Name, string(k)) {
+				s.done++
+			} else {
+				s.left += step.weight(fl.hold)
+			}
+		}
+	}
+	return s, nil
 }
+
+// cells are what is done on each map.
+func (s *soaking) cells() []fault.Kind { return append([]fault.Kind{lab.ReachCell}, s.kinds...) }
 
 func soakKinds(list string) ([]fault.Kind, error) {
 	if list == "all" {
@@ -200,37 +233,30 @@ func (s *soaking) broke(step soakStep, err error) error {
 }
 
 func (s *soaking) step(ctx context.Context, step soakStep) error {
-	finished := true
-	for _, k := range append([]fault.Kind{lab.ReachCell}, s.kinds...) {
-		if s.table.Done(step.engine(), step.m.Name, string(k)) {
-			s.done++
-		} else {
-			finished = false
-		}
-	}
-	switch {
-	case finished:
+	switch done := func(k fault.Kind) bool { return s.table.Done(step.engine(), step.m.Name, string(k)) }; {
+	case !slices.ContainsFunc(s.cells(), func(k fault.Kind) bool { return !done(k) }):
 		return nil
 	case step.sim:
 		return s.simulate(ctx, step)
 	}
-	opt := lab.SoakOptions{Kinds: s.kinds, Seed: s.fl.seed, Hold: s.fl.hold,
+	opt := lab.SoakOptions{Kinds: s.kinds, Seed: s.fl.seed, Hold: s.fl.hold, Logs: s.fl.out,
 		Lab:  lab.Options{Map: lab.FromTopology(step.m), Progress: s.err},
 		Done: func(k fault.Kind) bool { return s.table.Done("lab", step.m.Name, string(k)) }}
 	var lost error
-	opt.Tell = func(c lab.Cell) { lost = errors.Join(lost, s.tell(c)) }
+	opt.Tell = func(c lab.Cell) { lost = errors.Join(lost, s.tell(step, c)) }
 	return errors.Join(lab.Soak(ctx, opt), lost)
 }
 
 // tell keeps a cell and says how far the soak is.
-func (s *soaking) tell(c lab.Cell) error {
+func (s *soaking) tell(step soakStep, c lab.Cell) error {
 	if !s.table.Done(c.Engine, c.Map, c.Kind) {
 		s.done++
-		s.fresh++
+		s.fresh += step.weight(s.fl.hold)
+		s.left -= step.weight(s.fl.hold)
 	}
 	var left time.Duration
 	if s.fresh > 0 {
-		left = s.now().Sub(s.began) / time.Duration(s.fresh) * time.Duration(s.all-s.done)
+		left = time.Duration(float64(s.now().Sub(s.began)) / s.fresh * max(0, s.left))
 	}
 	fmt.Fprintf(s.err, "soak: %d of %d, about %s left: %s %s %s: %s, outage %.0f ms %s\n", s.done, s.all, left.Round(time.Second),
 		c.Engine, c.Map, c.Kind, c.Verdict, float64(c.Outage.Duration())/1e6, c.Note)
@@ -242,7 +268,7 @@ func (s *soaking) tell(c lab.Cell) error {
 
 // simulate runs a map whole, once without and once for each kind.
 func (s *soaking) simulate(ctx context.Context, step soakStep) error {
-	for _, k := range append([]fault.Kind{lab.ReachCell}, s.kinds...) {
+	for _, k := range s.cells() {
 		if s.table.Done("sim", step.m.Name, string(k)) {
 			continue
 		}
@@ -252,7 +278,7 @@ func (s *soaking) simulate(ctx context.Context, step soakStep) error {
 			return err
 		}
 		c.Took = api.Millis(s.now().Sub(began))
-		if err := s.tell(c); err != nil {
+		if err := s.tell(step, c); err != nil {
 			return err
 		}
 	}

@@ -22,6 +22,7 @@ func TestSoakRefusesNonsense(t *testing.T) {
 		"--maps is missing":      nil,
 		"no kind \"quake\"":      {"--maps", "ring:4", "--kinds", "cut,quake"},
 		"--piece is 2 to 60":     {"--maps", "ring:4", "--piece", "61"},
+		"nothing is left to run": {"--maps", "ring:61", "--no-sim"},
 		"there are no maps":      {"--maps", t.TempDir()},
 		"use one of line:N":      {"--maps", "nowhere"},
 		"unknown flag: --minute": {"--minute"},
@@ -35,7 +36,7 @@ func TestSoakRefusesNonsense(t *testing.T) {
 // Directories stand for the maps in them; what is larger than a lab goes to the simulator whole and to the lab in part.
 func TestSoakPlan(t *testing.T) {
 	dir := t.TempDir()
-	for name, spec := range map[string]string{"small.topo": "ring:5", "large.topo": "grid:5x5"} {
+	for name, spec := range map[string]string{"small.topo": "ring:5", "large.topo": "grid:8x8"} {
 		m, err := topology.Builtin(spec)
 		if err == nil {
 			err = os.WriteFile(filepath.Join(dir, name), m.Format(), 0o600)
@@ -53,7 +54,7 @@ func TestSoakPlan(t *testing.T) {
 	for _, step := range s.steps {
 		plan = append(plan, step.engine()+" "+step.m.Name)
 	}
-	want := []string{"lab grid:5x5#10", "lab ring:5", "lab diamond", "sim grid:5x5"}
+	want := []string{"lab diamond", "lab ring:5", "lab grid:8x8#10", "sim grid:8x8"}
 	if !slices.Equal(plan, want) || !slices.Equal(s.kinds, fault.Kinds()) || s.all != 4*(1+len(fault.Kinds())) {
 		t.Errorf("%q, %v, %d cells; want %q", plan, s.kinds, s.all, want)
 	}
@@ -64,7 +65,7 @@ func TestSoakInTheSimulator(t *testing.T) {
 	dir := t.TempDir()
 	soak := func() *soaking {
 		a := &app{err: t.Output(), out: t.Output(), now: func() time.Time { return noon }}
-		s, err := a.newSoak(soakFlags{maps: "grid:3x4", kinds: "cut,kill", out: dir, piece: 4, seed: 1})
+		s, err := a.newSoak(soakFlags{maps: "grid:7x9", kinds: "cut,kill", out: dir, seed: 1})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -75,17 +76,17 @@ func TestSoakInTheSimulator(t *testing.T) {
 	if err := s.run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if len(s.table.Cells) != 3 || s.fresh != 3 {
+	if len(s.table.Cells) != 3 || s.done != 3 || s.left > 1e-9 {
 		t.Fatalf("%+v", s.table.Cells)
 	}
 	for _, c := range s.table.Cells {
-		if c.Verdict != lab.Healed || c.Engine != "sim" || c.Nodes != 12 {
+		if c.Verdict != lab.Healed || c.Engine != "sim" || c.Nodes != 63 {
 			t.Errorf("%+v", c)
 		}
 	}
 	again := soak()
-	if err := again.run(t.Context()); err != nil || again.fresh != 0 {
-		t.Errorf("%d cells done again, %v", again.fresh, err)
+	if err := again.run(t.Context()); err != nil || again.fresh != 0 || again.done != 3 {
+		t.Errorf("%v of work done again, %v", again.fresh, err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "soak.html")); err != nil {
 		t.Error(err)

@@ -58,7 +58,7 @@ func (a *app) showStanding(s lab.Standing) error {
 	return a.show(s, func() {
 		state := "up"
 		if !s.Alive {
-			state = "its process is gone: x0t lab down removes what it left"
+			state = "its process is gone: x0t lab down --name " + s.Name + " removes what it left"
 		}
 		fmt.Fprintf(a.out, "lab %s (%s): %s, %d nodes, %d links, process %d\n\n", s.Name, s.Topology, state, len(s.Nodes), len(s.Links), s.PID)
 		var t table
@@ -80,16 +80,48 @@ func (a *app) showStanding(s lab.Standing) error {
 			fmt.Fprintln(a.out, "fault:", f)
 		}
 		if s.Alive && len(s.Nodes) > 0 {
-			first := s.Nodes[0].Node
-			fmt.Fprintf(a.out, "\nx0t lab exec %s -- x0t status        a command on a node; without one, a shell\n", first)
-			fmt.Fprintf(a.out, "x0t lab inject 'kill node:%s for 5s'  break something\nx0t lab down                         the end\n", first)
+			var t table
+			for _, hint := range labHints(s) {
+				t.row(text(hint[0]), text(hint[1]))
+			}
+			fmt.Fprintln(a.out)
+			t.print(a)
 		}
 	})
 }
 
+// labHints are what to type next, and what for.
+func labHints(s lab.Standing) [][2]string {
+	name := ""
+	if s.Name != defaultLab {
+		name = " --name " + s.Name
+	}
+	first := s.Nodes[0].Node.String()
+	return [][2]string{
+		{"x0t lab exec" + name + " " + first + " -- x0t status", "a command on a node; without one, a shell"},
+		{"x0t lab inject" + name + " 'kill node:" + first + " for 5s'", "break something"},
+		{"x0t lab down" + name, "the end"},
+	}
+}
+
 // labName adds --name.
 func labName(cmd *cobra.Command) *string {
-	return cmd.Flags().String("name", "", "which lab, if several run")
+	name := cmd.Flags().String("name", "", "which lab, if several run")
+	_ = cmd.RegisterFlagCompletionFunc("name", completeLabs) // fails only if it is registered twice
+	return name
+}
+
+// completeLabs offers the names of the labs.
+func completeLabs(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	labs, err := lab.Labs(lab.RuntimeDir())
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var names []string
+	for _, l := range labs {
+		names = append(names, l.Name)
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
 func (a *app) labExecCmd() *cobra.Command {
@@ -147,23 +179,35 @@ func (a *app) lend(run func([3]*os.File, <-chan os.Signal) (int, error)) error {
 
 // completeNodes offers the names of the nodes of the lab.
 func (a *app) completeNodes(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	if len(args) > 0 {
+	info, ok := labOf(cmd)
+	if len(args) > 0 || !ok {
 		return nil, cobra.ShellCompDirectiveDefault
-	}
-	name, _ := cmd.Flags().GetString("name")
-	r, err := lab.Find(name)
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	info, err := r.Info(cmd.Context())
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	var names []string
 	for _, n := range info.Nodes {
 		names = append(names, n.Node.String())
 	}
 	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+// completeHolds offers the faults that hold in the lab.
+func completeHolds(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	info, ok := labOf(cmd)
+	if len(args) > 0 || !ok {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return append(info.Faults, "all"), cobra.ShellCompDirectiveNoFileComp
+}
+
+// labOf asks the lab that the command line names.
+func labOf(cmd *cobra.Command) (lab.Standing, bool) {
+	name, _ := cmd.Flags().GetString("name")
+	r, err := lab.Find(name)
+	if err != nil {
+		return lab.Standing{}, false
+	}
+	info, err := r.Info(cmd.Context())
+	return info, err == nil
 }
 
 func (a *app) labInjectCmd() *cobra.Command {
@@ -177,9 +221,10 @@ func (a *app) labInjectCmd() *cobra.Command {
 
 func (a *app) labMendCmd() *cobra.Command {
 	return a.labFaultCmd(&cobra.Command{
-		Use:   "mend FAULT|all",
-		Short: "end a fault that inject made",
-		Long:  "mend ends one fault, as x0t lab status writes it, or all.",
+		Use:               "mend FAULT|all",
+		Short:             "end a fault that inject made",
+		Long:              "mend ends one fault, as x0t lab status writes it, or all.",
+		ValidArgsFunction: completeHolds,
 	}, (*lab.Remote).Mend)
 }
 

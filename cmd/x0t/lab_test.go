@@ -71,7 +71,7 @@ func TestPiecesOfMaps(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, errs, code := runArgs(t.Context(), "", "lab", "run", "grid:3x3#x"); code != exitUsage || !strings.Contains(errs, "#largest, or #N") {
+	if _, errs, code := runArgs(t.Context(), "", "lab", "run", "grid:3x3#x"); code != exitUsage || !strings.Contains(errs, "#largest, #partK") {
 		t.Errorf("%d: %s", code, errs)
 	}
 	_, errs, code := runArgs(t.Context(), "", "lab", "run", "grid:10x10")

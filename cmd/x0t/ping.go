@@ -23,7 +23,7 @@ func (a *app) pingCmd() *cobra.Command {
 	cmd.Flags().IntVarP(&req.Count, "count", "c", 4, "probes to send; 0 = until Ctrl-C")
 	cmd.Flags().DurationVarP(&req.Interval, "interval", "i", time.Second, "time between probes")
 	cmd.RunE = a.ask(func(ctx context.Context, c *api.Client, args []string) error {
-		node, err := nodeArg(args[0])
+		node, err := memberArg(ctx, c, args[0])
 		if err != nil {
 			return err
 		}
@@ -93,7 +93,7 @@ func (a *app) traceCmd() *cobra.Command {
 		Short: "probe every hop on the way to a node",
 		Args:  needs("NODE"),
 		RunE: a.ask(func(ctx context.Context, c *api.Client, args []string) error {
-			node, err := nodeArg(args[0])
+			node, err := memberArg(ctx, c, args[0])
 			if err != nil {
 				return err
 			}

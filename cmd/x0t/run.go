@@ -219,6 +219,23 @@ func nodeArg(s string) (mesh.NodeID, error) {
 	return n, nil
 }
 
+// memberArg reads a node's name, alone or in the mesh's zone as the DNS has it: beta, beta.example.mesh.
+func memberArg(ctx context.Context, c *api.Client, s string) (mesh.NodeID, error) {
+	label, zone, whole := strings.Cut(strings.TrimSuffix(s, "."), ".")
+	node, err := mesh.ParseNodeID(strings.ToLower(label))
+	if !whole || err != nil {
+		return nodeArg(s)
+	}
+	st, err := c.Status(ctx)
+	if err != nil {
+		return mesh.NodeID{}, err
+	}
+	if !strings.EqualFold(zone, st.TrustDomain) {
+		return mesh.NodeID{}, usagef("%s lies in another zone than the mesh's; write NODE or NODE.%s", s, st.TrustDomain)
+	}
+	return node, nil
+}
+
 func env(name, def string) string {
 	if v := os.Getenv(name); v != "" {
 		return v

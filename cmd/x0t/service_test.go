@@ -46,6 +46,32 @@ func TestServiceInstall(t *testing.T) {
 	}
 }
 
+// The rules for polkit go where polkit looks for them if that is there, and beside the unit if a folder was chosen.
+func TestServiceInstallsRules(t *testing.T) {
+	unitPath := installed(t)
+	beside := filepath.Join(filepath.Dir(unitPath), "50-x0t.rules")
+	b, err := os.ReadFile(beside)
+	if err != nil || !strings.Contains(string(b), `subject.user == "x0t"`) {
+		t.Errorf("%v\n%s", err, b)
+	}
+	dir, polkit := shortDir(t), shortDir(t)
+	out, errs, code := runArgs(t.Context(), "", "service", "install", "--dir", dir, "--polkit", polkit)
+	rules := filepath.Join(polkit, "50-x0t.rules")
+	if fi, err := os.Stat(rules); code != 0 || err != nil || fi.Mode().Perm() != 0o644 || !strings.Contains(out, "wrote "+rules) {
+		t.Errorf("exit %d, %v: %s%s", code, err, out, errs)
+	}
+	out, errs, code = runArgs(t.Context(), "", "service", "install", "--dir", dir, "--polkit", filepath.Join(polkit, "none"))
+	if code != 0 || !strings.Contains(out, "no polkit here") {
+		t.Errorf("exit %d: %s%s", code, out, errs)
+	}
+	if err := os.MkdirAll(filepath.Join(polkit, "full", "50-x0t.rules"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, errs, code = runArgs(t.Context(), "", "service", "install", "--dir", dir, "--polkit", filepath.Join(polkit, "full")); code != 1 || !strings.Contains(errs, "rules for polkit") {
+		t.Errorf("exit %d: %s", code, errs)
+	}
+}
+
 // worstExposure is the most that `systemd-analyze security` may say of the unit, of 10. What is left is what a node of a
 // network must have: sockets, routes, one device.
 const worstExposure = 2.0

@@ -50,6 +50,10 @@ func (a *app) printStatus(s api.Status) {
 		line("tun", textf("%s, MTU %d", s.TUN, s.MTU))
 	}
 	line("listens", text(list(s.Listen)))
+	line("names", namesCell(s.Names))
+	if s.Names.Note != "" {
+		line("", cell{s.Names.Note, yellow})
+	}
 	line("daemon", textf("%s, pid %d, up %s", s.Version, s.PID, span(s.Uptime.Duration())))
 	t.print(a)
 	for _, w := range s.Warnings {
@@ -58,6 +62,25 @@ func (a *app) printStatus(s api.Status) {
 	for _, r := range s.Refused {
 		fmt.Fprintln(a.out, a.paint(cell{fmt.Sprintf("refused: %s %s: %s", r.Remote, a.when(r.At), r.Reason), yellow}))
 	}
+}
+
+// namesCell says under which name members know the node, and how this machine's resolver learns such names.
+func namesCell(n api.Names) cell {
+	how := map[string]string{
+		api.ResolverResolved: "systemd-resolved", api.ResolverResolvconf: "told by openresolv", api.ResolverHosts: "/etc/hosts",
+		api.ResolverOther: "knows the names, not by x0t", api.ResolverNone: "does not know the names",
+	}[n.Resolver]
+	if how == "" {
+		return cell{"none (dns.mode: off)", plain}
+	}
+	c := cell{n.Name + ", resolver: " + how, plain}
+	if !n.Resolves {
+		c.colour = yellow
+	}
+	if !n.Server.IsValid() {
+		c.text, c.colour = c.text+", no DNS", yellow
+	}
+	return c
 }
 
 func (a *app) peersCmd() *cobra.Command {
@@ -127,14 +150,14 @@ func (a *app) printLinks(ls []api.Link) {
 		return
 	}
 	var t table
-	t.head("LABEL", "NEIGHBOUR", "STATE", "SINCE", "RTT", "JITTER", "LOSS IN/OUT", "QUALITY", "COST", "MTU", "RX", "TX", "REMOTE")
+	t.head("LABEL", "NEIGHBOUR", "STATE", "SINCE", "FLAPS", "RTT", "JITTER", "LOSS IN/OUT", "QUALITY", "COST", "MTU", "RX", "TX", "REMOTE")
 	for _, l := range ls {
 		loss := strings.TrimSuffix(percent(l.LossIn), " %") + "/" + percent(l.LossOut)
 		remote := underlay(l.Remote)
 		if l.Error != "" {
 			remote += "  " + l.Error
 		}
-		t.row(textf("%d", l.Label), text(l.Neighbour.String()), linkStateCell(l.State), text(a.when(l.Since)), ms(l.RTT), ms(l.Jitter),
+		t.row(textf("%d", l.Label), text(l.Neighbour.String()), linkStateCell(l.State), text(a.when(l.Since)), textf("%d", l.Flaps), ms(l.RTT), ms(l.Jitter),
 			text(loss), text(l.Quality.String()), text(cost(l.Cost)), textf("%d", l.MTU), text(size(l.RxBytes)), text(size(l.TxBytes)), text(remote))
 	}
 	t.print(a)
@@ -155,7 +178,7 @@ func (a *app) pathsCmd() *cobra.Command {
 		Short: "the ways to a node",
 		Args:  needs("NODE"),
 		RunE: a.ask(func(ctx context.Context, c *api.Client, args []string) error {
-			node, err := nodeArg(args[0])
+			node, err := memberArg(ctx, c, args[0])
 			if err != nil {
 				return err
 			}
@@ -187,9 +210,13 @@ func (a *app) printPaths(p api.Paths) {
 		fmt.Fprintln(a.out, risk)
 	}
 	var t table
-	t.head("STATE", "COST", "MTU", "PATH")
+	t.head("STATE", "COST", "MTU", "LOSS", "PATH")
 	for _, path := range p.Paths {
-		t.row(pathStateCell(path.State), text(cost(path.Cost)), textf("%d", path.MTU), text(way(path.Nodes)))
+		loss := "-"
+		if path.Loss != nil {
+			loss = percent(*path.Loss)
+		}
+		t.row(pathStateCell(path.State), text(cost(path.Cost)), textf("%d", path.MTU), text(loss), text(way(path.Nodes)))
 	}
 	t.print(a)
 }

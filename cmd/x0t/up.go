@@ -63,37 +63,64 @@ func (a *app) serviceShowCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.show(map[string]string{"unit": text}, func() { fmt.Fprint(a.out, text) })
+			return a.show(map[string]string{"unit": text, "rules": unit.Rules()}, func() { fmt.Fprint(a.out, text) })
 		}),
 	}
 }
 
 func (a *app) serviceInstallCmd() *cobra.Command {
-	var dir string
+	var dir, polkit string
 	cmd := &cobra.Command{
 		Use:   "install",
 		Short: "write the unit file",
 		Long: "install writes the unit file for this binary, where it is now, and says which commands start the service. A file that\n" +
-			"is there is replaced; what you change about the service belongs into x0t.service.d (systemctl edit x0t).",
+			"is there is replaced; what you change about the service belongs into x0t.service.d (systemctl edit x0t).\n\n" +
+			"Where the machine has polkit it also writes rules that let the service, which is not root, tell systemd-resolved which\n" +
+			"zone to ask the mesh about. With --dir both files go there.",
 		Example: "  sudo x0t service install\n  x0t service install --dir ./out",
 		Args:    needs(),
 	}
-	cmd.Flags().StringVar(&dir, "dir", "/etc/systemd/system", "directory to write it to")
+	cmd.Flags().StringVar(&dir, "dir", "/etc/systemd/system", "directory to write the unit to")
+	cmd.Flags().StringVar(&polkit, "polkit", "/etc/polkit-1/rules.d", "directory to write the rules for polkit to")
 	cmd.RunE = a.do(func(context.Context, []string) error {
-		text, err := ownUnit()
-		if err != nil {
-			return err
+		if cmd.Flags().Changed("dir") && !cmd.Flags().Changed("polkit") {
+			polkit = dir
 		}
-		path := filepath.Join(dir, unit.Name)
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil { // #nosec G306 -- units are for all to read
-			return fmt.Errorf("unit file: %w; run as root, or choose another directory with --dir", err)
-		}
-		next := []string{"systemctl daemon-reload", "systemctl enable --now x0t"}
-		return a.show(map[string]any{"file": path, "next": next}, func() {
-			fmt.Fprintf(a.out, "wrote %s\nnext: %s\n      %s\n", path, next[0], next[1])
-		})
+		return a.installService(dir, polkit)
 	})
 	return cmd
+}
+
+// installService writes the unit, and the rules for polkit if there is a folder for them.
+func (a *app) installService(dir, polkit string) error {
+	text, err := ownUnit()
+	if err != nil {
+		return err
+	}
+	path, rules := filepath.Join(dir, unit.Name), ""
+	if err := writePublic(path, text); err != nil {
+		return fmt.Errorf("unit file: %w; run as root, or choose another directory with --dir", err)
+	}
+	if fi, err := os.Stat(polkit); err == nil && fi.IsDir() {
+		rules = filepath.Join(polkit, unit.RulesName)
+		if err := writePublic(rules, unit.Rules()); err != nil {
+			return fmt.Errorf("rules for polkit: %w; run as root, or choose another directory with --polkit", err)
+		}
+	}
+	next := []string{"systemctl daemon-reload", "systemctl enable --now x0t"}
+	return a.show(map[string]any{"file": path, "rules": rules, "next": next}, func() {
+		fmt.Fprintln(a.out, "wrote", path)
+		if rules != "" {
+			fmt.Fprintln(a.out, "wrote", rules)
+		} else {
+			fmt.Fprintf(a.out, "no polkit here (%s): systemd-resolved takes nothing from the service\n", polkit)
+		}
+		fmt.Fprintf(a.out, "next: %s\n      %s\n", next[0], next[1])
+	})
+}
+
+func writePublic(path, text string) error {
+	return os.WriteFile(path, []byte(text), 0o644) // #nosec G306 -- units and rules are for all to read
 }
 
 // ownUnit returns the unit file for the binary that runs.

@@ -1,16 +1,27 @@
 // Package flow decides which of the paths to one destination carry packets now. It is the fast loop's memory of a
 // destination: pure, time comes as an argument, the probes to send and the next deadline come out as values.
 //
-// A path is judged twice: by the state of its first link, which this node sees for itself, and end to end:
+// A path is judged by the state of its first link, which this node sees for itself, and end to end, twice:
 //
-//	           error frame                    3 probes unanswered
+//	       error frame, or silence            3 probes unanswered
 //	(alive) ────────────────► (suspect) ────────────────────────► (dead)
 //	   ▲                          │                                 │
 //	   └──────── probe reply ─────┴────────── probe reply ──────────┘
 //
+//	        counts prove loss, or silence
+//	(clean) ──────────────────────────────► (lossy)
+//	   ▲                                       │
+//	   └── no loss for the hold time (trial) ──┘
+//
+// While packets are sent the path in use is probed, about every 50 ms. An answer says how many of the frames that this
+// node sent by the path, packets and probes alike, have come to the other end: the loss of the data itself is known,
+// and in which direction. So a path is left whose relays answer hellos and lose packets, or large packets, or some.
+//
 // A suspicion is a hint (an error frame can be wrong, never forged by who did not see the packet): it moves packets
-// away at once if there is anywhere better, and starts probes; only their silence makes a path dead. A dead path carries
-// nothing and is probed again with growing pauses. A path that topology no longer offers is forgotten.
+// away at once if there is anywhere better, and starts probes; only their silence makes a path dead. A dead path
+// is probed again with growing pauses, and carries nothing unless silence alone speaks against it and there is nothing
+// better. A lossy path is used if there is no clean one, the least lossy first. A path that topology no longer offers
+// is forgotten, but not that it was lossy.
 //
 // Packets stay where they are as long as no path is healthier, unless the preferred path is more than a tenth
 // cheaper for Hold on end.
@@ -18,29 +29,34 @@ package flow
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"x0tta6bl4/mesh"
 )
 
 const (
-	// Hold is how long the preferred path must be better before packets move to it. It doubles with each suspicion
-	// of that path after the first, until the path has been quiet for two minutes.
+	// Hold is how long the preferred path must be better before packets move to it, and how long a lossy one must lose
+	// nothing. It doubles with each suspicion of that path after the first, until the path has been quiet for two minutes.
 	Hold = time.Second
 
 	minTimeout = 200 * time.Millisecond
 	maxTimeout = 5 * time.Second
-	burst      = 3 // probes whose silence makes a suspect dead
 	minBackoff = 200 * time.Millisecond
 	maxBackoff = 10 * time.Second
 	calm       = 2 * time.Minute
+	maxNumber  = 31 // of a path; 0 is that of none
 	maxStrikes = 6
+	maxPast    = 4 // lossy paths remembered that are not offered
+
+	leastGain = 0.05 // by which a lossy path must lose less than the one in use, beyond doubt, to take its place
 )
 
 // Probe asks for an end-to-end probe over one path. IDs are unique within a Flow.
 type Probe struct {
 	ID   uint64
 	Path mesh.Path
+	Full bool // to be as long as the longest packet
 }
 
 // State is what a Flow believes of a path.
@@ -72,13 +88,18 @@ func (s State) String() string {
 func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // PathState is one path as the CLI shows it. InUse is true of the path that carries packets, also where that is a
-// suspect one for want of better.
+// suspect one for want of better. A lossy path is active where it carries packets, else suspect.
 type PathState struct {
 	Path  mesh.Path
 	State State
 	InUse bool
 	RTT   time.Duration // smoothed over probe replies; before the first one, twice the path's cost
 	Since time.Time     // of the last change of State
+
+	// Loss is the share of this node's frames that the other end did not get, in about the last seconds of traffic by this
+	// path. Measured is false where nothing was counted.
+	Loss     float64
+	Measured bool
 }
 
 // Flow is the choice of paths to one destination. Invariants: current is one of routes or nil; it is nil exactly
@@ -90,7 +111,10 @@ type Flow struct {
 	current *route
 	rival   *route // the cheaper path that waits for its hold time
 	moveAt  time.Time
+	moved   time.Time // when current last changed
+	past    []*route  // lossy ones that are not offered now, the newest last
 	lastID  uint64
+	number  uint8 // the last one given to a path
 }
 
 // New returns the flow to dest, without a path.
@@ -111,13 +135,43 @@ func (f *Flow) SetPaths(now time.Time, paths []mesh.Path) {
 		}
 		r := find(f.routes, p)
 		if r == nil {
-			r = &route{rtt: 2 * time.Duration(p.Cost) * time.Microsecond, since: now, link: f.linkState(p.Labels[0])}
+			r = f.enter(now, p, routes)
 		}
+		p.Number = r.path.Number
 		r.path = p
 		routes = append(routes, r)
 	}
+	for _, r := range f.routes {
+		if r.lossy && find(routes, r.path) == nil {
+			f.past = append(f.past[max(0, len(f.past)+1-maxPast):], r)
+		}
+	}
 	f.routes = routes
 	f.choose(now)
+}
+
+// enter returns the route of a path that was not offered before now: the one of the past if it was lossy then. Its
+// number is the next that neither the routes of before nor those of now have.
+func (f *Flow) enter(now time.Time, p mesh.Path, routes []*route) *route {
+	f.past = slices.DeleteFunc(f.past, func(r *route) bool { return now.Sub(r.struck) >= calm })
+	r := find(f.past, p)
+	if r == nil {
+		r = &route{rtt: 2 * time.Duration(p.Cost) * time.Microsecond, since: now, link: f.linkState(p.Labels[0])}
+	} else {
+		f.past = slices.DeleteFunc(f.past, func(x *route) bool { return x == r })
+		r.forget()
+		r.loss.last = Counts{}
+		r.setLink(now, f.linkState(p.Labels[0]))
+	}
+	taken := func(r *route) bool { return r.path.Number == f.number }
+	for {
+		f.number = f.number%maxNumber + 1
+		if !slices.ContainsFunc(routes, taken) && !slices.ContainsFunc(f.routes, taken) {
+			break
+		}
+	}
+	r.path.Number = f.number
+	return r
 }
 
 func find(routes []*route, p mesh.Path) *route {
@@ -156,10 +210,28 @@ func (f *Flow) Suspect(now time.Time, path mesh.Path) {
 	}
 }
 
-// ProbeReply tells that the probe with this ID was answered. An answer after its time still counts: the path works.
-func (f *Flow) ProbeReply(now time.Time, id uint64) {
+// Sending tells that packets are being sent. It is to be called about every 50 ms while they are.
+func (f *Flow) Sending(now time.Time) {
+	if f.current != nil {
+		f.current.sending(now)
+	}
+}
+
+// Late tells that this process did not run for a time: answers may have waited, and are waited for anew. A process that is
+// always late has to judge all the same, so this helps once in a while.
+func (f *Flow) Late(now time.Time) {
 	for _, r := range f.routes {
-		if r.answered(now, id) {
+		if now.Sub(r.grace) >= graceAgain {
+			r.grace = now.Add(r.answerTime())
+		}
+	}
+}
+
+// ProbeReply tells that the probe with this ID was answered, and what the peer has counted. An answer after its time still
+// counts: the path works.
+func (f *Flow) ProbeReply(now time.Time, id uint64, c Counts) {
+	for _, r := range f.routes {
+		if r.answered(now, id, c) {
 			f.choose(now)
 			return
 		}
@@ -168,12 +240,17 @@ func (f *Flow) ProbeReply(now time.Time, id uint64) {
 
 // Tick does what has come due and returns the probes to send.
 func (f *Flow) Tick(now time.Time) []Probe {
+	for _, r := range f.routes {
+		r.compared = f.current != nil && f.current.grade() >= leaky
+		r.judge(now, r == f.current)
+	}
+	f.choose(now)
 	var out []Probe
 	for _, r := range f.routes {
-		if r.due(now) {
+		if r.due(now, r == f.current) {
 			f.lastID++
-			r.probe(now, f.lastID)
-			out = append(out, Probe{ID: f.lastID, Path: r.path})
+			full := r.probe(now, f.lastID)
+			out = append(out, Probe{ID: f.lastID, Path: r.path, Full: full})
 		}
 	}
 	f.choose(now)
@@ -184,7 +261,7 @@ func (f *Flow) Tick(now time.Time) []Probe {
 func (f *Flow) Deadline() time.Time {
 	at := f.moveAt
 	for _, r := range f.routes {
-		if t := r.deadline(); !t.IsZero() && (at.IsZero() || t.Before(at)) {
+		if t := r.deadline(r == f.current); !t.IsZero() && (at.IsZero() || t.Before(at)) {
 			at = t
 		}
 	}
@@ -203,7 +280,10 @@ func (f *Flow) Active() []mesh.Path {
 func (f *Flow) States() []PathState {
 	out := make([]PathState, len(f.routes))
 	for i, r := range f.routes {
-		out[i] = PathState{Path: r.path, State: r.shown, InUse: r == f.current, RTT: r.rtt, Since: r.since}
+		out[i] = PathState{
+			Path: r.path, State: r.shown, InUse: r == f.current, RTT: r.rtt, Since: r.since,
+			Loss: r.loss.recent.share(), Measured: r.loss.recent.sent >= 1,
+		}
 	}
 	return out
 }
@@ -225,24 +305,42 @@ func (f *Flow) choose(now time.Time) {
 	if f.rival == nil {
 		f.moveAt = time.Time{}
 	}
+	if f.current != current {
+		f.moved = now
+		if f.current != nil && f.current.watched() {
+			f.current.forget() // what was missed before is old
+		}
+	}
 	for _, r := range f.routes {
 		r.show(now, r == f.current)
 	}
 }
 
-// preferred returns the first of the healthiest paths, nil if all are dead.
+// preferred returns the first of the healthiest paths, of lossy ones that which loses least; nil if all are dead.
 func (f *Flow) preferred() *route {
 	var best *route
 	for _, r := range f.routes {
-		if r.grade() < dead && (best == nil || r.grade() < best.grade()) {
+		switch g := r.grade(); {
+		case g == dead:
+		case best == nil || g < best.grade():
+			best = r
+		case g == leaky && best.grade() == leaky && r.loss.recent.atMost() < best.loss.recent.atMost():
 			best = r
 		}
 	}
 	return best
 }
 
-// contest moves packets to a path as healthy as the current one that has been cheaper for its hold time.
+// contest moves packets to a path as healthy as the current one that has been cheaper for its hold time, or loses
+// clearly less.
 func (f *Flow) contest(now time.Time, best *route) {
+	if best.grade() == leaky {
+		f.rival = nil
+		if gain := f.current.loss.recent.atLeast() - best.loss.recent.atMost(); gain > leastGain && now.Sub(f.moved) >= best.hold(now) {
+			f.current = best
+		}
+		return
+	}
 	if best == f.current || 10*uint64(best.path.Cost) >= 9*uint64(f.current.path.Cost) {
 		f.rival = nil
 		return

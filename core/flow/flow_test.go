@@ -101,7 +101,7 @@ func TestErrorMovesPacketsAtOnce(t *testing.T) {
 		t.Fatalf("probes %v, want one over the suspect", probes)
 	}
 	b.now = b.now.Add(3 * time.Millisecond)
-	b.f.ProbeReply(b.now, probes[0].ID)
+	b.f.ProbeReply(b.now, probes[0].ID, Counts{})
 	b.states(Standby, Active) // cleared, but packets stay
 	if rtt := b.f.States()[0].RTT; rtt != 3*time.Millisecond {
 		t.Errorf("RTT %v, want what was measured", rtt)
@@ -127,7 +127,7 @@ func TestSuspectDies(t *testing.T) {
 	if n := len(probes); n < 60 || n > 70 {
 		t.Errorf("%d probes of a dead path in 10 minutes, want one each 10 s", n)
 	}
-	b.f.ProbeReply(b.now, probes[len(probes)-1].ID)
+	b.f.ProbeReply(b.now, probes[len(probes)-1].ID, Counts{})
 	b.states(Standby, Active)
 	if len(b.pass(500*time.Millisecond)) != 0 {
 		t.Error("a path that is back is still probed")
@@ -222,7 +222,7 @@ func TestHoldGrowsWithSuspicions(t *testing.T) {
 	b := newBench(t, way(1, 1000), way(2, 2000))
 	for _, want := range []time.Duration{Hold, 2 * Hold, 4 * Hold} {
 		b.f.Suspect(b.now, way(1, 0))
-		b.f.ProbeReply(b.now, b.f.Tick(b.now)[0].ID)
+		b.f.ProbeReply(b.now, b.f.Tick(b.now)[0].ID, Counts{})
 		b.pass(want - time.Millisecond)
 		b.uses(2)
 		b.pass(time.Millisecond)
@@ -230,7 +230,7 @@ func TestHoldGrowsWithSuspicions(t *testing.T) {
 	}
 	b.pass(calm)
 	b.f.Suspect(b.now, way(1, 0))
-	b.f.ProbeReply(b.now, b.f.Tick(b.now)[0].ID)
+	b.f.ProbeReply(b.now, b.f.Tick(b.now)[0].ID, Counts{})
 	b.pass(Hold)
 	b.uses(1)
 }
@@ -238,7 +238,7 @@ func TestHoldGrowsWithSuspicions(t *testing.T) {
 func TestUnknownReportsAreIgnored(t *testing.T) {
 	b := newBench(t, way(1, 1000))
 	b.f.Suspect(b.now, way(7, 0))
-	b.f.ProbeReply(b.now, 99)
+	b.f.ProbeReply(b.now, 99, Counts{})
 	b.states(Active)
 	b.f.Suspect(b.now, way(1, 0))
 	at := b.f.Deadline()
@@ -268,10 +268,21 @@ func (f *Flow) valid(now time.Time) error {
 		if r.health != alive && r.link != mesh.LinkDown && r.next.IsZero() {
 			return fmt.Errorf("a route under judgement waits for nothing")
 		}
-		if r.health == alive && !r.next.IsZero() {
+		if r.health == alive && !r.lossy && !r.next.IsZero() {
 			return fmt.Errorf("a healthy route is probed")
 		}
-		if (r.shown == Active) != (r == f.current && r.grade() == fit) {
+		if r.lossy && r.link != mesh.LinkDown && r.next.IsZero() {
+			return fmt.Errorf("a lossy route is not tried")
+		}
+		if r.path.Number == 0 || r.path.Number > maxNumber {
+			return fmt.Errorf("a route has the number %d", r.path.Number)
+		}
+		for _, o := range f.routes {
+			if o != r && o.path.Number == r.path.Number {
+				return fmt.Errorf("two routes have the number %d", o.path.Number)
+			}
+		}
+		if (r.shown == Active) != (r == f.current && r.grade() <= leaky) {
 			return fmt.Errorf("shown %v, current %v, grade %d", r.shown, r == f.current, r.grade())
 		}
 	}
@@ -299,7 +310,7 @@ func TestInvariants(t *testing.T) {
 			now = now.Add(time.Duration(rapid.IntRange(0, 400).Draw(t, "ms")) * time.Millisecond)
 			label := mesh.Label(rapid.IntRange(1, 4).Draw(t, "label"))
 			before := f.current
-			event := rapid.IntRange(0, 4).Draw(t, "event")
+			event := rapid.IntRange(0, 7).Draw(t, "event")
 			switch event {
 			case 0:
 				var paths []mesh.Path
@@ -313,8 +324,16 @@ func TestInvariants(t *testing.T) {
 				f.Suspect(now, way(label, 0))
 			case 3:
 				if len(sent) > 0 {
-					f.ProbeReply(now, sent[rapid.IntRange(0, len(sent)-1).Draw(t, "probe")].ID)
+					c := Counts{
+						Known: rapid.Bool().Draw(t, "counted"), Series: rapid.Uint32Max(1).Draw(t, "series"),
+						Sent: rapid.Uint32Max(200).Draw(t, "out"), Received: rapid.Uint32Max(200).Draw(t, "in"),
+					}
+					f.ProbeReply(now, sent[rapid.IntRange(max(0, len(sent)-4), len(sent)-1).Draw(t, "probe")].ID, c)
 				}
+			case 5, 6:
+				f.Sending(now)
+			case 7:
+				f.Late(now)
 			}
 			if err := f.valid(now); err != nil {
 				t.Fatal(err)

@@ -16,14 +16,16 @@ const (
 )
 
 // grade orders routes by how fit they are to carry packets, best first. An own link that is silent weighs less than
-// an error frame, which says that a link is down.
+// an error frame, which says that a link is down. What nobody but silence speaks against is better than nothing.
 type grade uint8
 
 const (
 	fit grade = iota
+	leaky
 	linkSilent
 	accused
 	both
+	mute
 	dead
 )
 
@@ -33,27 +35,40 @@ type route struct {
 	health health
 	link   mesh.LinkState // of the path's first link
 	rtt    time.Duration
-	heard  bool // rtt was measured
+	dev    time.Duration // its mean deviation
+	heard  bool          // both were measured
 
 	shown State
 	since time.Time
 
-	sent    []sent    // the newest probes, oldest first
+	sent    []sent    // the probes since the last one answered, oldest first
+	silence int       // how many of them have missed their time
+	missing float64   // share of probes that did, while the path worked
+	probed  time.Time // the last probe
+	asked   bool      // packets want one
+	grace   time.Time // nothing is missed before: this process did not run
+
 	tries   int       // probes since the suspicion
+	unheard bool      // the suspicion came of silence alone
 	next    time.Time // when to probe next, or to give the path up; zero: not at all
 	backoff time.Duration
 	strikes int
 	struck  time.Time // the last suspicion
-}
 
-type sent struct {
-	id uint64
-	at time.Time
+	loss      meter
+	lossy     bool
+	pause     time.Duration // before the next trial
+	trial     tally
+	trialFrom time.Time
+	trialNo   int  // probes
+	compared  bool // the path in use is lossy too
 }
 
 func (r *route) grade() grade {
 	silent := r.link == mesh.LinkSuspect
 	switch {
+	case r.link != mesh.LinkDown && r.health == lost && r.unheard:
+		return mute
 	case r.link == mesh.LinkDown || r.health == lost:
 		return dead
 	case r.health == suspected && silent:
@@ -62,6 +77,8 @@ func (r *route) grade() grade {
 		return accused
 	case silent:
 		return linkSilent
+	case r.lossy:
+		return leaky
 	}
 	return fit
 }
@@ -70,12 +87,12 @@ func (r *route) grade() grade {
 func (r *route) show(now time.Time, inUse bool) {
 	state := Standby
 	switch g := r.grade(); {
-	case g == dead:
+	case g == dead, g == mute && !inUse:
 		state = Dead
+	case g <= leaky && inUse:
+		state = Active
 	case g > fit:
 		state = Suspect
-	case inUse:
-		state = Active
 	}
 	if state != r.shown {
 		r.shown, r.since = state, now
@@ -87,38 +104,55 @@ func (r *route) show(now time.Time, inUse bool) {
 func (r *route) setLink(now time.Time, state mesh.LinkState) {
 	was := r.link
 	r.link = state
+	if was != state && r.health == alive {
+		r.forget()
+	}
 	if (was == mesh.LinkDown) == (state == mesh.LinkDown) {
 		return
 	}
 	r.tries, r.backoff, r.next = 0, 0, time.Time{}
-	if state != mesh.LinkDown && r.health != alive {
+	switch {
+	case state == mesh.LinkDown:
+	case r.health != alive:
 		r.next = now
+	case r.lossy:
+		r.next = now.Add(r.pause)
 	}
 }
 
-// accuse begins a suspicion; one under way goes on.
+// accuse takes an error frame: it begins a suspicion, or is a reason for one that silence alone began.
 func (r *route) accuse(now time.Time) {
+	r.unheard = false
 	if r.health != alive {
 		return
 	}
+	r.strike(now)
+	r.doubt(now)
+}
+
+func (r *route) strike(now time.Time) {
 	r.decay(now)
 	r.strikes = min(r.strikes+1, maxStrikes)
 	r.struck = now
+}
+
+// doubt begins a suspicion.
+func (r *route) doubt(now time.Time) {
 	r.health, r.tries = suspected, 0
 	if r.link != mesh.LinkDown {
 		r.next = now
 	}
 }
 
-// hold is how long the path must be cheaper before packets move to it. A path that keeps failing real packets while it answers
-// probes would otherwise win them back every second.
+// hold is how long the path must be cheaper before packets move to it, or without loss before it counts as fit. A path that
+// keeps failing real packets while it answers probes would otherwise win them back every second.
 func (r *route) hold(now time.Time) time.Duration {
 	r.decay(now)
 	return Hold << max(r.strikes-1, 0)
 }
 
 func (r *route) decay(now time.Time) {
-	if now.Sub(r.struck) >= calm {
+	if !r.lossy && now.Sub(r.struck) >= calm {
 		r.strikes = 0
 	}
 }
@@ -129,59 +163,65 @@ func (r *route) timeout() time.Duration {
 }
 
 // due advances the clock of the route and says whether a probe is to be sent now.
-func (r *route) due(now time.Time) bool {
-	if r.next.IsZero() || now.Before(r.next) {
-		return false
-	}
-	if r.health == suspected && r.tries >= burst {
+func (r *route) due(now time.Time, inUse bool) bool {
+	switch {
+	case !r.scheduled(now):
+	case r.health == suspected && r.tries >= r.enough():
 		r.health = lost
 		r.backoff = minBackoff
 		r.next = now.Add(r.backoff)
-		return false
+	default:
+		return true
 	}
-	return true
+	return inUse && r.link == mesh.LinkUp && (r.asked || r.follows() && !now.Before(r.followAt()))
 }
+
+func (r *route) scheduled(now time.Time) bool { return !r.next.IsZero() && !now.Before(r.next) }
 
 // probe notes that a probe goes out, and when to act next: a suspect's burst is a quarter of the timeout apart, so that one
 // lost packet does not decide, and ends with the last one's timeout.
-func (r *route) probe(now time.Time, id uint64) {
-	if len(r.sent) > burst {
-		r.sent = append(r.sent[:0], r.sent[1:]...)
-	}
-	r.sent = append(r.sent, sent{id, now})
-	if r.health == lost {
+func (r *route) probe(now time.Time, id uint64) (full bool) {
+	r.note(now, id)
+	switch {
+	case !r.scheduled(now):
+	case r.health == lost:
 		r.backoff = min(max(2*r.backoff, minBackoff), maxBackoff)
 		r.next = now.Add(max(r.backoff, r.timeout()))
-		return
-	}
-	r.tries++
-	r.next = now.Add(r.timeout() / 4)
-	if r.tries == burst {
-		r.next = now.Add(r.timeout())
-	}
-}
-
-// answered clears the route if the probe was one of its own.
-func (r *route) answered(now time.Time, id uint64) bool {
-	for _, s := range r.sent {
-		if s.id != id {
-			continue
+	case r.health == suspected:
+		r.tries++
+		r.next = now.Add(r.timeout() / 4)
+		if r.tries == r.enough() {
+			r.next = now.Add(r.timeout())
 		}
-		r.measure(now.Sub(s.at))
-		r.health, r.tries, r.backoff, r.next = alive, 0, 0, time.Time{}
-		r.sent = r.sent[:0]
-		return true
+	case r.lossy:
+		r.next = r.nextOfTrial(now)
+		r.trialNo++
+		return r.trialNo%fullEvery == 0
 	}
 	return false
 }
 
-// measure smooths the round-trip time with the gain of RFC 6298 §2.
-func (r *route) measure(rtt time.Duration) {
-	if !r.heard {
-		r.rtt, r.heard = rtt, true
-		return
+// answered clears the route if the probe was one of its own.
+func (r *route) answered(now time.Time, id uint64, c Counts) bool {
+	if !r.take(now, id) {
+		return false
 	}
-	r.rtt += (rtt - r.rtt) / 8
+	if r.health != alive {
+		r.forget()
+		r.health, r.tries, r.backoff, r.unheard, r.next = alive, 0, 0, false, time.Time{}
+		if r.lossy {
+			r.next = now.Add(trialGap)
+		}
+	}
+	r.counted(now, c)
+	return true
 }
 
-func (r *route) deadline() time.Time { return r.next }
+// deadline returns when due or judge has something to do next; zero if nothing is pending.
+func (r *route) deadline(inUse bool) time.Time {
+	at := r.watchAt(inUse)
+	if at.IsZero() || !r.next.IsZero() && r.next.Before(at) {
+		return r.next
+	}
+	return at
+}

@@ -24,25 +24,35 @@ func (m *Machine) Hello(now time.Time, h wire.Hello) {
 
 // echoed learns from what the neighbour says of our hellos.
 func (m *Machine) echoed(now time.Time, h wire.Hello) {
-	sent := m.start.Add(time.Duration(min(h.EchoSentAt, 1<<53)) * time.Microsecond)
-	if h.EchoSeq == 0 || int32(m.seq-h.EchoSeq) < 0 || int32(m.seq-h.EchoSeq) > 1<<20 || sent.After(now) {
-		return // nothing heard of ours yet, or of the machine that held this link before us
+	sent, ok := sentAt(m.start, m.seq, now, &h)
+	if !ok {
+		return
 	}
 	held := time.Duration(h.EchoDelay) * time.Microsecond
-	if m.mtu.answered(now, h.EchoSentAt, now.Sub(sent)-held) {
-		m.wake = true
-	}
+	sample := now.Sub(sent) - held
+	padded := m.mtu.answered(now, h.EchoSentAt, sample)
+	m.wake = m.wake || padded
 	if !m.out.add(h.HeardFrom, h.EchoSeq, h.Heard) {
 		return // an echo that we have seen: it says nothing new
 	}
 	m.life.confirmed = later(m.life.confirmed, sent)
-	if sample := now.Sub(sent) - held; sample >= 0 {
+	if sample >= 0 && !padded { // a large frame may take longer than those that the round trip is of
 		m.rtt.add(now, sample)
 	}
 	// A hello that the neighbour held for several of our intervals is its last sign of us, not a recent one.
 	if held <= 3*m.interval() {
 		m.damp.confirm(now)
 	}
+}
+
+// sentAt returns when we sent the hello that one which came at now echoes, if it is of ours: with a clock that began at
+// start, and seq the newest.
+func sentAt(start time.Time, seq uint32, now time.Time, h *wire.Hello) (time.Time, bool) {
+	sent := start.Add(time.Duration(min(h.EchoSentAt, 1<<53)) * time.Microsecond) // #nosec G115 -- bounded
+	if h.EchoSeq == 0 || int32(seq-h.EchoSeq) < 0 || int32(seq-h.EchoSeq) > 1<<20 || sent.After(now) {
+		return time.Time{}, false // nothing heard of ours yet, or of the machine that held this link before us
+	}
+	return sent, true
 }
 
 // A hello goes out this part of an interval early if there is a Tick then, and the next one counts from it. So the
@@ -80,6 +90,9 @@ func (m *Machine) due() []Outgoing {
 	}
 	// While the link is down every regular hello asks for an answer: two ends then find each other in one round trip.
 	h := m.next(probe || urgent || regular && m.status.State == mesh.LinkDown)
+	if m.log != nil {
+		m.log.add(int64(m.now.Sub(m.start)), size > 0)
+	}
 	out := append(m.sends[:0], Outgoing{Hello: h})
 	if size > 0 {
 		before := m.start.Add(time.Duration(h.SentAt) * time.Microsecond) // #nosec G115 -- our own clock

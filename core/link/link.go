@@ -74,6 +74,7 @@ type Machine struct {
 	mtu      pathMTU
 	load     load
 	sends    [2]Outgoing // what Output.Send lies in
+	log      *sendLog    // of what was sent, for Rest; nil = nobody asks
 }
 
 // echo is what the next hello of ours says about the neighbour's newest.
@@ -226,15 +227,23 @@ func (m *Machine) Deadline() time.Time {
 	if m.wake || m.answer {
 		return m.now
 	}
-	at := m.nextSend
+	at := m.undoubted()
 	switch m.status.State {
 	case mesh.LinkUp:
 		at = earlier(at, m.suspectAt())
+	case mesh.LinkSuspect:
+		at = earlier(at, m.verdictAt())
+	}
+	return at
+}
+
+// undoubted returns when Tick is due whatever is heard or not.
+func (m *Machine) undoubted() time.Time {
+	at := m.nextSend
+	if m.status.State == mesh.LinkUp {
 		if due := m.mtu.deadline(m); !due.IsZero() {
 			at = earlier(at, due)
 		}
-	case mesh.LinkSuspect:
-		at = earlier(at, m.verdictAt())
 	}
 	return at
 }

@@ -58,8 +58,12 @@ func (m *Machine) silent() bool   { return m.now.Sub(m.life.heard) >= m.suspectA
 func (m *Machine) unechoed() bool { return m.now.Sub(m.life.confirmed) >= m.unechoedAfter() }
 
 func (m *Machine) suspectAt() time.Time {
-	at := earlier(m.life.heard.Add(m.suspectAfter()), m.life.confirmed.Add(m.unechoedAfter()))
-	return later(at, m.life.graceEnd)
+	return doubtAt(m.life.heard.Add(m.suspectAfter()), m.life.confirmed.Add(m.unechoedAfter()), m.life.graceEnd)
+}
+
+// doubtAt returns when a link is suspect: when it is silent or unechoed, but not before its grace ends.
+func doubtAt(silent, unechoed, graceEnd time.Time) time.Time {
+	return later(earlier(silent, unechoed), graceEnd)
 }
 
 // probeDue reports whether the burst goes on: it does until its silence would be proof, or the answers to what

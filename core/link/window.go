@@ -93,6 +93,14 @@ type reports struct {
 
 func (r *reports) at(i int) report { return r.ring[(r.first+i)%len(r.ring)] }
 
+// newest returns the number that the newest statement is about; 0 if there is none.
+func (r *reports) newest() uint32 {
+	if r.n == 0 {
+		return 0
+	}
+	return r.at(r.n - 1).seq
+}
+
 // add takes a statement and reports whether it is about a newer hello than all before.
 func (r *reports) add(from, seq, count uint32) bool {
 	if r.n > 0 {

@@ -9,7 +9,9 @@ var (
 	ErrFuture      = errors.New("dated in the future: check the clocks of its origin and of this node")
 	ErrExpired     = errors.New("its lifetime is over")
 	ErrRate        = errors.New("its origin announces too often")
-	ErrSender      = errors.New("the neighbour that passed it on sent too many bad signatures")
+	ErrSender      = errors.New("the neighbour that passed it on sent too much that does not verify")
+	ErrBusy        = errors.New("too much waits for verification")
+	ErrKnownBad    = errors.New("the same did not verify a while ago")
 	ErrNoRecord    = errors.New("the record of its SVID is not known yet")
 	ErrWrongSigner = errors.New("not signed by its origin")
 	ErrRefused     = errors.New("its certificates were refused")
@@ -27,6 +29,8 @@ var named = [...]struct {
 	{ErrExpired, "expired"},
 	{ErrRate, "rate"},
 	{ErrSender, "sender"},
+	{ErrBusy, "busy"},
+	{ErrKnownBad, "known_bad"},
 	{ErrNoRecord, "no_record"},
 	{ErrWrongSigner, "wrong_signer"},
 	{ErrRefused, "refused"},

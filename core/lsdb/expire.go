@@ -87,9 +87,12 @@ func (db *DB) compact() {
 
 // unpark forgets LSAs whose record did not come.
 func (db *DB) unpark(now time.Time) {
+	db.unparked = now
 	for _, id := range slices.SortedFunc(maps.Keys(db.parked), mesh.NodeID.Compare) {
-		if now.Sub(db.parked[id].at) > patience {
-			db.unparkOne(id)
+		for i := len(db.parked[id]) - 1; i >= 0; i-- {
+			if now.Sub(db.parked[id][i].at) > patience {
+				db.unparkClaim(id, i)
+			}
 		}
 	}
 }

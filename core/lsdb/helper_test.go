@@ -86,6 +86,9 @@ func link(to string, label, remote mesh.Label, cost mesh.Cost) mesh.Adjacency {
 	return mesh.Adjacency{Neighbour: mesh.MustNodeID(to), Label: label, Remote: remote, Cost: cost, Quality: mesh.Excellent, MTU: 1452}
 }
 
+// by is a neighbour of one connection.
+func by(c mesh.ConnID) Source { return Source{c, mesh.MustNodeID(fmt.Sprintf("by-%d", c))} }
+
 // tb is what *testing.T and *rapid.T share.
 type tb interface {
 	Helper()
@@ -96,7 +99,7 @@ type tb interface {
 // take offers something and verifies it if asked to; it returns the error that stopped it, by the counters.
 func take(t tb, db *DB, now time.Time, kind Kind, raw []byte) (Outcome, error) {
 	t.Helper()
-	v, err := db.Offer(now, 1, kind, raw)
+	v, err := db.Offer(now, by(1), kind, raw)
 	if v.Action != Verify {
 		return Outcome{}, err
 	}
@@ -151,16 +154,53 @@ func check(t tb, db *DB) {
 	if owned != len(db.owner) {
 		t.Fatalf("%d records, %d in the index", owned, len(db.owner))
 	}
-	size := 0
-	for _, p := range db.parked {
-		size += len(p.job.Raw)
-	}
-	if size != db.parkedBytes || len(db.pending.ids) > maxPending {
-		t.Fatal("the count of what waits is wrong")
+	if err := db.counted(); err != nil {
+		t.Fatal(err)
 	}
 	if was := db.digest; !db.digestOld {
 		if db.digestOld = true; db.Digest() != was {
 			t.Fatal("the digest was not made anew after a change")
 		}
 	}
+}
+
+// counted reports the first count of what waits that is wrong.
+func (db *DB) counted() error {
+	size, count := 0, 0
+	by := map[mesh.NodeID]*sender{}
+	of := func(n mesh.NodeID) *sender {
+		if by[n] == nil {
+			by[n] = &sender{}
+		}
+		return by[n]
+	}
+	for n, claims := range db.parked {
+		if len(claims) == 0 || len(claims) > maxClaims {
+			return fmt.Errorf("%d claims of %s are parked", len(claims), n)
+		}
+		for _, p := range claims {
+			size += len(p.job.Raw)
+			count++
+			of(p.job.From.Node).parked++
+			of(p.job.From.Node).parkedBytes += len(p.job.Raw)
+		}
+	}
+	claims := map[claim]int{}
+	for _, u := range db.pending.ids {
+		claims[u.claim]++
+		of(u.claim.by).inFlight++
+		of(u.claim.by).flightBytes += u.size
+		of(u.claim.by).inFlightNew += map[bool]int{true: 1}[u.fresh]
+	}
+	if size != db.parkedBytes || count != db.parkedCount || len(db.pending.ids) > maxPending || !maps.Equal(claims, db.pending.of) {
+		return errors.New("the count of what waits is wrong")
+	}
+	for n, want := range by {
+		got := db.senders.m[n]
+		if got == nil || got.parked != want.parked || got.parkedBytes != want.parkedBytes || got.inFlight != want.inFlight ||
+			got.flightBytes != want.flightBytes || got.inFlightNew != want.inFlightNew {
+			return fmt.Errorf("what is held of %s is counted wrong: %+v, want %+v", n, got, want)
+		}
+	}
+	return nil
 }

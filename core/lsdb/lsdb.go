@@ -7,9 +7,9 @@
 //	  ▼                                                     │ when the record is in
 //	Verify: VerifyJob ──► (host checks chain, signature) ──► Verified ──► stored, Outcome.Flood
 //
-// The order of checks is from cheap to dear: size, format, own origin, sequence, clock, lifetime, rate, signature.
-// So nobody can make a node compute signatures faster than the rate allows, and nobody can say anything about
-// another node at all.
+// The order of checks is from cheap to dear: size, format, own origin, sequence, clock, lifetime, credit of the
+// neighbour, rate of the origin, hash, signature. So nobody can make a node compute signatures faster than the rates
+// allow, nobody's bytes cost another node its place, and nobody can say anything about another node at all.
 //
 // All nodes that saw the same set of announcements hold the same database: of one origin the newest LSA counts, by
 // (boot, incarnation, sequence), and the four newest records, by sequence; everything ends at an absolute time.
@@ -37,8 +37,8 @@ const (
 	maxOrigins = 20_000
 	maxRecords = 4    // of one origin: SVIDs overlap when they are rotated
 	maxParked  = 4096 // LSAs that wait for a record, and their bytes
-	maxPending = 4096 // objects out for verification
-	maxSenders = 4096
+	maxPending = 8192 // objects out for verification
+	maxRefused = 1024 // hashes of what did not verify, twice at most
 
 	maxParkedBytes = 16 << 20
 )
@@ -69,9 +69,12 @@ type DB struct {
 	order       []mesh.NodeID
 	owner       map[[32]byte]mesh.NodeID // of every record, by its SVID
 	expiry      expiryHeap
-	parked      map[mesh.NodeID]parked
-	pending     pending
+	parked      map[mesh.NodeID][]parked // at most one of each neighbour
+	parkedCount int
 	parkedBytes int
+	unparked    time.Time // when all that are parked were looked at
+	pending     pending
+	refused     Memo[[32]byte, time.Time] // what did not verify, by its hash, and when
 	senders     senders
 	own         own
 	counts      [len(named)]uint64
@@ -113,7 +116,8 @@ func New(self mesh.NodeID, cfg Config) *DB {
 		self: self, cfg: cfg,
 		origins:   map[mesh.NodeID]*origin{},
 		owner:     map[[32]byte]mesh.NodeID{},
-		parked:    map[mesh.NodeID]parked{},
+		parked:    map[mesh.NodeID][]parked{},
+		refused:   newRefused(),
 		pending:   newPending(),
 		senders:   newSenders(),
 		own:       newOwn(cfg.Boot),
@@ -200,7 +204,7 @@ func (db *DB) changed(topology bool) {
 // Remove drops all that is held of a node, as when it was banned. The host must refuse its signatures from then
 // on, or the next neighbour brings it back.
 func (db *DB) Remove(n mesh.NodeID) {
-	db.unparkOne(n)
+	db.unparkAll(n)
 	o := db.origins[n]
 	if o == nil {
 		return

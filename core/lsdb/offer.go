@@ -3,6 +3,7 @@ package lsdb
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"time"
 
 	"x0tta6bl4/mesh"
@@ -27,6 +28,8 @@ type Verdict struct {
 	Request [][32]byte
 	Origin  mesh.NodeID // of an LSA: who is said to have made it
 	Time    time.Time   // and when
+	Boot    uint64      // and as which of its announcements
+	Seq     uint64
 }
 
 // VerifyJob asks the host whether Sig is a valid signature of Signed by the leaf of Chain, and whether Chain is a
@@ -34,16 +37,11 @@ type Verdict struct {
 type VerifyJob struct {
 	*Object
 	Chain [][]byte // DER, leaf first: of the record itself, or of the record that the LSA names
-	From  mesh.ConnID
-}
-
-type parked struct {
-	job VerifyJob
-	at  time.Time
+	From  Source
 }
 
 // Offer takes a signed object from a neighbour and does all checks that need no cryptography. raw is not kept.
-func (db *DB) Offer(now time.Time, from mesh.ConnID, kind Kind, raw []byte) (Verdict, error) {
+func (db *DB) Offer(now time.Time, from Source, kind Kind, raw []byte) (Verdict, error) {
 	v, err := db.offer(now, from, kind, raw)
 	if err != nil {
 		return v, db.count(err)
@@ -51,8 +49,8 @@ func (db *DB) Offer(now time.Time, from mesh.ConnID, kind Kind, raw []byte) (Ver
 	return v, nil
 }
 
-func (db *DB) offer(now time.Time, from mesh.ConnID, kind Kind, raw []byte) (Verdict, error) {
-	if !db.senders.trusted(now, from) {
+func (db *DB) offer(now time.Time, from Source, kind Kind, raw []byte) (Verdict, error) {
+	if !db.senders.trusted(now, from.Node) {
 		return Verdict{}, ErrSender
 	}
 	x, err := db.cfg.Shared.open(kind, raw)
@@ -63,7 +61,7 @@ func (db *DB) offer(now time.Time, from mesh.ConnID, kind Kind, raw []byte) (Ver
 		return db.offerRecord(now, VerifyJob{Object: x, Chain: x.rec.Chain, From: from})
 	}
 	v, err := db.offerLSA(now, VerifyJob{Object: x, From: from})
-	v.Origin, v.Time = x.Origin, x.lsa.Time
+	v.Origin, v.Time, v.Boot, v.Seq = x.Origin, x.lsa.Time, x.lsa.Boot, x.lsa.Seq
 	return v, err
 }
 
@@ -107,7 +105,7 @@ func (db *DB) offerLSA(now time.Time, job VerifyJob) (Verdict, error) {
 			return db.submit(now, o, job)
 		}
 	}
-	return db.park(now, o, job)
+	return db.park(now, job)
 }
 
 // timely checks sequence, clock and lifetime.
@@ -125,62 +123,37 @@ func (db *DB) timely(now time.Time, o *origin, l *wire.LSA) error {
 	return nil
 }
 
-// submit makes a job out for the host, unless the same bytes are out already.
+// submit makes a job out for the host, unless the same bytes are out already or were refused a while ago.
 func (db *DB) submit(now time.Time, o *origin, job VerifyJob) (Verdict, error) {
-	job.Object = job.own()
-	if db.pending.purge(now); db.pending.ids[job.id] {
+	fresh := job.Kind == KindRecord && !o.holds(&job)
+	if err := db.senders.of(now, job.From.Node).mayTry(now, len(job.Raw), fresh); err != nil {
+		return Verdict{}, fmt.Errorf("%s: %w", job.Origin, err)
+	}
+	db.purge(now)
+	if job.Object = job.own(); db.pending.has(job.id) {
 		return Verdict{Action: Have}, nil
 	}
-	// An origin that is not known yet has no allowance of its own: its sender answers for it.
-	if o != nil && !o.rate.take(now, rateBurst, ratePerSecond) {
-		return Verdict{}, fmt.Errorf("%s: %w", job.Origin, ErrRate)
+	if at, ok := db.refused.Get(job.id); ok && now.Sub(at) < patience {
+		return Verdict{}, fmt.Errorf("%s: %w", job.Origin, ErrKnownBad)
 	}
-	if !db.pending.add(now, &job) {
-		return Verdict{}, fmt.Errorf("%s: %w: too many wait for verification", job.Origin, ErrRate)
+	// An origin that is not known yet has no allowance of its own: its sender answers for it.
+	if o != nil {
+		o.rate.fill(now, rateBurst, ratePerSecond)
+		if float64(db.pending.of[claim{job.Origin, job.From.Node}]+1) > o.rate.tokens {
+			return Verdict{}, fmt.Errorf("%s: %w", job.Origin, ErrRate)
+		}
+	}
+	if !db.begin(now, &job, fresh) {
+		return Verdict{}, fmt.Errorf("%s: %w", job.Origin, ErrBusy)
 	}
 	return Verdict{Action: Verify, Job: job}, nil
 }
 
-// park keeps an LSA whose record is missing, the newest of each origin, and says which record to ask for.
-func (db *DB) park(now time.Time, o *origin, job VerifyJob) (Verdict, error) {
-	v := Verdict{Action: Park}
-	if db.pending.purge(now); !db.pending.svids[job.lsa.SVID] {
-		v.Request = [][32]byte{job.lsa.SVID}
+// holds reports whether a record's certificates are those of one that was accepted.
+func (o *origin) holds(job *VerifyJob) bool {
+	if o == nil {
+		return false
 	}
-	err := fmt.Errorf("LSA of %s: %w", job.Origin, ErrNoRecord)
-	old, had := db.parked[job.Origin]
-	switch {
-	case had && old.job.same(job.Object):
-		return v, err
-	case o != nil && !o.rate.take(now, rateBurst, ratePerSecond):
-		return Verdict{}, fmt.Errorf("%s: %w", job.Origin, ErrRate)
-	case had && !stampOf(&job.lsa).newer(stampOf(&old.job.lsa)):
-		v.Action = Drop // the record is wanted all the same
-		return v, err
-	}
-	db.unparkOne(job.Origin)
-	if !db.roomFor(now, len(job.Raw)) {
-		v.Action = Drop
-		return v, err
-	}
-	job.Object = job.own()
-	db.parked[job.Origin] = parked{job, now}
-	db.parkedBytes += len(job.Raw)
-	return v, err
-}
-
-func (db *DB) unparkOne(n mesh.NodeID) {
-	if p, ok := db.parked[n]; ok {
-		db.parkedBytes -= len(p.job.Raw)
-		delete(db.parked, n)
-	}
-}
-
-// roomFor reports whether size more bytes may be parked. They are not verified, so anybody can send them.
-func (db *DB) roomFor(now time.Time, size int) bool {
-	full := func() bool { return len(db.parked) >= maxParked || db.parkedBytes+size > maxParkedBytes }
-	if full() {
-		db.unpark(now)
-	}
-	return !full()
+	r := o.record(job.svid)
+	return r != nil && slices.EqualFunc(r.rec.Chain, job.rec.Chain, bytes.Equal)
 }

@@ -162,10 +162,10 @@ func TestKnownAndOldOnes(t *testing.T) {
 	if _, err := take(t, db, epoch, KindLSA, second); err != nil {
 		t.Fatal(err)
 	}
-	if v, err := db.Offer(epoch, 1, KindLSA, second); v.Action != Have || err != nil {
+	if v, err := db.Offer(epoch, by(1), KindLSA, second); v.Action != Have || err != nil {
 		t.Errorf("the same again: %v %v", v.Action, err)
 	}
-	if v, err := db.Offer(epoch, 1, KindLSA, first); v.Action != Drop || !errors.Is(err, ErrStale) {
+	if v, err := db.Offer(epoch, by(1), KindLSA, first); v.Action != Drop || !errors.Is(err, ErrStale) {
 		t.Errorf("an overtaken one: %v %v", v.Action, err)
 	}
 	a.incarnation, a.boot, a.seq = 3, a.boot+1, 0
@@ -191,14 +191,14 @@ func TestVerifiedOnceForManyNeighbours(t *testing.T) {
 	a := newAuthor("alice", epoch)
 	db := known(t, a)
 	raw := a.raw(epoch, link("self", 1, 1, 10))
-	v, _ := db.Offer(epoch, 1, KindLSA, raw)
+	v, _ := db.Offer(epoch, by(1), KindLSA, raw)
 	for from := mesh.ConnID(2); from < 50; from++ {
-		if again, err := db.Offer(epoch, from, KindLSA, raw); again.Action != Have || err != nil {
+		if again, err := db.Offer(epoch, by(from), KindLSA, raw); again.Action != Have || err != nil {
 			t.Fatalf("neighbour %d: %v %v", from, again.Action, err)
 		}
 	}
 	// A job that the host lost does not block for ever.
-	if again, _ := db.Offer(epoch.Add(patience+time.Second), 2, KindLSA, raw); again.Action != Verify {
+	if again, _ := db.Offer(epoch.Add(patience+time.Second), by(2), KindLSA, raw); again.Action != Verify {
 		t.Error("a lost job blocks the LSA")
 	}
 	clear(raw) // the buffer is the caller's again
@@ -235,7 +235,7 @@ func TestForgeryIsTheSendersFault(t *testing.T) {
 	for i := range 50 {
 		l := a.lsa(epoch)
 		l.Seq += 1000 + uint64(i)
-		v, _ := db.Offer(epoch, 66, KindLSA, mallory.signed(l))
+		v, _ := db.Offer(epoch, by(66), KindLSA, mallory.signed(l))
 		if v.Action == Verify {
 			finish(db, epoch, v.Job)
 		}
@@ -247,7 +247,7 @@ func TestForgeryIsTheSendersFault(t *testing.T) {
 	if out, err := take(t, db, epoch, KindLSA, a.raw(epoch)); err != nil || len(out.Flood) != 1 {
 		t.Errorf("the origin itself, by another neighbour: %v", err)
 	}
-	if v, err := db.Offer(epoch.Add(10*time.Second), 66, KindLSA, a.raw(epoch)); v.Action != Verify {
+	if v, err := db.Offer(epoch.Add(10*time.Second), by(66), KindLSA, a.raw(epoch)); v.Action != Verify {
 		t.Errorf("never forgiven: %v", err)
 	}
 }
@@ -256,7 +256,7 @@ func TestParkedUntilTheRecordIsIn(t *testing.T) {
 	a := newAuthor("alice", epoch)
 	db := newDB("self")
 	raw := a.raw(epoch, link("self", 1, 1, 10))
-	v, err := db.Offer(epoch, 5, KindLSA, raw)
+	v, err := db.Offer(epoch, by(5), KindLSA, raw)
 	if v.Action != Park || !errors.Is(err, ErrNoRecord) || len(v.Request) != 1 {
 		t.Fatalf("%+v %v", v, err)
 	}
@@ -270,11 +270,11 @@ func TestParkedUntilTheRecordIsIn(t *testing.T) {
 	if len(answer) != 1 {
 		t.Fatalf("%d answers", len(answer))
 	}
-	job, err := db.Offer(epoch, 5, KindRecord, answer[0].(wire.RecordMsg).Raw)
+	job, err := db.Offer(epoch, by(5), KindRecord, answer[0].(wire.RecordMsg).Raw)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if v, _ := db.Offer(epoch, 6, KindLSA, raw); v.Action != Park || len(v.Request) != 0 {
+	if v, _ := db.Offer(epoch, by(6), KindLSA, raw); v.Action != Park || len(v.Request) != 0 {
 		t.Errorf("a record that is being verified is asked for again: %+v", v)
 	}
 	out := finish(db, epoch, job.Job)
@@ -292,7 +292,7 @@ func TestParkingIsBounded(t *testing.T) {
 	db := newDB("self")
 	for i := range maxParked + 100 {
 		a := newAuthor(fmt.Sprintf("n%d", i), epoch)
-		if v, _ := db.Offer(epoch, 5, KindLSA, a.raw(epoch)); len(v.Request) != 1 {
+		if v, _ := db.Offer(epoch, by(5), KindLSA, a.raw(epoch)); len(v.Request) != 1 {
 			t.Fatal("the record is not asked for")
 		}
 	}
@@ -411,7 +411,7 @@ func TestRefusedRecordIsAskedForAgain(t *testing.T) {
 	if _, err := take(t, db, epoch, KindRecord, bad); err != nil {
 		t.Fatal(err)
 	}
-	if v, _ := db.Offer(epoch, 2, KindLSA, a.raw(epoch)); len(v.Request) != 1 {
+	if v, _ := db.Offer(epoch, by(2), KindLSA, a.raw(epoch)); len(v.Request) != 1 {
 		t.Error("a record that was refused is not asked for again")
 	}
 }

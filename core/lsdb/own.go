@@ -106,8 +106,12 @@ func (db *DB) setLSA(raw []byte) (Outcome, error) {
 }
 
 // Redate lets Originate give an LSA though the links are the same: the clock was set, and the last one bears a date by
-// which others may refuse it.
-func (db *DB) Redate() { db.own.force = true }
+// which others may refuse it. What was refused because of its dates may be offered again.
+func (db *DB) Redate() {
+	db.own.force = true
+	db.refused = newRefused()
+	db.senders.pardon()
+}
 
 // foreignSelf is called with a valid LSA of ours that is newer than what we announce. It is our own from an earlier
 // life, whose clock was ahead or whose state was lost; or a twin lives. Either way we go above it, for ours is the one

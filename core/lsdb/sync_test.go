@@ -116,7 +116,7 @@ func (g *gossip) deliver(k int) {
 	}
 	n, from := g.nodes[f.to], mesh.ConnID(f.from+1)
 	offer := func(kind Kind, raw []byte) {
-		v, _ := n.Offer(g.now, from, kind, raw)
+		v, _ := n.Offer(g.now, by(from), kind, raw)
 		if v.Action == Verify {
 			n.jobs = append(n.jobs, v.Job)
 		}
@@ -293,7 +293,7 @@ func TestNobodySpeaksForAnother(t *testing.T) {
 		edges := fmt.Sprint(db.origins[alice.id].lsa.lsa.Links)
 		for range 20 {
 			kind, raw := forge(t, alice, mallory, seen)
-			v, _ := db.Offer(epoch, mesh.ConnID(rapid.IntRange(1, 9).Draw(t, "from")), kind, raw)
+			v, _ := db.Offer(epoch, by(mesh.ConnID(rapid.IntRange(1, 9).Draw(t, "from"))), kind, raw)
 			if v.Action == Verify {
 				finish(db, epoch, v.Job)
 			}
@@ -344,12 +344,12 @@ func TestSummaryInParts(t *testing.T) {
 			if i%100 == k || (i == 0 || i == n-1) && k == 0 {
 				continue // some are missing here, some there
 			}
-			v, err := db.Offer(epoch, 1, KindRecord, rec)
+			v, err := db.Offer(epoch, by(1), KindRecord, rec)
 			if err != nil {
 				t.Fatal(err)
 			}
 			finish(db, epoch, v.Job)
-			v, _ = db.Offer(epoch, 1, KindLSA, lsa)
+			v, _ = db.Offer(epoch, by(1), KindLSA, lsa)
 			finish(db, epoch, v.Job)
 		}
 	}
@@ -366,10 +366,10 @@ func TestSummaryInParts(t *testing.T) {
 		for _, m := range send {
 			switch m := m.(type) {
 			case wire.RecordMsg:
-				v, _ := a.Offer(epoch, 1, KindRecord, m.Raw)
+				v, _ := a.Offer(epoch, by(1), KindRecord, m.Raw)
 				finish(a, epoch, v.Job)
 			case wire.LSAMsg:
-				v, err := a.Offer(epoch, 1, KindLSA, m.Raw)
+				v, err := a.Offer(epoch, by(1), KindLSA, m.Raw)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -377,7 +377,7 @@ func TestSummaryInParts(t *testing.T) {
 			}
 		}
 		for _, m := range a.Answer(wire.RecordRequest{SVIDs: request}) {
-			v, _ := b.Offer(epoch, 1, KindRecord, m.(wire.RecordMsg).Raw)
+			v, _ := b.Offer(epoch, by(1), KindRecord, m.(wire.RecordMsg).Raw)
 			finish(b, epoch, v.Job)
 		}
 	}

@@ -25,7 +25,7 @@ type Outcome struct {
 // Verified takes the host's answer to a job: the end of the SVID that signed, or why it is refused. An error that
 // does not wrap ErrWrongSigner is counted as ErrRefused.
 func (db *DB) Verified(now time.Time, job VerifyJob, notAfter time.Time, err error) Outcome {
-	db.pending.done(&job)
+	db.done(job.id)
 	if err != nil {
 		db.reject(now, job, err)
 		return Outcome{}
@@ -43,24 +43,40 @@ func (db *DB) Verified(now time.Time, job VerifyJob, notAfter time.Time, err err
 	return Outcome{}
 }
 
-// reject blames the sender, not the origin: anybody can send bad bytes in another's name. For refused certificates it
-// blames nobody, since the sender may not have heard of a ban yet.
+// reject blames the sender, not the origin: anybody can send bad bytes in another's name. The same bytes are not looked
+// at again for a while, whoever brings them. Only an LSA whose certificates were good and are not any more is held
+// against its origin.
 func (db *DB) reject(now time.Time, job VerifyJob, err error) {
 	if !errors.Is(err, ErrWrongSigner) {
 		err = fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	db.count(err)
-	if errors.Is(err, ErrWrongSigner) {
-		db.senders.blame(now, job.From)
+	db.refused.Put(job.id, now)
+	switch o := db.origins[job.Origin]; {
+	case errors.Is(err, ErrWrongSigner):
+		db.senders.blame(now, job.From.Node)
+	case job.Kind == KindRecord:
+		db.senders.blameRefused(now, job.From.Node)
+	case o != nil:
+		o.rate.take(now, rateBurst, ratePerSecond)
 	}
-	if o := db.origins[job.Origin]; o != nil {
-		o.rate.tokens = min(o.rate.tokens+1, rateBurst)
+}
+
+// charge takes what is known to be an origin's from what it may announce, if there is any left.
+func (db *DB) charge(now time.Time, o *origin) bool {
+	if o == nil || o.id == db.self || o.rate.take(now, rateBurst, ratePerSecond) {
+		return true
 	}
+	db.count(fmt.Errorf("%s: %w", o.id, ErrRate))
+	return false
 }
 
 func (db *DB) acceptRecord(now time.Time, job VerifyJob, notAfter time.Time) Outcome {
 	if o := db.origins[job.Origin]; o != nil && !o.wants(job.rec.Seq, job.svid) {
 		db.count(fmt.Errorf("record of %s: %w", job.Origin, ErrStale))
+		return Outcome{}
+	}
+	if !db.charge(now, db.origins[job.Origin]) {
 		return Outcome{}
 	}
 	o := db.admit(job.Origin)
@@ -70,30 +86,12 @@ func (db *DB) acceptRecord(now time.Time, job VerifyJob, notAfter time.Time) Out
 	}
 	was := db.version
 	db.store(o, &record{job.Object, notAfter})
-	out := Outcome{Flood: []wire.Message{wire.RecordMsg{Raw: job.Raw}}, From: job.From, Changed: db.version != was}
+	out := Outcome{Flood: []wire.Message{wire.RecordMsg{Raw: job.Raw}}, From: job.From.Conn, Changed: db.version != was}
 	if job.Origin == db.self {
 		db.own.recordSeq = max(db.own.recordSeq, job.rec.Seq)
 	}
-	if next, ok := db.resume(now, o, job.svid); ok {
-		out.Next = append(out.Next, next)
-	}
+	out.Next = db.resume(now, o, job.svid)
 	return out
-}
-
-// resume returns the job for an LSA that was parked for want of the record svid.
-func (db *DB) resume(now time.Time, o *origin, svid [32]byte) (VerifyJob, bool) {
-	p, ok := db.parked[o.id]
-	r := o.record(svid)
-	if !ok || p.job.lsa.SVID != svid || r == nil {
-		return VerifyJob{}, false
-	}
-	db.unparkOne(o.id)
-	job := p.job
-	job.Chain = r.rec.Chain
-	if db.pending.ids[job.id] || !db.pending.add(now, &job) {
-		return VerifyJob{}, false
-	}
-	return job, true
 }
 
 // wants reports whether a record belongs to the newest that are kept of o.
@@ -154,8 +152,11 @@ func (db *DB) acceptLSA(now time.Time, job VerifyJob, notAfter time.Time) Outcom
 		db.count(err)
 		return Outcome{}
 	}
+	if !db.charge(now, o) {
+		return Outcome{}
+	}
 	changed := db.install(o, &announcement{Object: job.Object}, notAfter)
-	return Outcome{Flood: []wire.Message{wire.LSAMsg{Raw: job.Raw}}, From: job.From, Changed: changed}
+	return Outcome{Flood: []wire.Message{wire.LSAMsg{Raw: job.Raw}}, From: job.From.Conn, Changed: changed}
 }
 
 // install makes a the LSA of o, until its lifetime or its SVID ends.

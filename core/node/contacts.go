@@ -83,9 +83,10 @@ func (c *Control) endSearch() {
 // everybody returns the addresses of all members that are known, in random order.
 func (c *Control) everybody() []Found {
 	var all []Found
+	known := map[netip.AddrPort]bool{}
 	add := func(n mesh.NodeID, a netip.AddrPort) {
-		known := slices.ContainsFunc(all, func(f Found) bool { return f.Addr == a })
-		if n != c.cfg.Self && !known && c.target(a) == nil {
+		if n != c.cfg.Self && !known[a] && c.target(a) == nil {
+			known[a] = true
 			all = append(all, Found{Addr: a, Via: viaContacts, Want: n})
 		}
 	}

@@ -49,15 +49,19 @@ type Control struct {
 	adjacent []mesh.Adjacency
 	observed observed
 	doors    []door // oldest first
+	searches []search
 	alone    alone
 	tally    tally
-	out      Effects
+
+	allowances []*allowance // of neighbours, ascending by node
+	out        Effects
 
 	borrowedAt time.Time // when to look whether links that are borrowed can go; zero: there are none
 	recordAt   time.Time // when the record is made anew because of addresses; zero: it is not
 	recordMade time.Time
-	wokeAt     time.Time
-	renewPeers bool // end-to-end sessions are replaced as soon as a link is up
+	wokeAt     time.Time     // when everything was redialled for it
+	wokePause  time.Duration // and how long that is not done again
+	renewPeers bool          // end-to-end sessions are replaced as soon as a link is up
 }
 
 type conn struct {
@@ -176,7 +180,7 @@ func (c *Control) settle(now time.Time, passing bool) {
 		c.db.Expire(now)
 		c.lapse()
 	}
-	if passing && !expired && !c.linksNew && now.Before(c.due) && !c.spfDue(now) {
+	if passing && !expired && !c.linksNew && now.Before(c.due) && (len(c.peers) == 0 || !c.spfDue(now)) {
 		return
 	}
 	for _, l := range slices.Clone(c.links) {
@@ -208,7 +212,7 @@ func (c *Control) settle(now time.Time, passing bool) {
 // Deadline returns when Step must be called with a Tick at the latest.
 func (c *Control) Deadline() time.Time {
 	at := sooner(c.due, c.db.Deadline())
-	if c.version != c.db.Version() {
+	if c.version != c.db.Version() && len(c.peers) > 0 { // else nobody needs to know before it is asked for
 		at = sooner(at, c.lastSPF.Add(spfPause))
 	}
 	return at
@@ -278,10 +282,16 @@ func (c *Control) syncTopology(now time.Time) {
 			}
 		}
 	}
+	was := c.graph
 	if len(c.peers) == 0 || !c.mapTopology() {
 		return // what changed is no matter of paths, such as a suspicion
 	}
+	change := c.changeFrom(was)
 	for _, p := range c.peers {
+		if p.graph == was && change.Keeps(&p.found, c.cfg.Self, p.node) {
+			p.graph = c.graph
+			continue
+		}
 		c.findPaths(p)
 	}
 }

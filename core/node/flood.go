@@ -16,25 +16,13 @@ func (c *Control) flooded(now time.Time, cn *conn, m wire.Message) {
 		c.offer(now, cn, lsdb.KindRecord, m.Raw)
 	case wire.LSAMsg:
 		c.offer(now, cn, lsdb.KindLSA, m.Raw)
-	case wire.Digest:
-		if m.Hash != c.db.Digest() {
-			for _, s := range c.db.Summary() {
-				c.sendTo(cn.id, s)
-			}
-		}
-	case wire.Summary:
-		send, request := c.db.Reconcile(m)
-		c.sendTo(cn.id, send...)
-		if len(request) > 0 {
-			c.sendTo(cn.id, wire.RecordRequest{SVIDs: request})
-		}
-	case wire.RecordRequest:
-		c.sendTo(cn.id, c.db.Answer(m)...)
+	case wire.Digest, wire.Summary, wire.RecordRequest:
+		c.exchange(now, cn, m)
 	}
 }
 
 func (c *Control) offer(now time.Time, cn *conn, kind lsdb.Kind, raw []byte) {
-	v, _ := c.db.Offer(now, cn.id, kind, raw) // the database counts what it refuses, by reason
+	v, _ := c.db.Offer(now, cn.source(), kind, raw) // the database counts what it refuses, by reason
 	c.dated(now, cn, v)
 	switch v.Action {
 	case lsdb.Verify:

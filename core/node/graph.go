@@ -13,7 +13,19 @@ import (
 // decision: what is shared is what each would have made itself.
 type Shared struct {
 	db     *lsdb.Shared
-	graphs lsdb.Memo[lsdb.Sum, *path.Graph]
+	graphs lsdb.Memo[lsdb.Sum, *charted]
+	recent [4]*charted // made last
+	made   int
+	change struct {
+		was, is *path.Graph
+		change  *path.Change
+	}
+}
+
+// charted is a graph and the edges that it was made of.
+type charted struct {
+	graph *path.Graph
+	edges []mesh.Edge
 }
 
 // sharedGraphs is how many graphs are kept, at least: nodes differ by the few announcements that are on their way.
@@ -21,7 +33,7 @@ const sharedGraphs = 32
 
 // NewShared returns one that holds nothing yet.
 func NewShared() *Shared {
-	return &Shared{db: lsdb.NewShared(), graphs: lsdb.NewMemo[lsdb.Sum, *path.Graph](sharedGraphs)}
+	return &Shared{db: lsdb.NewShared(), graphs: lsdb.NewMemo[lsdb.Sum, *charted](sharedGraphs)}
 }
 
 func (s *Shared) database() *lsdb.Shared {
@@ -53,12 +65,30 @@ func (c *Control) mapTopology() (changed bool) {
 
 // graphOf returns the graph of a database, made by the first that asks.
 func (s *Shared) graphOf(db *lsdb.DB) *path.Graph {
-	g, ok := s.graphs.Get(db.Ways())
-	if !ok {
-		g = path.NewGraph(db.Edges())
-		s.graphs.Put(db.Ways(), g)
+	if x, ok := s.graphs.Get(db.Ways()); ok {
+		return x.graph
 	}
-	return g
+	edges := db.Edges()
+	i := slices.IndexFunc(s.recent[:], func(x *charted) bool { return x != nil && slices.EqualFunc(x.edges, edges, sameWay) })
+	if i < 0 { // else only one end of a link has announced it, or its end
+		i = s.made % len(s.recent)
+		s.recent[i] = &charted{path.NewGraph(edges), edges}
+		s.made++
+	}
+	s.graphs.Put(db.Ways(), s.recent[i])
+	return s.recent[i].graph
+}
+
+// changeFrom returns how the graph differs from an earlier one.
+func (c *Control) changeFrom(was *path.Graph) *path.Change {
+	s := c.cfg.Shared
+	if s == nil {
+		return c.graph.Since(was)
+	}
+	if s.change.was != was || s.change.is != c.graph {
+		s.change.was, s.change.is, s.change.change = was, c.graph, c.graph.Since(was)
+	}
+	return s.change.change
 }
 
 // sameWay reports whether two edges are the same to who looks for paths: suspicion is none of it.

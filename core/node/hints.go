@@ -21,6 +21,10 @@ const (
 	viaRecord    = "record "       // + node: an address that the node announces
 	viaContacts  = "contacts"
 	contactsOpen = 16 // pending at once from viaContacts
+
+	recordBurst = 16              // addresses of one node's record that are tried without a pause
+	recordEvery = 5 * time.Second // and then one for each of these: a member may announce whatever it likes as its own
+	maxSought   = 256
 )
 
 // door is an address that led to a neighbour which is linked by another one.
@@ -125,27 +129,64 @@ func (c *Control) redundant(now time.Time, t *target, ev ConnUp) bool {
 	return true
 }
 
+// search is how often a node's announced addresses were tried.
+type search struct {
+	node mesh.NodeID
+	owed time.Time // the tries so far are made up for then
+}
+
 // elsewhere looks for a neighbour, that is not met now, at the addresses which it announces.
 func (c *Control) elsewhere(now time.Time, n mesh.NodeID) {
 	if n == c.cfg.Self || c.linkBy(func(l *neighbourLink) bool { return l.neighbour == n && l.good(now) }) != nil {
 		return
 	}
 	for _, a := range c.announcedBy(n) {
-		if c.linkBy(func(l *neighbourLink) bool { return l.remote == a && l.neighbour == n }) == nil {
-			c.hint(now, Found{Addr: a, Via: viaRecord + n.String(), Want: n}, hintsPerVia)
+		if c.linkBy(func(l *neighbourLink) bool { return l.remote == a && l.neighbour == n }) != nil || c.target(a) != nil {
+			continue
+		}
+		if !c.mayTry(now, n) {
+			c.tally.hintsDropped++
+			return
+		}
+		if c.hint(now, Found{Addr: a, Via: viaRecord + n.String(), Want: n}, hintsPerVia) {
+			c.tried(now, n)
 		}
 	}
 }
 
-// announcedBy returns the addresses in a node's record, in random order: only some of many are tried at a time.
+// mayTry reports whether another address that a node announces may be tried now. Whoever announces the addresses of
+// others, so that all who miss it dial those, has little of it.
+func (c *Control) mayTry(now time.Time, n mesh.NodeID) bool {
+	c.searches = slices.DeleteFunc(c.searches, func(s search) bool { return !now.Before(s.owed) })
+	i := slices.IndexFunc(c.searches, func(s search) bool { return s.node == n })
+	if i < 0 {
+		return len(c.searches) < maxSought
+	}
+	return c.searches[i].owed.Sub(now) <= (recordBurst-1)*recordEvery
+}
+
+func (c *Control) tried(now time.Time, n mesh.NodeID) {
+	if i := slices.IndexFunc(c.searches, func(s search) bool { return s.node == n }); i >= 0 {
+		c.searches[i].owed = c.searches[i].owed.Add(recordEvery)
+		return
+	}
+	c.searches = append(c.searches, search{n, now.Add(recordEvery)})
+}
+
+// announcedBy returns the addresses in a node's record, in random order: only some of many are tried at a time. Those that
+// mean another thing to each machine, or the mesh itself, are left out: a record must not make us dial our own services,
+// a whole segment, or ourselves through the mesh.
 func (c *Control) announcedBy(n mesh.NodeID) (as []netip.AddrPort) {
 	info, ok := c.db.Node(n)
 	if !ok {
 		return nil
 	}
+	inside := mesh.Prefix(c.cfg.Domain)
 	for _, s := range info.Addresses {
-		if a, err := netip.ParseAddrPort(s); err == nil && a.Port() != 0 {
-			as = append(as, netip.AddrPortFrom(a.Addr().Unmap(), a.Port()))
+		a, err := netip.ParseAddrPort(s)
+		ip := a.Addr().Unmap()
+		if err == nil && a.Port() != 0 && ip.IsGlobalUnicast() && ip.Zone() == "" && !inside.Contains(ip) {
+			as = append(as, netip.AddrPortFrom(ip, a.Port()))
 		}
 	}
 	c.cfg.Rand.Shuffle(len(as), func(i, j int) { as[i], as[j] = as[j], as[i] })

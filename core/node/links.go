@@ -44,7 +44,8 @@ func (l *neighbourLink) deadline() time.Time {
 	if due := l.sess.RenewDue(); !due.IsZero() && !l.dialling && !l.sess.Pending() {
 		at = sooner(at, later(due, l.next))
 	}
-	return sooner(at, l.seekAt)
+	_, move := l.dueMove()
+	return sooner(sooner(at, l.seekAt), move)
 }
 
 // maxParallel bounds the links to one neighbour: each takes a label and a place in our announcement, and by coming from
@@ -138,11 +139,13 @@ func (c *Control) linkOpened(now time.Time, cn *conn, m wire.LinkOpen) {
 }
 
 func (c *Control) settleLink(now time.Time, l *neighbourLink) {
+	c.settleMove(now, l)
 	d := l.sess.Decide(now)
 	c.closeAll(d.Close, "superseded")
 	switch {
 	case d.Use == 0 && l.via != 0:
 		l.via = 0
+		l.move.tests = nil
 		c.dropLink(now, l)
 	case d.Use != l.via:
 		if l.via == 0 {

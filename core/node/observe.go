@@ -133,13 +133,25 @@ func (o Observation) better(p Observation) bool {
 }
 
 // clockGuess tells how far a neighbour's clock is ahead of ours, from the dates of its own announcements. Each comes some
-// time after it was made, so the one that came soonest is the nearest; only the last few count, for clocks are set.
+// time after it was made, so the one that came soonest is the nearest; only the last few count, for clocks are set. Where a
+// later announcement bears an earlier date the neighbour's clock was set back, and what came before tells nothing any more.
 type clockGuess struct {
-	ahead [4]time.Duration
-	n     int
+	ahead     [4]time.Duration
+	n         int
+	boot, seq uint64    // of the latest announcement
+	date      time.Time // and its date
 }
 
-func (g *clockGuess) add(d time.Duration) {
+// add takes an announcement's date, which is d ahead of when it came. One that is not later than all before was passed
+// on, and tells nothing.
+func (g *clockGuess) add(v lsdb.Verdict, d time.Duration) {
+	if g.n > 0 && (v.Boot < g.boot || v.Boot == g.boot && v.Seq <= g.seq) {
+		return
+	}
+	if v.Time.Before(g.date) {
+		g.n = 0
+	}
+	g.boot, g.seq, g.date = v.Boot, v.Seq, v.Time
 	g.ahead[g.n%len(g.ahead)] = d
 	g.n++
 }
@@ -155,7 +167,7 @@ func (g *clockGuess) best() (time.Duration, bool) {
 // dated takes the date of an announcement that came from a connection. Only what a node says of itself counts.
 func (c *Control) dated(now time.Time, cn *conn, v lsdb.Verdict) {
 	if cn.link != nil && v.Origin == cn.link.neighbour {
-		cn.link.clock.add(v.Time.Sub(now))
+		cn.link.clock.add(v, v.Time.Sub(now))
 	}
 }
 

@@ -132,11 +132,22 @@ func TestClocks(t *testing.T) {
 	if r.db.Counters()["future"] != 2 {
 		t.Errorf("counters %v", r.db.Counters())
 	}
-	for i := range uint64(4) {
-		say(alpha, 102+i, -time.Millisecond)
+	r.pass(time.Second)
+	say(alpha, 102, 3*time.Minute-time.Second) // this one was longer on its way
+	if got := r.Clocks(); got[0].Ahead != 3*time.Minute {
+		t.Errorf("said: %+v", got)
 	}
+	say(alpha, 103, -time.Millisecond)
 	if got := r.Clocks(); got[0].Ahead != -time.Millisecond {
-		t.Errorf("alpha's clock was set since; said: %+v", got)
+		t.Errorf("alpha's clock was set back, as its next announcement shows; said: %+v", got)
+	}
+	say(alpha, 102, 3*time.Minute) // from before that, come late
+	if got := r.Clocks(); got[0].Ahead != -time.Millisecond {
+		t.Errorf("an old announcement told of the present; said: %+v", got)
+	}
+	say(alpha, 104, time.Minute)
+	if got := r.Clocks(); got[0].Ahead != time.Minute {
+		t.Errorf("alpha's clock was set ahead; said: %+v", got)
 	}
 	r.ForgetClocks()
 	if got := r.Clocks(); len(got) != 0 {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"x0tta6bl4/core/path"
 	"x0tta6bl4/core/session"
 	"x0tta6bl4/mesh"
 	"x0tta6bl4/wire"
@@ -17,8 +18,10 @@ type peer struct {
 	sess     *session.Peer
 	via      mesh.ConnID
 	paths    []mesh.Path
-	used     time.Time // when packets last passed, or were last wanted
-	wanted   time.Time // last request for a session
+	found    path.Result // that paths are of
+	graph    *path.Graph // in which they were found, or found to be as good as any
+	used     time.Time   // when packets last passed, or were last wanted
+	wanted   time.Time   // last request for a session
 	dialling bool
 	next     time.Time
 	backoff  session.Backoff
@@ -97,7 +100,8 @@ func (c *Control) peerFor(now time.Time, n mesh.NodeID) *peer {
 // findPaths computes the disjoint paths to a peer and tells the fast loop if they changed.
 func (c *Control) findPaths(p *peer) {
 	c.mapTopology()
-	paths := c.graph.Disjoint(c.cfg.Self, p.node, c.cfg.Disjoint).Paths
+	p.found, p.graph = c.graph.Disjoint(c.cfg.Self, p.node, c.cfg.Disjoint), c.graph
+	paths := p.found.Paths
 	if p.told && slices.EqualFunc(paths, p.paths, sameMetrics) {
 		return
 	}

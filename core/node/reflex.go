@@ -56,11 +56,14 @@ type (
 		Path mesh.Path
 		Code wire.ErrorCode
 	}
-	// ProbeAnswered says that an end-to-end probe came back.
+	// ProbeAnswered says that an end-to-end probe came back, and what the peer has counted.
 	ProbeAnswered struct {
-		Node mesh.NodeID
-		ID   uint64
+		Node   mesh.NodeID
+		ID     uint64
+		Counts flow.Counts
 	}
+	// Sending says that packets for a destination are being sent.
+	Sending struct{ Node mesh.NodeID }
 	// TooBig says that a frame of Size bytes of UDP payload was too large to leave by a link.
 	TooBig struct {
 		Label mesh.Label
@@ -83,6 +86,7 @@ func (HelloHeard) reflexEvent()    {}
 func (Heard) reflexEvent()         {}
 func (PathError) reflexEvent()     {}
 func (ProbeAnswered) reflexEvent() {}
+func (Sending) reflexEvent()       {}
 func (TooBig) reflexEvent()        {}
 func (Nudge) reflexEvent()         {}
 func (LinkCut) reflexEvent()       {}
@@ -96,6 +100,7 @@ type ReflexEffects struct {
 	Probes  []SendProbe
 	Dial    []DialPeer
 	Report  []ControlEvent // to the slow loop
+	Stirs   []mesh.Label   // links that have to be woken: see Rest
 }
 
 type (
@@ -110,6 +115,7 @@ type (
 		Node mesh.NodeID
 		Path mesh.Path
 		ID   uint64
+		Full bool // as long as the longest packet
 	}
 )
 
@@ -121,6 +127,8 @@ type Reflex struct {
 	peers []*reflexPeer // ascending by node
 	dirty bool
 	out   ReflexEffects
+
+	stalled time.Time // when links last fell silent together
 }
 
 type reflexPeer struct {
@@ -168,7 +176,11 @@ func (r *Reflex) Step(now time.Time, ev ReflexEvent) ReflexEffects {
 		r.pathError(now, ev)
 	case ProbeAnswered:
 		if i, ok := r.findPeer(ev.Node); ok {
-			r.peers[i].flow.ProbeReply(now, ev.ID)
+			r.peers[i].flow.ProbeReply(now, ev.ID, ev.Counts)
+		}
+	case Sending:
+		if i, ok := r.findPeer(ev.Node); ok {
+			r.peers[i].flow.Sending(now)
 		}
 	case TooBig:
 		if l := r.link(ev.Label); l != nil {
@@ -186,6 +198,9 @@ func (r *Reflex) Step(now time.Time, ev ReflexEvent) ReflexEffects {
 		for _, l := range r.links {
 			l.live.Late(now, ev.By)
 		}
+		for _, p := range r.peers {
+			p.flow.Late(now)
+		}
 	case Tick:
 	}
 	r.tick(now)
@@ -196,8 +211,16 @@ func (r *Reflex) Step(now time.Time, ev ReflexEvent) ReflexEffects {
 
 // tick runs the links and flows whose time has come, or that the event touched, and publishes what changed.
 func (r *Reflex) tick(now time.Time) {
+	doubt := false
 	for _, l := range r.links {
+		if l.rest != nil {
+			if l.rest.Tick(l.side, now) {
+				r.out.Stirs = append(r.out.Stirs, l.Label)
+			}
+			continue
+		}
 		o := l.live.Tick(now)
+		doubt = doubt || o.Changed && l.live.Status().State == mesh.LinkSuspect
 		for _, h := range o.Send {
 			r.out.Hellos = append(r.out.Hellos, SendHello{Label: l.Label, Hello: h.Hello, Size: h.Size})
 		}
@@ -205,11 +228,14 @@ func (r *Reflex) tick(now time.Time) {
 			r.report(now, l)
 		}
 	}
+	if doubt {
+		r.stall(now)
+	}
 	for _, p := range r.peers {
 		for _, pr := range p.flow.Tick(now) {
-			r.out.Probes = append(r.out.Probes, SendProbe{p.Node, pr.Path, pr.ID})
+			r.out.Probes = append(r.out.Probes, SendProbe{p.Node, pr.Path, pr.ID, pr.Full})
 		}
-		if active := p.flow.Active(); !slices.EqualFunc(active, p.active, mesh.Path.Same) {
+		if active := p.flow.Active(); !slices.EqualFunc(active, p.active, sameNumbered) {
 			p.active = active
 			r.dirty = true
 		}
@@ -229,6 +255,10 @@ func (r *Reflex) Deadline() time.Time {
 		}
 	}
 	for _, l := range r.links {
+		if l.rest != nil {
+			soonest(l.rest.Deadline(l.side))
+			continue
+		}
 		soonest(l.live.Deadline())
 	}
 	for _, p := range r.peers {
@@ -236,6 +266,9 @@ func (r *Reflex) Deadline() time.Time {
 	}
 	return at
 }
+
+// sameNumbered: packets of one number go by one path.
+func sameNumbered(a, b mesh.Path) bool { return a.Same(b) && a.Number == b.Number }
 
 func (r *Reflex) peerSet(now time.Time, ev PeerSet) {
 	r.dirty = true

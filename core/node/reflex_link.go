@@ -15,6 +15,9 @@ type reflexLink struct {
 	live  *link.Machine
 	state mesh.LinkState // as paths and table see it
 	frame int            // largest frame
+
+	rest *link.Steady // takes the place of live while the link is at rest; nil = it is not
+	side int          // of rest
 }
 
 // report tells the slow loop, and the paths and the table as far as it concerns them. A link too thin for frames counts
@@ -47,6 +50,9 @@ func (r *Reflex) linkSet(now time.Time, ev LinkSet) {
 		return
 	}
 	l := &reflexLink{LinkSet: ev, live: link.New(link.Config{Hello: ev.Hello, MaxMTU: ev.MTU}, r.cfg.Rand, now)}
+	if r.cfg.Shared != nil {
+		l.live.Remember()
+	}
 	l.frame = l.live.FrameMTU()
 	r.links = append(r.links, l)
 	slices.SortFunc(r.links, func(a, b *reflexLink) int { return cmp.Compare(a.Label, b.Label) })

@@ -20,8 +20,9 @@ type fast struct {
 	at      time.Time
 	far     map[mesh.Label]*link.Machine
 	broken  map[mesh.Label]bool
-	mail    []letter // hellos on their way, by time of arrival
-	mtu     int      // larger hellos of ours are lost; 0 = none is
+	mail    []letter  // hellos on their way, by time of arrival
+	held    time.Time // until when what comes to us lies in a queue
+	mtu     int       // larger hellos of ours are lost; 0 = none is
 	table   *mesh.Forwarding
 	probes  []SendProbe
 	dials   []DialPeer
@@ -159,6 +160,8 @@ func (f *fast) deliver() {
 	for _, l := range due {
 		switch {
 		case f.broken[l.label]:
+		case l.ours && f.at.Before(f.held):
+			f.mail = append(f.mail, letter{f.held, l.label, true, l.hello})
 		case l.ours:
 			f.do(HelloHeard{Label: l.label, Hello: l.hello})
 		default:

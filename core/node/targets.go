@@ -110,6 +110,9 @@ func (c *Control) recall(now time.Time) {
 // missed dials a neighbour whose link ended without a word: at its old address, and at those that it announces now. It
 // may have lost the connection only, as one that was frozen does, and may not have us configured.
 func (c *Control) missed(now time.Time, l *neighbourLink) {
+	if t := c.target(l.remote); t == nil && c.recalls(l.neighbour) >= maxParallel {
+		return // one that comes from ever new addresses and goes without a word
+	}
 	t := c.addTarget(l.remote, recalled, now)
 	if t != nil {
 		t.want, t.who, t.tries = l.neighbour, l.neighbour, recallTries
@@ -120,6 +123,14 @@ func (c *Control) missed(now time.Time, l *neighbourLink) {
 		t.again(now, c.cfg.Rand)
 	}
 	c.elsewhere(now, l.neighbour)
+}
+
+// recalls returns how many addresses are dialled because links to a neighbour were lost there.
+func (c *Control) recalls(n mesh.NodeID) (k int) {
+	for _, t := range c.targets {
+		k += btoi(t.kind == recalled && t.want == n)
+	}
+	return k
 }
 
 func (c *Control) backoff() session.Backoff {

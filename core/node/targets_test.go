@@ -473,3 +473,118 @@ func TestCarrierLost(t *testing.T) {
 		t.Errorf("the fast loop was told %+v", ev)
 	}
 }
+
+// A member may announce whatever it likes as its addresses. What means this very machine, a whole segment, an interface of
+// ours or the mesh itself is never dialled for it.
+func TestRecordsLeadToNoAddressOfOurs(t *testing.T) {
+	r := newScene(t, Config{})
+	lost := r.linkUp(0, alpha, addr(1), 7, 1)
+	via := r.linkUp(0, beta, addr(2), 8, 1)
+	inside := netip.AddrPortFrom(mesh.Addr(domain, zeta), 7420)
+	r.lives[alpha] = []string{
+		"127.0.0.1:6379", "[::1]:6379", "[::ffff:127.0.0.1]:6379", "0.0.0.0:7420", "224.0.0.1:7420", "[ff02::1]:7420",
+		"255.255.255.255:7420", "169.254.169.254:80", "[fe80::1%eth0]:7420", "[2001:db8::1%eth0]:7420", "192.0.2.1:0",
+		inside.String(), "192.0.2.1:7420", "[::ffff:192.0.2.2]:7420",
+	}
+	r.hear(via, alpha, 1)
+	r.do(ConnDown{Conn: lost, Reason: "idle"})
+	tried := r.failAll(time.Minute)
+	want := []netip.AddrPort{addr(1), netip.MustParseAddrPort("192.0.2.1:7420"), netip.MustParseAddrPort("192.0.2.2:7420")}
+	for _, a := range want {
+		if tried[a] == 0 {
+			t.Errorf("%v was not tried", a)
+		}
+		delete(tried, a)
+	}
+	if len(tried) != 0 {
+		t.Errorf("tried %v", tried)
+	}
+	for _, k := range r.Contacts() {
+		if k.Node == alpha && len(k.Addresses) != 2 {
+			t.Errorf("remembered as %v", k)
+		}
+	}
+}
+
+// A member announces ever new addresses of somebody else's, and lets its link fall to have them dialled: it gets some dials
+// at once, and few from then on.
+func TestDialsForOneMemberAreBounded(t *testing.T) {
+	r := newScene(t, Config{Neighbours: []netip.AddrPort{addr(1)}})
+	r.pass(time.Second)
+	lost := r.linkUp(r.takeDials()[0].ID, alpha, addr(1), 7, 1)
+	via := r.linkUp(0, beta, addr(2), 8, 1)
+	for _, l := range r.Links() {
+		r.report(l.Label, mesh.LinkUp)
+	}
+	r.do(ConnDown{Conn: lost, Reason: "idle"})
+	dials, minutes := 0, 10
+	for i := range minutes * 60 {
+		r.lives[alpha] = nil
+		for k := range wire.MaxAddresses {
+			victim := netip.AddrFrom4([4]byte{198, 51, byte(i), byte(k)})
+			r.lives[alpha] = append(r.lives[alpha], netip.AddrPortFrom(victim, 443).String())
+		}
+		r.hear(via, alpha, 1)
+		for a, n := range r.failAll(time.Second) {
+			if a != addr(1) {
+				dials += n
+			}
+		}
+	}
+	if most := hintTries * (recordBurst + int(time.Duration(minutes)*time.Minute/recordEvery) + 1); dials > most || dials < most/4 {
+		t.Errorf("%d dials in %d minutes, at most %d", dials, minutes, most)
+	}
+	if len(r.searches) > 1 {
+		t.Errorf("searches %v", r.searches)
+	}
+}
+
+// A neighbour that comes from ever new addresses, and goes without a word each time, leaves no more to be dialled than it
+// may have links.
+func TestLostLinksOfOneNeighbourAreBounded(t *testing.T) {
+	r := newScene(t, Config{})
+	for i := range 100 {
+		conn := r.linkUp(0, alpha, addr(100+i), mesh.Label(i+1), 1)
+		r.do(ConnDown{Conn: conn, Reason: "idle"})
+	}
+	if n := len(r.targets); n != maxParallel {
+		t.Errorf("%d addresses to be dialled", n)
+	}
+	conn := r.linkUp(0, beta, addr(2), 7, 1)
+	r.do(ConnDown{Conn: conn, Reason: "idle"})
+	if r.target(addr(2)) == nil {
+		t.Error("another's lost link is not dialled for that")
+	}
+}
+
+// A machine with too much to do stands still for seconds again and again: it redials everything ever less often, though it
+// says hello each time. A long sleep is another thing, whatever was before.
+func TestWakingAgainAndAgain(t *testing.T) {
+	r, _, _ := linked(t, Config{})
+	redials, nudges := 0, 0
+	for range 900 { // an hour
+		r.do(Woke{Slept: 3 * time.Second})
+		for _, ev := range r.takeReflex() {
+			_, ok := ev.(Nudge)
+			nudges += btoi(ok)
+		}
+		for _, d := range r.takeDials() {
+			redials++
+			r.linkUp(d.ID, alpha, addr(1), 7, 1)
+		}
+		r.pass(4 * time.Second)
+	}
+	if redials > 20 || redials < 10 || nudges != 900 {
+		t.Errorf("%d times redialled, %d times said hello", redials, nudges)
+	}
+	r.do(Woke{Slept: time.Minute})
+	if n := len(r.takeDials()); n != 1 {
+		t.Errorf("%d dials after a long sleep", n)
+	}
+	r.pass(11 * time.Minute)
+	r.takeDials()
+	r.do(Woke{Slept: 3 * time.Second})
+	if n := len(r.takeDials()); n != 1 {
+		t.Errorf("%d dials after a quiet time", n)
+	}
+}

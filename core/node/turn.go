@@ -1,6 +1,13 @@
 package node
 
-import "time"
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"x0tta6bl4/core/link"
+	"x0tta6bl4/mesh"
+)
 
 // Turn takes what links heard since the last step, each with the time at which it came, and then does what is due. It
 // is a Step for each and one for the Tick, but for the ticks between them, which nothing tells from the last one.
@@ -16,4 +23,48 @@ func (r *Reflex) Turn(now time.Time, hellos []HelloHeard, heard []Heard) ReflexE
 		}
 	}
 	return r.Step(now, Tick{})
+}
+
+// Waits is when a fast machine is due, for who lets hellos wait for its next turn: such a hello puts off the doubt that
+// its link would fall into without it. So a node at rest takes one turn for each round of hellos that it sends.
+type Waits struct {
+	other time.Time // zero = nothing is pending
+	links []waiting // ascending by label
+}
+
+type waiting struct {
+	label mesh.Label
+	watch link.Watch
+}
+
+// Waits makes w that of the machine as it is now.
+func (r *Reflex) Waits(w *Waits) {
+	w.other, w.links = time.Time{}, w.links[:0]
+	for _, l := range r.links {
+		if l.rest != nil {
+			w.other = sooner(w.other, l.rest.Deadline(l.side))
+			continue
+		}
+		w.links = append(w.links, waiting{l.Label, l.live.Watch()})
+	}
+	for _, p := range r.peers {
+		w.other = sooner(w.other, p.flow.Deadline())
+	}
+}
+
+// Hello takes notice of a hello that waits.
+func (w *Waits) Hello(ev *HelloHeard) {
+	by := func(x waiting, l mesh.Label) int { return cmp.Compare(x.label, l) }
+	if i, ok := slices.BinarySearchFunc(w.links, ev.Label, by); ok {
+		w.links[i].watch.Hello(ev.At, &ev.Hello)
+	}
+}
+
+// Deadline returns when the machine must be called at the latest; zero when nothing is pending.
+func (w *Waits) Deadline() time.Time {
+	at := w.other
+	for i := range w.links {
+		at = sooner(at, w.links[i].watch.Deadline())
+	}
+	return at
 }

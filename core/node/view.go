@@ -63,20 +63,23 @@ func (c *Control) NameMet(name string) bool {
 	return slices.ContainsFunc(c.targets, func(t *target) bool { return t.name == name && t.met })
 }
 
-// tally counts what a node did about moves and hints.
+// tally counts what a node did about moves, hints and questions.
 type tally struct {
 	challenges, moves, movesKnown, echoesRefused uint64
+	stays                                        uint64
 	hints, hintsDropped, hintsKnown              uint64
 	returned, woke, doubled, clockSet            uint64
+	asksRefused, answersCut                      uint64
 }
 
-// Counters returns what was done about moves and hints so far, by name.
+// Counters returns what was done about moves, hints and questions so far, by name.
 func (c *Control) Counters() map[string]uint64 {
 	t := &c.tally
 	return map[string]uint64{
 		"moves_challenged": t.challenges,    // challenges sent to an address that a neighbour may have moved to
 		"moves":            t.moves,         // links whose remote address changed
 		"moves_known":      t.movesKnown,    // signs of a move to where another link to the neighbour leads
+		"moves_copied":     t.stays,         // times that the neighbour still answered where it was: frames were copied
 		"moves_unproven":   t.echoesRefused, // replies to no recent challenge, or from elsewhere
 		"hints":            t.hints,         // addresses tried because of a hint
 		"hints_dropped":    t.hintsDropped,  // hints for which there was no room
@@ -84,6 +87,8 @@ func (c *Control) Counters() map[string]uint64 {
 		"links_doubled":    t.doubled,       // links by a second address that are one with another at the neighbour
 		"links_returned":   t.returned,      // links of a lonely time that were ended
 		"clock_set":        t.clockSet,      // times that the clock was set
+		"asks_refused":     t.asksRefused,   // digests, summaries and requests of a neighbour that asks too much
+		"answers_cut":      t.answersCut,    // answers that were longer than what a neighbour has left
 		"wakes":            t.woke,          // times that this process stood still
 	}
 }

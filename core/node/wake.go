@@ -11,18 +11,27 @@ import (
 const (
 	recordPause = 5 * time.Second  // between two records because of addresses
 	wakePause   = 10 * time.Second // redialling everything is too dear for a machine that is merely overloaded
-	sleptLong   = 20 * time.Second // peers may have given up their end-to-end sessions, which are silent for 30 s at most
+	wakeRest    = 5 * time.Minute  // and at last, if it stays so, this long passes between two times
+	sleptLong   = 20 * time.Second // others may have given up their connections and sessions, which are silent for 30 s at most
 )
 
 // woke takes the news that this process stood still. Neighbours noticed within a fraction of a second and may have
-// forgotten its links; whatever waits for a time waits for one that was reckoned before.
+// forgotten its links; whatever waits for a time waits for one that was reckoned before. A short standstill leaves the
+// connections whole, and comes again and again where the machine has too much to do: all that it causes then is hellos.
 func (c *Control) woke(now time.Time, slept time.Duration) {
 	c.tally.woke++
-	c.nudge(now)
-	if now.Sub(c.wokeAt) < wakePause {
+	since := now.Sub(c.wokeAt)
+	if slept < sleptLong && since < c.wokePause {
+		c.out.Reflex = append(c.out.Reflex, Nudge{})
 		return
 	}
+	if since < 2*c.wokePause {
+		c.wokePause = min(2*c.wokePause, wakeRest)
+	} else {
+		c.wokePause = wakePause
+	}
 	c.wokeAt = now
+	c.nudge(now)
 	for _, l := range c.links {
 		c.redial(now, l)
 	}

@@ -33,7 +33,19 @@ func (g *Graph) Disjoint(from, to mesh.NodeID, k int) Result {
 	if best.longest() > MaxHops {
 		best = q.shorten(best)
 	}
-	return g.result(best.paths)
+	r := g.result(best.paths)
+	q.rate(&r, best.paths)
+	return r
+}
+
+// rate notes how good a result is.
+func (q *query) rate(r *Result, paths [][]int32) {
+	r.shortest = q.tree.dist[q.t]
+	r.full = len(r.Paths) == len(paths) && len(paths) == min(q.k, q.fanout(true)) && len(r.SharedNodes) == 0 && r.SharedLinks == 0
+	for _, p := range paths {
+		r.weight += q.g.weigh(p, plain)
+		r.long = r.long || len(p) > MaxHops
+	}
 }
 
 // treeOf keeps the newest tree, as one node asks for its paths to many.

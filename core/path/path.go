@@ -80,4 +80,10 @@ type Result struct {
 	SharedNodes  []mesh.NodeID // relays on more than one path, ascending
 	SharedGroups []uint32      // shared-risk groups on more than one path, ascending
 	EndGroups    []uint32      // of those: groups of every link of one of the two ends, which no path avoids
+
+	// For Change.
+	full     bool  // as many paths as the links of the two ends allow, none of which meet
+	long     bool  // one of them has more than MaxHops hops
+	weight   int64 // of all paths
+	shortest int64 // weight of the shortest path of all
 }

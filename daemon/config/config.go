@@ -6,6 +6,7 @@
 //	links:     {listen: ["[::]:7420"], neighbours: ["192.0.2.7:7420"], advertise: [], hello: 50ms, interfaces: [eth0],
 //	            groups: {eth1: [duct-a]}}
 //	routing:   {k: 3}
+//	dns:       {mode: auto}
 //	api:       {listen: "127.0.0.1:7421"}
 //	log:       {level: info, format: text}
 //
@@ -30,6 +31,7 @@ type Config struct {
 	Identity Identity
 	Links    Links
 	Routing  Routing
+	DNS      DNS
 	API      API
 	Log      Log
 }
@@ -70,6 +72,23 @@ type Links struct {
 type Routing struct {
 	K int // paths kept for a destination, as disjoint as the topology allows; zero = 3
 }
+
+// DNS says how the machine learns the names of members.
+type DNS struct {
+	Mode DNSMode // zero = auto
+}
+
+// DNSMode is the way by which the machine's resolver learns the names of members.
+type DNSMode string
+
+// The modes. In all but off the node answers DNS questions on its own address in the mesh.
+const (
+	DNSAuto       DNSMode = "auto"       // the first of those below that this machine has
+	DNSResolved   DNSMode = "resolved"   // systemd-resolved asks the node about the mesh's zones
+	DNSResolvconf DNSMode = "resolvconf" // openresolv has a local resolver ask the node
+	DNSHosts      DNSMode = "hosts"      // the members stand in /etc/hosts
+	DNSOff        DNSMode = "off"        // no names: neither answers nor changes to the machine
+)
 
 // API says where else than on the unix socket the API answers.
 type API struct {
@@ -115,6 +134,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Routing.K == 0 {
 		c.Routing.K = DefaultK
+	}
+	if c.DNS.Mode == "" {
+		c.DNS.Mode = DNSAuto
 	}
 	if c.Log.Format == "" {
 		c.Log.Format = FormatText

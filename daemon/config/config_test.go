@@ -33,6 +33,7 @@ links:
   advertise: ["198.51.100.1:7420"]
   hello: 10ms
 routing: {k: 3}
+dns: {mode: hosts}
 api:
   listen: "127.0.0.1:7421"
 log: {level: debug, format: json}
@@ -57,6 +58,7 @@ func wholeConfig() Config {
 			Hello:      10 * time.Millisecond,
 		},
 		Routing: Routing{K: 3},
+		DNS:     DNS{Mode: DNSHosts},
 		API:     API{Listen: netip.MustParseAddrPort("127.0.0.1:7421")},
 		Log:     Log{Level: slog.LevelDebug, Format: FormatJSON},
 	}
@@ -73,6 +75,7 @@ func TestNothingGivesDefaults(t *testing.T) {
 	want := Config{
 		Links:   Links{Listen: addrs4("[::]:7420"), Hello: 50 * time.Millisecond},
 		Routing: Routing{K: 3},
+		DNS:     DNS{Mode: DNSAuto},
 		Log:     Log{Level: slog.LevelInfo, Format: FormatText},
 	}
 	if !reflect.DeepEqual(Default(), want) {
@@ -90,17 +93,17 @@ func TestMistakes(t *testing.T) {
 		{"links:\n  helo: 50ms\n", `x0t.yaml:2: links.helo: unknown key; did you mean hello?`},
 		{"link:\n  hello: 50ms\n", `x0t.yaml:1: link: unknown key; did you mean links?`},
 		{"\nhello: 50ms\n", `x0t.yaml:2: hello: unknown key; did you mean links.hello?`},
-		{"policy: none\n", `x0t.yaml:1: policy: unknown key; there are api, identity, links, log, node, routing`},
+		{"policy: none\n", `x0t.yaml:1: policy: unknown key; there are api, dns, identity, links, log, node, routing`},
 		{"links:\n  neighbors: []\n", `x0t.yaml:2: links.neighbors: unknown key; did you mean neighbours?`},
 		{"links:\n  LISTEN: []\n", `x0t.yaml:2: links.LISTEN: unknown key; did you mean listen?`},
 		{"identity:\n  trust: x\n", `x0t.yaml:2: identity.trust: unknown key; did you mean trust_domain?`},
-		{"\"\\e[31m\": 1\n", `x0t.yaml:1: "\x1b[31m": unknown key; there are api, identity, links, log, node, routing`},
+		{"\"\\e[31m\": 1\n", `x0t.yaml:1: "\x1b[31m": unknown key; there are api, dns, identity, links, log, node, routing`},
 		{"log: {level: info}\nnode:\nlog: {format: text}\n", `x0t.yaml:3: log: given twice, first in line 1; keep one`},
 		{"log:\n  level: info\n  level: warn\n", `x0t.yaml:3: log.level: given twice, first in line 2; keep one`},
 		{"links: 50ms\n", `x0t.yaml:1: links: the value 50ms where keys are expected; write listen, neighbours, advertise, hello, interfaces, groups with a colon, one a line`},
-		{"- links\n", `x0t.yaml:1: a list where keys are expected; write node, identity, links, routing, api, log with a colon, one a line`},
-		{"links\n", `x0t.yaml:1: the value links where keys are expected; write node, identity, links, routing, api, log with a colon, one a line`},
-		{"[a]: b\n", `x0t.yaml:1: a list where a key is expected; use one of node, identity, links, routing, api, log`},
+		{"- links\n", `x0t.yaml:1: a list where keys are expected; write node, identity, links, routing, dns, api, log with a colon, one a line`},
+		{"links\n", `x0t.yaml:1: the value links where keys are expected; write node, identity, links, routing, dns, api, log with a colon, one a line`},
+		{"[a]: b\n", `x0t.yaml:1: a list where a key is expected; use one of node, identity, links, routing, dns, api, log`},
 		{"links:\n  hello:\n", `x0t.yaml:2: links.hello: nothing where one value is expected; write the value, or leave the key out for its default`},
 		{"links:\n  hello: [1s]\n", `x0t.yaml:2: links.hello: a list where one value is expected; write the value, or leave the key out for its default`},
 		{"links:\n  hello: 50\n", `x0t.yaml:2: links.hello: 50 is not a length of time; write a number and its unit: 50ms, 10s, 24h`},
@@ -119,12 +122,16 @@ func TestMistakes(t *testing.T) {
 		{"links:\n  neighbours: [beta]\n", `x0t.yaml:2: links.neighbours[0]: beta is not an address to reach a node at; write ADDRESS:PORT or HOST:PORT, for instance "192.0.2.1:7420", "[2001:db8::1]:7420" or "gate.example.net:7420"`},
 		{"links:\n  neighbours: [\"192.0.2:7420\"]\n", `x0t.yaml:2: links.neighbours[0]: 192.0.2:7420 is not an address to reach a node at; write ADDRESS:PORT or HOST:PORT, for instance "192.0.2.1:7420", "[2001:db8::1]:7420" or "gate.example.net:7420"`},
 		{"links:\n  neighbours: [beta:7420, beta:7420]\n", `x0t.yaml:2: links.neighbours[1]: beta:7420 stands here twice; keep one`},
+		{"links:\n  neighbours:\n  - \"[fd64:9143:f1ab::1]:7420\"\nidentity:\n  trust_domain: example.mesh\n", `x0t.yaml:3: links.neighbours: [fd64:9143:f1ab::1]:7420 is an address of the mesh itself, which only links make reachable; write an address of the network below`},
 		{"links:\n  neighbours:\n  - Beta.Example.Mesh.:7420\nidentity:\n  trust_domain: example.mesh\n", `x0t.yaml:3: links.neighbours: Beta.Example.Mesh.:7420 is a name of the mesh itself, which nobody can look up before links are up; write an address, or a name of the network below`},
 		{"links:\n  neighbours:\n  - 192.0.2.1:7420\n  - \"[::ffff:192.0.2.1]:7420\"\n", `x0t.yaml:4: links.neighbours[1]: [::ffff:192.0.2.1]:7420 stands here twice; keep one`},
 		{"links:\n  advertise: [{a: b}]\n", `x0t.yaml:2: links.advertise[0]: a mapping where one value is expected; write the value, or leave the key out for its default`},
 		{"links:\n  neighbours: [" + strings.Repeat("x,", 300) + "]\n", `x0t.yaml:2: links.neighbours: 300 items; at most 256 make sense`},
 		{"routing:\n  k: 0\n", `x0t.yaml:2: routing.k: 0 is not a whole number from 1 to 8; write one`},
 		{"routing:\n  k: two\n", `x0t.yaml:2: routing.k: two is not a whole number from 1 to 8; write one`},
+		{"dns:\n  mode: on\n", `x0t.yaml:2: dns.mode: on is not a way to make names known; use auto, resolved, resolvconf, hosts or off`},
+		{"dns: {resolver: hosts}\n", `x0t.yaml:1: dns.resolver: unknown key; there are mode`},
+		{"dns: off\n", `x0t.yaml:1: dns: the value off where keys are expected; write mode with a colon, one a line`},
 		{"api:\n  listen: 0.0.0.0:80\n", `x0t.yaml:2: api.listen: 0.0.0.0:80 is not a loopback address with port; write "127.0.0.1:PORT" or "[::1]:PORT"`},
 		{"log:\n  level: loud\n", `x0t.yaml:2: log.level: loud is not a log level; use debug, info, warn or error`},
 		{"log:\n  format: xml\n", `x0t.yaml:2: log.format: xml is not a log format; use text or json`},

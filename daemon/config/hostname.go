@@ -8,6 +8,8 @@ import (
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"go.yaml.in/yaml/v3"
+
+	"x0tta6bl4/mesh"
 )
 
 // HostPort is a host name and a port. The name is looked up by the system, again and again: its address may change.
@@ -43,6 +45,12 @@ func neighbours(c *Config) func(*parser, string, *yaml.Node) {
 			}
 		}
 		p.last = append(p.last, func() {
+			for _, a := range c.Links.Neighbours {
+				if td := c.Identity.TrustDomain; !td.IsZero() && mesh.Prefix(td).Contains(a.Addr()) {
+					p.complain(n.Line, at, a.String()+" is an address of the mesh itself, which only links make reachable; "+
+						"write an address of the network below")
+				}
+			}
 			for _, h := range c.Links.Names {
 				if h.InZone(c.Identity.TrustDomain) {
 					p.complain(n.Line, at, h.String()+" is a name of the mesh itself, which nobody can look up before links are up; "+

@@ -47,6 +47,9 @@ func schema(c *Config) []section {
 		{"routing", []key{
 			{"k", scalar(&c.Routing.K, number(1, maxK))},
 		}},
+		{"dns", []key{
+			{"mode", scalar(&c.DNS.Mode, dnsMode)},
+		}},
 		{"api", []key{
 			{"listen", scalar(&c.API.Listen, loopbackAddr)},
 		}},
@@ -194,6 +197,14 @@ func level(s string) (slog.Level, error) {
 		return l, fmt.Errorf("%s is not a log level; use debug, info, warn or error", printable(s))
 	}
 	return l, nil
+}
+
+func dnsMode(s string) (DNSMode, error) {
+	switch m := DNSMode(s); m {
+	case DNSAuto, DNSResolved, DNSResolvconf, DNSHosts, DNSOff:
+		return m, nil
+	}
+	return "", fmt.Errorf("%s is not a way to make names known; use auto, resolved, resolvconf, hosts or off", printable(s))
 }
 
 func format(s string) (Format, error) {

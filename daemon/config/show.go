@@ -32,6 +32,7 @@ func (c Config) YAML() string {
 	fmt.Fprintf(&b, "  interfaces: %s\n", texts(c.Links.Interfaces))
 	fmt.Fprintf(&b, "  groups: %s\n", groupsYAML(c.Links.Groups))
 	fmt.Fprintf(&b, "routing:\n  k: %d\n", c.Routing.K)
+	fmt.Fprintf(&b, "dns:\n  mode: %s\n", c.DNS.Mode)
 	b.WriteString("api:\n")
 	if c.API.Listen.IsValid() {
 		optional("listen", quoteIf(c.API.Listen.String()))

@@ -24,7 +24,7 @@ func TestStrangersLeaveRoomForMembers(t *testing.T) {
 	w := newWorld(t)
 	s := &Server{Self: alpha, Source: w.source}
 	s.setup()
-	admitted := func(addr string) bool { return s.admit(&callFrom{addr: addr}) }
+	admitted := func(addr string) bool { return s.admit(&callFrom{addr: addr}) == nil }
 	n := 0
 	for i := range 2 * maxConns {
 		if admitted(fmt.Sprintf("198.51.100.%d:1000", i)) {
@@ -51,7 +51,7 @@ func TestOneNetworkIsOneCaller(t *testing.T) {
 	s.setup()
 	let := func(format string) (n int) {
 		for i := range 3 * maxPerAddress {
-			if s.admit(&callFrom{addr: fmt.Sprintf(format, i+1)}) {
+			if s.admit(&callFrom{addr: fmt.Sprintf(format, i+1)}) == nil {
 				n++
 			}
 		}

@@ -21,7 +21,8 @@ const (
 	maxConns      = 64                    // connections at once, of which
 	maxStrangers  = 48                    // from outside of the mesh: renewals must get through whatever strangers do
 	maxPerAddress = 8                     // from one address, or one IPv6 /64 outside of the mesh
-	maxRelays     = 8                     // being relayed
+	maxRelays     = 8                     // being relayed, of which
+	maxRelaysFrom = 4                     // from one caller
 )
 
 // writeMessage sends u32 length ‖ body.

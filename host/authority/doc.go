@@ -48,6 +48,7 @@ var (
 
 	ErrUnreachable = errors.New("authority cannot be reached")
 	ErrBusy        = errors.New("busy, try again")
+	ErrOften       = errors.New("too many attempts from there came to nothing; it has to wait")
 	ErrImpostor    = errors.New("the answering side is not the authority")
 	ErrLimit       = errors.New("more bytes than a join takes")
 )

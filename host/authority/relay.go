@@ -23,12 +23,11 @@ func (s *Server) relay(ctx context.Context, conn net.Conn, p trust.Preamble) err
 	if s.Dial == nil || p.Relayed || p.Authority == s.Self {
 		return refuse(trust.StatusUnreachable, fmt.Errorf("%w: relay to %s", ErrUnreachable, p.Authority))
 	}
-	select {
-	case s.relays <- struct{}{}:
-		defer func() { <-s.relays }()
-	default:
+	done, ok := s.beginRelay(conn)
+	if !ok {
 		return refuse(trust.StatusBusy, fmt.Errorf("relay to %s: %w", p.Authority, ErrBusy))
 	}
+	defer done()
 	up, err := s.Dial(ctx, p.Authority)
 	if err != nil {
 		return refuse(trust.StatusUnreachable, fmt.Errorf("%w: relay to %s: %w", ErrUnreachable, p.Authority, err))
@@ -42,6 +41,31 @@ func (s *Server) relay(ctx context.Context, conn net.Conn, p trust.Preamble) err
 		return refuse(trust.StatusUnreachable, fmt.Errorf("%w: relay to %s: %w", ErrUnreachable, p.Authority, err))
 	}
 	return carry(conn, up)
+}
+
+// beginRelay takes a place for one exchange to be carried. One caller has few of them: it can hold each for as long as
+// an exchange may last.
+func (s *Server) beginRelay(conn net.Conn) (done func(), ok bool) {
+	from, _ := s.caller(conn)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.relayed[from] >= maxRelaysFrom {
+		return nil, false
+	}
+	select {
+	case s.relays <- struct{}{}:
+	default:
+		return nil, false
+	}
+	s.relayed[from]++
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		<-s.relays
+		if s.relayed[from]--; s.relayed[from] == 0 {
+			delete(s.relayed, from)
+		}
+	}, true
 }
 
 // linger takes in what the client sent ahead, so that closing does not reset the connection under the status byte.

@@ -38,9 +38,12 @@ type Server struct {
 
 	once   sync.Once
 	relays chan struct{}
+	tries  tries
+	tally  tally
 
-	mu    sync.Mutex
-	conns map[net.Conn]netip.Prefix // where each comes from, as caller has it
+	mu      sync.Mutex
+	conns   map[net.Conn]netip.Prefix // where each comes from, as caller has it
+	relayed map[netip.Prefix]int      // how many of them are carried to an authority
 }
 
 // Serve accepts connections until ctx ends or ln fails, and returns when all of them are over. It closes ln.
@@ -77,7 +80,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 func (s *Server) setup() {
 	s.once.Do(func() {
 		s.relays = make(chan struct{}, maxRelays)
-		s.conns = map[net.Conn]netip.Prefix{}
+		s.conns, s.relayed = map[net.Conn]netip.Prefix{}, map[netip.Prefix]int{}
 	})
 }
 
@@ -86,9 +89,12 @@ func temporary(err error) bool {
 	return errors.As(err, &t) && t.Temporary()
 }
 
-// admit counts conn in, or reports that there are too many.
-func (s *Server) admit(conn net.Conn) bool {
+// admit counts conn in, or says why not: there are too many, or its caller came too often.
+func (s *Server) admit(conn net.Conn) error {
 	from, member := s.caller(conn)
+	if !s.tries.left(from, member, time.Now()) {
+		return ErrOften
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	same, strangers := 0, 0
@@ -101,10 +107,10 @@ func (s *Server) admit(conn net.Conn) bool {
 		}
 	}
 	if len(s.conns) >= maxConns || same >= maxPerAddress || !member && strangers >= maxStrangers {
-		return false
+		return ErrBusy
 	}
 	s.conns[conn] = from
-	return true
+	return nil
 }
 
 // caller returns who counts as one: a member or an IPv4 address as itself, any other IPv6 address with its /64, which
@@ -137,21 +143,43 @@ func (s *Server) dismiss(conn net.Conn) {
 func (s *Server) handle(ctx context.Context, conn net.Conn) {
 	defer func() { _ = conn.Close() }()
 	x := Exchange{Remote: conn.RemoteAddr()}
-	if s.admit(conn) {
+	if err := s.admit(conn); err == nil {
 		ctx, cancel := context.WithTimeout(ctx, maxExchange)
 		stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 		x.Err = s.exchange(ctx, conn, &x)
 		s.dismiss(conn)
 		stop()
 		cancel()
+		s.settle(conn, &x)
 	} else {
-		x.Err = ErrBusy
+		x.Err = err
+		if errors.Is(err, ErrOften) {
+			s.tally.often.Add(1)
+		} else {
+			s.tally.busy.Add(1)
+		}
 		_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
 		_, _ = conn.Write([]byte{byte(trust.StatusBusy)})
 	}
 	if s.Done != nil {
 		s.Done(x)
 	}
+}
+
+// settle counts an exchange, and takes a try of its caller's unless it was of use. What was carried for another may have
+// been or not: this node cannot read it.
+func (s *Server) settle(conn net.Conn, x *Exchange) {
+	switch {
+	case x.Relayed:
+		s.tally.relayed.Add(1)
+	case x.Err == nil:
+		s.tally.served.Add(1)
+		return
+	default:
+		s.tally.failed.Add(1)
+	}
+	from, member := s.caller(conn)
+	s.tries.spend(from, member, time.Now())
 }
 
 func (s *Server) exchange(ctx context.Context, conn net.Conn, x *Exchange) error {

@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"x0tta6bl4/mesh"
@@ -28,15 +29,49 @@ type buckets struct {
 
 // take reports whether one more error about label may be sent at now.
 func (b *buckets) take(label mesh.Label, now time.Duration) bool {
+	return b.takeOf(label, now, errorBurst, errorInterval)
+}
+
+// takeOf is take for other things than errors: burst at once, and one more each interval.
+func (b *buckets) takeOf(label mesh.Label, now time.Duration, burst int, interval time.Duration) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	e := &b.at[(uint32(label)*0x9e3779b1)>>24]
 	if !e.taken || e.full < now {
 		e.full, e.taken = now, true
 	}
-	if e.full-now > (errorBurst-1)*errorInterval {
+	if e.full-now > time.Duration(burst-1)*interval {
 		return false
 	}
-	e.full += errorInterval
+	e.full += interval
 	return true
+}
+
+// What one neighbour, or one peer, may have the loops told of. The queues between the packets and the loops are for all:
+// who sends hellos without end must not have those of others dropped. A neighbour at 10 ms hellos that suspects this
+// node, and is suspected, sends some 500 a second for a while.
+const (
+	toldBurst     = 256
+	toldInterval  = time.Millisecond
+	shakeBurst    = 128 // handshake frames that came to the neighbour by one of its links
+	shakeInterval = 500 * time.Microsecond
+	shakesBurst   = 256 // handshake frames by one link in all
+	shakesEvery   = 100 * time.Microsecond
+)
+
+// allowance is a token bucket of any number of goroutines. The zero value is full.
+type allowance struct{ full atomic.Int64 } // when it will be full again, on the plane's clock
+
+// take reports whether one more may pass at now: burst at once, and one more each interval.
+func (a *allowance) take(now time.Duration, burst int, interval time.Duration) bool {
+	for {
+		full := a.full.Load()
+		at := max(full, int64(now))
+		if at-int64(now) > int64(burst-1)*int64(interval) {
+			return false
+		}
+		if a.full.CompareAndSwap(full, at+int64(interval)) {
+			return true
+		}
+	}
 }

@@ -33,6 +33,7 @@ const (
 	peerCongestionDrop
 	peerKeyUsedUp
 	peerNoWayBack
+	peerProbeLimited
 	delivered
 	tunWriteFailed
 
@@ -57,16 +58,19 @@ const (
 	errorReceived
 	errorMalformed
 	errorUnmatched
+	errorFlood
 
 	helloSent
 	helloSentBytes
 	helloReceived
 	helloReceivedBytes
 	helloMalformed
+	helloLimited
 	challengeMalformed
 	challengeLimited
 	helloNoLink
 	handshakeMalformed
+	handshakeLimited
 	sendNoSession
 	sendLinkDown
 	sendTooBig
@@ -103,6 +107,7 @@ var counterNames = [numCounters]string{
 	peerCongestionDrop: "peer_congestion_drop", // congestion marked on a packet that cannot carry the mark (RFC 6040 §4.2)
 	peerKeyUsedUp:      "peer_key_used_up",     // session has sealed as much as one key may
 	peerNoWayBack:      "peer_no_way_back",     // probe that could not be answered
+	peerProbeLimited:   "peer_probe_limited",   // probes and answers not looked at: over the rate of 1,000 a second for each peer
 	delivered:          "delivered",            // packets written to the TUN
 	tunWriteFailed:     "tun_write_failed",     // packets the TUN refused
 
@@ -127,16 +132,19 @@ var counterNames = [numCounters]string{
 	errorReceived:  "error_received",  // error frames for this node that matched something it sent
 	errorMalformed: "error_malformed", // error frames that do not parse
 	errorUnmatched: "error_unmatched", // error frames that quote nothing this node sent that way
+	errorFlood:     "error_flood",     // error frames not handed up: over the rate of 1,000 a second for each link
 
 	helloSent:          "hello_sent",       // hellos sent
 	helloSentBytes:     "hello_sent_bytes", // and their UDP payload
 	helloReceived:      "hello_received",   // authentic hellos of neighbours
 	helloReceivedBytes: "hello_received_bytes",
 	helloMalformed:     "hello_malformed",     // hellos that do not parse
+	helloLimited:       "hello_limited",       // hellos not handed up: over the rate of 1,000 a second for each link
 	challengeMalformed: "challenge_malformed", // challenges and replies that do not parse
 	challengeLimited:   "challenge_limited",   // challenges not handed up: over the rate of one in 100 ms for each link
 	helloNoLink:        "hello_no_link",       // hellos and challenges not sent: no such link or no session
 	handshakeMalformed: "handshake_malformed", // handshake frames that do not parse
+	handshakeLimited:   "handshake_limited",   // handshake frames not handed up: over the rate of their link
 	sendNoSession:      "send_no_session",     // frames not sent: the link has no session with a transmit index
 	sendLinkDown:       "send_link_down",      // frames not sent: the first link of their path is down or gone
 	sendTooBig:         "send_too_big",        // frames not sent: they do not fit the link even in two parts

@@ -133,19 +133,19 @@ func TestSendRefuses(t *testing.T) {
 		{"too many labels", a.plane.SendHandshake(12, make([]mesh.Label, 33), h), ErrPath},
 		{"empty datagram", a.plane.SendHandshake(12, nil, wire.Handshake{}), ErrTooBig},
 		{"huge datagram", a.plane.SendHandshake(12, nil, wire.Handshake{Datagram: make([]byte, 9000)}), ErrTooBig},
-		{"probe without session", a.plane.SendProbe(b.id, good, wire.Probe{}), ErrNoSession},
-		{"probe by no path", a.plane.SendProbe(n.nodes["d"].id, mesh.Path{}, wire.Probe{}), ErrPath},
-		{"probe to elsewhere", a.plane.SendProbe(n.nodes["d"].id, mesh.Path{Nodes: good.Nodes[:2], Labels: good.Labels[:1]}, wire.Probe{}), ErrPath},
+		{"probe without session", a.plane.SendProbe(b.id, good, wire.Probe{}, false), ErrNoSession},
+		{"probe by no path", a.plane.SendProbe(n.nodes["d"].id, mesh.Path{}, wire.Probe{}, false), ErrPath},
+		{"probe to elsewhere", a.plane.SendProbe(n.nodes["d"].id, mesh.Path{Nodes: good.Nodes[:2], Labels: good.Labels[:1]}, wire.Probe{}, false), ErrPath},
 		{"challenge by no link", a.plane.SendChallenge(99, netip.AddrPort{}, false, wire.Challenge{}), ErrNoLink},
 		{"good handshake", a.plane.SendHandshake(12, nil, h), nil},
-		{"good probe", a.plane.SendProbe(n.nodes["d"].id, good, wire.Probe{}), nil},
+		{"good probe", a.plane.SendProbe(n.nodes["d"].id, good, wire.Probe{}, false), nil},
 	} {
 		if !errors.Is(c.err, c.want) {
 			t.Errorf("%s: %v, want %v", c.name, c.err, c.want)
 		}
 	}
 	a.usable(12, false)
-	if err := a.plane.SendProbe(n.nodes["d"].id, good, wire.Probe{}); !errors.Is(err, ErrNoLink) {
+	if err := a.plane.SendProbe(n.nodes["d"].id, good, wire.Probe{}, false); !errors.Is(err, ErrNoLink) {
 		t.Errorf("probe on a dead link: %v", err)
 	}
 }

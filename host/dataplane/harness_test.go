@@ -48,6 +48,7 @@ type testNode struct {
 	errors     []wire.ErrorFrame
 	matches    []*SentMatch
 	replies    []wire.Probe
+	sending    []mesh.NodeID
 	shakes     []shake
 	challenges []wire.Challenge
 	moved      []netip.AddrPort
@@ -122,6 +123,7 @@ func (n *testNet) add(name string, i int) {
 				d.errors, d.matches = append(d.errors, e), append(d.matches, m)
 			},
 			Need:       func(a netip.Addr) { d.needs = append(d.needs, a) },
+			Sending:    func(n mesh.NodeID) { d.sending = append(d.sending, n) },
 			ProbeReply: func(_ mesh.NodeID, p wire.Probe, _ time.Time) { d.replies = append(d.replies, p) },
 			Handshake: func(h wire.Handshake, in mesh.Label, back []mesh.Label) {
 				d.shakes = append(d.shakes, shake{h, in, back})

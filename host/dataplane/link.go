@@ -20,12 +20,15 @@ func (i *index) set(x uint32)  { i.v.Store(1<<32 | uint64(x)) }
 func (i *index) known() bool   { return i.v.Load() != 0 }
 func (i *index) value() uint32 { return uint32(i.v.Load()) }
 
-// limiter lets one event through per needInterval.
+// limiter lets one event through per interval.
 type limiter struct{ last atomic.Int64 }
 
-func (l *limiter) allow(now time.Duration) bool {
+// allow is for an interval of needInterval.
+func (l *limiter) allow(now time.Duration) bool { return l.every(needInterval, now) }
+
+func (l *limiter) every(interval, now time.Duration) bool {
 	last := l.last.Load()
-	return (last == 0 || now-time.Duration(last) >= needInterval) && l.last.CompareAndSwap(last, int64(now))
+	return (last == 0 || now-time.Duration(last) >= interval) && l.last.CompareAndSwap(last, int64(now))
 }
 
 // linkSession is one set of link keys.
@@ -53,8 +56,12 @@ type linkState struct {
 	heard     atomic.Int64
 	moved     limiter
 	tooBig    limiter
-	asked     limiter // challenges of the neighbour's that were answered
+	asked     [2]limiter // challenges of the neighbour's that were answered: it asks at the old and the new address at once
 	errors    buckets
+	told      allowance // hellos and replies to challenges that were handed up
+	accused   allowance // errors that were
+	shakes    allowance // handshake frames that were
+	shakesVia buckets   // of them those that came to the neighbour by one of its links
 	rx        traffic
 	tx        traffic
 	forwarded traffic

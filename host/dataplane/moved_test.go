@@ -41,7 +41,8 @@ func TestStrangersMoveNothing(t *testing.T) {
 	}
 }
 
-// A neighbour gets few answers to its challenges: it may claim to be anywhere. Replies to ours all pass.
+// A neighbour gets few answers to its challenges, for it may claim to be anywhere, but two at once: it asks at the old
+// address and at the new. Replies to ours all pass.
 func TestChallengesAreLimited(t *testing.T) {
 	n := newNet(t, "a", "b")
 	n.link("a", "b", 1, 2, 1452)
@@ -54,17 +55,17 @@ func TestChallengesAreLimited(t *testing.T) {
 	for range 20 {
 		send(false)
 	}
-	if len(b.challenges) != 1 {
+	if len(b.challenges) != 2 {
 		t.Errorf("%d challenges handed up", len(b.challenges))
 	}
-	b.wantCount("challenge_limited", 19)
+	b.wantCount("challenge_limited", 18)
 	for range 20 {
 		send(true)
 	}
 	n.now = n.now.Add(needInterval)
 	send(false)
-	if len(b.challenges) != 22 {
-		t.Errorf("%d challenges and replies handed up, want 22", len(b.challenges))
+	if len(b.challenges) != 23 {
+		t.Errorf("%d challenges and replies handed up, want 23", len(b.challenges))
 	}
 }
 

@@ -32,10 +32,14 @@ type peerSession struct {
 
 	tx      index
 	counter atomic.Uint64 // next to seal with
+	out, in pathCounts
 
 	mu     sync.Mutex // guards window
 	window *wire.Window
 }
+
+// pathCounts counts frames by the number that their sender gives the path, modulo 2^32.
+type pathCounts [wire.PathNumbers]atomic.Uint32
 
 // peerState is what stays while sessions with a peer come and go.
 type peerState struct {
@@ -43,8 +47,10 @@ type peerState struct {
 	addr   netip.Addr
 	lastTx atomic.Int64
 	lastRx atomic.Int64
+	busy   limiter // tells that packets are sent
 	tx, rx traffic
 	sent   ring
+	probes allowance // probes and answers of the peer's that were looked at
 }
 
 func newPeerSession(conn mesh.ConnID, n mesh.NodeID, addr netip.Addr, rx uint32, k wire.DataKeys) (*peerSession, error) {

@@ -62,11 +62,19 @@ type Callbacks struct {
 	// Need is called when packets wait for a session to addr, at most once per 100 ms and address.
 	Need func(addr netip.Addr)
 
+	// Sending is called when a packet was sent to a node, at most once per 50 ms and node, and less often where there are
+	// more than 20: with 100 or more, once per 250 ms.
+	Sending func(node mesh.NodeID)
+
 	// ProbeReply is called when node answered a probe.
 	ProbeReply func(node mesh.NodeID, p wire.Probe, at time.Time)
 
 	// Handshake is called for handshake frames for this node. The answer goes by SendHandshake(in, back, …).
 	Handshake func(h wire.Handshake, in mesh.Label, back []mesh.Label)
+
+	// Sessions is called with the indices of all link sessions whenever they change, before AddLink or RemoveLink returns:
+	// frames with others are of no use. It must not call the plane.
+	Sessions func(rx []uint32)
 
 	// UnknownSession is called when a frame names no link session of ours (most likely from before a restart),
 	// at most once per 100 ms. Anybody can cause it.
@@ -138,11 +146,17 @@ func (c Callbacks) withDefaults() Callbacks {
 	if c.Need == nil {
 		c.Need = func(netip.Addr) {}
 	}
+	if c.Sending == nil {
+		c.Sending = func(mesh.NodeID) {}
+	}
 	if c.ProbeReply == nil {
 		c.ProbeReply = func(mesh.NodeID, wire.Probe, time.Time) {}
 	}
 	if c.Handshake == nil {
 		c.Handshake = func(wire.Handshake, mesh.Label, []mesh.Label) {}
+	}
+	if c.Sessions == nil {
+		c.Sessions = func([]uint32) {}
 	}
 	if c.UnknownSession == nil {
 		c.UnknownSession = func(netip.AddrPort, uint32) {}
@@ -185,6 +199,7 @@ func (p *Plane) Publish(f *mesh.Forwarding) {
 func (p *Plane) AddLink(conn mesh.ConnID, label mesh.Label, rxIndex uint32, keys wire.LinkKeys, mtu int) {
 	p.change(func(r *registry) {
 		r.links[conn] = newLinkSession(conn, label, rxIndex, keys, mtu, r.linkState(label))
+		p.cb.Sessions(r.rxIndices())
 	})
 }
 
@@ -199,7 +214,10 @@ func (p *Plane) SetLinkTx(conn mesh.ConnID, txIndex uint32) {
 
 // RemoveLink ends a link session: its frames are unknown from now on.
 func (p *Plane) RemoveLink(conn mesh.ConnID) {
-	p.change(func(r *registry) { delete(r.links, conn) })
+	p.change(func(r *registry) {
+		delete(r.links, conn)
+		p.cb.Sessions(r.rxIndices())
+	})
 }
 
 // AddPeer adds an end-to-end session with node, whose mesh address is addr: data with rxIndex is from now on opened

@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"bytes"
 	"errors"
 	"net/netip"
 	"time"
@@ -143,6 +144,10 @@ func (p *Plane) deliverHello(a *arrival) {
 		p.count.inc(helloMalformed)
 		return
 	}
+	if !a.in.state.told.take(a.now, toldBurst, toldInterval) {
+		p.count.inc(helloLimited)
+		return
+	}
 	p.count.sized(helloReceived, len(a.b))
 	p.cb.Hello(a.in.label, h, p.time(int64(a.now)))
 }
@@ -153,7 +158,11 @@ func (p *Plane) deliverChallenge(a *arrival) {
 		p.count.inc(challengeMalformed)
 		return
 	}
-	if a.f.Type == wire.TypeChallenge && !a.in.state.asked.allow(a.now) {
+	if a.f.Type == wire.TypeChallenge && !a.in.state.asked[0].allow(a.now) && !a.in.state.asked[1].allow(a.now) {
+		p.count.inc(challengeLimited)
+		return
+	}
+	if a.f.Type == wire.TypeChallengeReply && !a.in.state.told.take(a.now, toldBurst, toldInterval) {
 		p.count.inc(challengeLimited)
 		return
 	}
@@ -166,8 +175,17 @@ func (p *Plane) deliverHandshake(a *arrival) {
 		p.count.inc(handshakeMalformed)
 		return
 	}
+	back := wire.ReversedPrefix(a.b, nil)
+	via := mesh.Label(0) // the neighbour's own link by which it came there, as an honest one writes it
+	if len(back) > 0 {
+		via = back[0]
+	}
+	if s := a.in.state; !s.shakesVia.takeOf(via, a.now, shakeBurst, shakeInterval) || !s.shakes.take(a.now, shakesBurst, shakesEvery) {
+		p.count.inc(handshakeLimited)
+		return
+	}
 	h.Datagram = append([]byte(nil), h.Datagram...)
-	p.cb.Handshake(h, a.in.label, wire.ReversedPrefix(a.b, nil))
+	p.cb.Handshake(h, a.in.label, back)
 }
 
 func (p *Plane) deliverError(a *arrival) {
@@ -179,6 +197,10 @@ func (p *Plane) deliverError(a *arrival) {
 	match := p.findSend(a.v, &e, a.in.label)
 	if match == nil {
 		p.count.inc(errorUnmatched)
+		return
+	}
+	if !a.in.state.accused.take(a.now, toldBurst, toldInterval) {
+		p.count.inc(errorFlood)
 		return
 	}
 	p.count.inc(errorReceived)
@@ -237,6 +259,7 @@ func (p *Plane) deliverData(a *arrival) {
 		p.count.inc(peerMalformed)
 		return
 	}
+	s.in[inner.Path%wire.PathNumbers].Add(1)
 	switch inner.Kind {
 	case wire.InnerPacket:
 		p.deliverPacket(a, s, rest)
@@ -272,6 +295,10 @@ func (p *Plane) deliverPacket(a *arrival, s *peerSession, pkt []byte) {
 }
 
 func (p *Plane) deliverProbe(a *arrival, s *peerSession, kind wire.InnerKind, b []byte) {
+	if !s.peer.probes.take(a.now, toldBurst, toldInterval) {
+		p.count.inc(peerProbeLimited)
+		return
+	}
 	probe, err := wire.ParseProbe(b)
 	if err != nil {
 		p.count.inc(peerMalformed)
@@ -282,6 +309,9 @@ func (p *Plane) deliverProbe(a *arrival, s *peerSession, kind wire.InnerKind, b 
 		return
 	}
 	probe.Labels = nil
+	if c := probe.Counts; c != nil {
+		c.Index, c.Received = s.rxIndex, s.in[probe.Path%wire.PathNumbers].Load()
+	}
 	if !p.answerProbe(a, s, probe) {
 		p.count.inc(peerNoWayBack)
 	}
@@ -300,10 +330,15 @@ func (p *Plane) answerProbe(a *arrival, s *peerSession, probe wire.Probe) bool {
 	buf := p.sealers.Get().(*sealer)
 	defer p.sealers.Put(buf)
 	n := len(probe.Append(buf.packet()[:0]))
-	paths := []outPath{a.back()}
+	back := a.back()
+	paths := []outPath{back}
 	if out != nil {
-		paths = append(paths, out.paths...)
+		for i := range out.paths {
+			if o := &out.paths[i]; o.first != back.first || !bytes.Equal(o.labels, back.labels) {
+				paths = append(paths, *o)
+			}
+		}
 	}
-	sent, ok := p.sealAndSend(buf, s, wire.Inner{Kind: wire.InnerProbeReply}, n, wire.FlagProbe, paths)
+	sent, ok := p.sealAndSend(buf, s, wire.Inner{Kind: wire.InnerProbeReply}, n, 0, paths)
 	return ok && sent > 0
 }

@@ -89,9 +89,14 @@ func (v *view) namePath(m *SentMatch) {
 	}
 }
 
-// SendProbe sends a probe to node over path, which need not be one that is in use. The answer comes through
-// Callbacks.ProbeReply.
-func (p *Plane) SendProbe(node mesh.NodeID, path mesh.Path, pr wire.Probe) error {
+// fullProbe is how long a full probe is where the path has room: as a packet of the largest size that a mesh's interface
+// carries.
+const fullProbe = 1360
+
+// SendProbe sends a probe to node over path, which need not be one that is in use. It says what was sent by the path of
+// that number; to a relay it looks like any packet, and if it is full it is as long as the longest. The answer comes
+// through Callbacks.ProbeReply.
+func (p *Plane) SendProbe(node mesh.NodeID, path mesh.Path, pr wire.Probe, full bool) error {
 	v := p.view.Load()
 	out := v.byNode[node]
 	if out == nil || out.session == nil || !out.session.tx.known() {
@@ -106,8 +111,14 @@ func (p *Plane) SendProbe(node mesh.NodeID, path mesh.Path, pr wire.Probe) error
 	}
 	s := p.sealers.Get().(*sealer)
 	defer p.sealers.Put(s)
+	pr.Path = path.Number % wire.PathNumbers
+	pr.Counts = &wire.ProbeCounts{Sent: out.session.out[pr.Path].Load() + 1}
 	n := len(pr.Append(s.packet()[:0]))
-	if _, ok := p.sealAndSend(s, out.session, wire.Inner{Kind: wire.InnerProbe}, n, wire.FlagProbe, []outPath{way}); !ok {
+	if room := min(way.room(), fullProbe); full && room > n {
+		clear(s.packet()[n:room])
+		n = room
+	}
+	if _, ok := p.sealAndSend(s, out.session, wire.Inner{Kind: wire.InnerProbe, Path: pr.Path}, n, 0, []outPath{way}); !ok {
 		return fmt.Errorf("probe %v: %w: the key of the last one is used up", node, ErrNoSession)
 	}
 	return nil

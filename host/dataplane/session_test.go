@@ -16,7 +16,8 @@ func TestProbe(t *testing.T) {
 	n := line(t)
 	a, d := n.nodes["a"], n.nodes["d"]
 	path := a.table.Peers[0].Paths[0]
-	if err := a.plane.SendProbe(d.id, path, wire.Probe{ID: 3, SentAt: 44, Path: 1, Labels: path.Labels}); err != nil {
+	path.Number = 1
+	if err := a.plane.SendProbe(d.id, path, wire.Probe{ID: 3, SentAt: 44, Labels: path.Labels}, false); err != nil {
 		t.Fatal(err)
 	}
 	if len(a.replies) != 1 || a.replies[0].ID != 3 || a.replies[0].SentAt != 44 || a.replies[0].Path != 1 || a.replies[0].Labels != nil {
@@ -28,7 +29,7 @@ func TestProbe(t *testing.T) {
 	// A node that has no path of its own answers by the way back.
 	d.table.Peers[0].Paths = nil
 	d.publish()
-	if err := a.plane.SendProbe(d.id, path, wire.Probe{ID: 4}); err != nil {
+	if err := a.plane.SendProbe(d.id, path, wire.Probe{ID: 4}, false); err != nil {
 		t.Fatal(err)
 	}
 	if len(a.replies) != 2 || a.replies[1].ID != 4 {
@@ -39,7 +40,7 @@ func TestProbe(t *testing.T) {
 	a.addPeer(200, d, n.dataKeys(secret, true), 8)
 	a.plane.SetPeerTx(200, 9)
 	d.addPeer(201, a, n.dataKeys(secret, false), 9)
-	if err := a.plane.SendProbe(d.id, path, wire.Probe{ID: 5}); err != nil {
+	if err := a.plane.SendProbe(d.id, path, wire.Probe{ID: 5}, false); err != nil {
 		t.Fatal(err)
 	}
 	d.wantCount("peer_no_way_back", 1)
@@ -112,7 +113,7 @@ func TestKeyUsedUp(t *testing.T) {
 	a.sendTo(d, 60)
 	d.wantDelivered()
 	a.wantCount("peer_key_used_up", 1)
-	if err := a.plane.SendProbe(d.id, a.table.Peers[0].Paths[0], wire.Probe{}); err == nil {
+	if err := a.plane.SendProbe(d.id, a.table.Peers[0].Paths[0], wire.Probe{}, false); err == nil {
 		t.Error("probed with a key that is used up")
 	}
 }

@@ -30,12 +30,13 @@ func (s *sealer) packet() []byte { return s.buf[headroom+sealFront:][:maxPacket]
 // payload returns an empty slice at the place of the payload, to append to.
 func (s *sealer) payload() []byte { return s.buf[headroom:headroom] }
 
-// seal seals the n bytes at packet() for session; ok is false if its key is used up.
+// seal seals the n bytes at packet() for session, and counts them for their path; ok is false if its key is used up.
 func (s *sealer) seal(session *peerSession, in wire.Inner, n int) (payload []byte, ok bool) {
 	c := session.counter.Add(1) - 1
 	if c >= maxSeals {
 		return nil, false
 	}
+	session.out[in.Path%wire.PathNumbers].Add(1)
 	plain := s.buf[headroom+sealFront-wire.InnerHeader:]
 	in.Append(plain[:0])
 	return wire.SealData(s.payload(), session.seal, session.tx.value(), c, plain[:wire.InnerHeader+n]), true
@@ -113,7 +114,7 @@ func (p *Plane) sendPacket(s *sealer, peer *outPeer, n int) {
 		return
 	}
 	ecn := packetECN(s.packet())
-	sent, ok := p.sealAndSend(s, peer.session, wire.Inner{Kind: wire.InnerPacket, Class: ecn}, n,
+	sent, ok := p.sealAndSend(s, peer.session, wire.Inner{Kind: wire.InnerPacket, Class: ecn, Path: peer.paths[0].path.Number}, n,
 		wire.Flags(0).WithECN(ecn), peer.paths)
 	switch {
 	case !ok:
@@ -122,9 +123,12 @@ func (p *Plane) sendPacket(s *sealer, peer *outPeer, n int) {
 		p.count.inc(tunNoLink)
 	default:
 		p.count.inc(tunSent)
-		state := peer.session.peer
-		state.lastTx.Store(int64(p.now()))
+		state, now := peer.session.peer, p.now()
+		state.lastTx.Store(int64(now))
 		state.tx.add(n)
+		if state.busy.every(peer.pause, now) {
+			p.cb.Sending(peer.node)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package dataplane
 import (
 	"maps"
 	"net/netip"
+	"time"
 
 	"x0tta6bl4/mesh"
 	"x0tta6bl4/wire"
@@ -33,6 +34,15 @@ func (r *registry) linkState(l mesh.Label) *linkState {
 		r.linkStates[l] = &linkState{label: l}
 	}
 	return r.linkStates[l]
+}
+
+// rxIndices returns what the frames of all link sessions are known by, in no order.
+func (r *registry) rxIndices() []uint32 {
+	all := make([]uint32, 0, len(r.links))
+	for _, s := range r.links {
+		all = append(all, s.rxIndex)
+	}
+	return all
 }
 
 // peerState returns what outlives the sessions with a node.
@@ -74,6 +84,7 @@ type outPeer struct {
 	node    mesh.NodeID
 	session *peerSession // nil: none of the published name
 	paths   []outPath
+	pause   time.Duration // between two calls of Callbacks.Sending
 }
 
 // ready reports whether packets for this destination can be sealed and have somewhere to go. A nil peer is not.
@@ -84,11 +95,11 @@ func (o *outPeer) ready() bool {
 // room returns how long a packet for this destination may be: what a frame holds besides the fewest labels that lead there.
 // Links thinner than a frame take it in parts.
 func (o *outPeer) room() int {
-	labels := 2 * wire.MaxLabels
+	room := wire.MaxFrame - wire.HeaderLen - 2*wire.MaxLabels - sealFront - sealTag
 	for i := range o.paths {
-		labels = min(labels, len(o.paths[i].labels))
+		room = max(room, o.paths[i].room())
 	}
-	return wire.MaxFrame - wire.HeaderLen - labels - sealFront - sealTag
+	return room
 }
 
 // outPath is one path, ready to be put in front of a payload.
@@ -96,6 +107,11 @@ type outPath struct {
 	first  *outLink // nil: no such link
 	labels []byte   // all but the first, as in the frame
 	path   *mesh.Path
+}
+
+// room returns how long a packet by this path may be.
+func (o *outPath) room() int {
+	return wire.MaxFrame - wire.HeaderLen - len(o.labels) - sealFront - sealTag
 }
 
 func (r *registry) compile(count *counters) *view {
@@ -122,9 +138,10 @@ func (r *registry) compile(count *counters) *view {
 		v.links[l.label] = l
 		v.linkStates[l.label] = l.state
 	}
+	pause := sendingPause(len(r.forwarding.Peers))
 	for i := range r.forwarding.Peers {
 		f := &r.forwarding.Peers[i]
-		o := &outPeer{node: f.Node, session: r.peers[f.Session], paths: v.outPaths(f.Paths, count)}
+		o := &outPeer{node: f.Node, session: r.peers[f.Session], paths: v.outPaths(f.Paths, count), pause: pause}
 		if o.session != nil && o.session.node != f.Node {
 			o.session = nil // keys of one peer never serve another
 		}
@@ -135,6 +152,17 @@ func (r *registry) compile(count *counters) *view {
 	// What neither a session nor the table names any more is forgotten.
 	r.linkStates, r.peerStates = maps.Clone(v.linkStates), maps.Clone(v.peerStates)
 	return v
+}
+
+// Bounds of Callbacks.Sending: for one destination, and for all together while they are not very many.
+const (
+	minSending = 50 * time.Millisecond
+	maxSending = 250 * time.Millisecond
+	allSending = 400 // a second
+)
+
+func sendingPause(peers int) time.Duration {
+	return min(max(minSending, time.Duration(peers)*time.Second/allSending), maxSending)
 }
 
 func (r *registry) outLink(f *mesh.ForwardLink) *outLink {

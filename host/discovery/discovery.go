@@ -184,7 +184,7 @@ type counters struct {
 	sent, answered, sendErrors, openErrors, readErrors                    atomic.Uint64
 	heard, malformed, version, notLinkLocal, wrongPort, own, foreign      atomic.Uint64
 	limited, sourceLimited, answersLimited, foundLimited, evicted, member atomic.Uint64
-	found                                                                 atomic.Uint64
+	found, answersSpared                                                  atomic.Uint64
 }
 
 // Counters returns what was sent, heard and dropped so far, by name.
@@ -207,6 +207,7 @@ func (d *Discovery) Counters() map[string]uint64 {
 		"beacon_source_limited":  c.sourceLimited.Load(),  // too many from one address
 		"beacon_member":          c.member.Load(),         // of our trust domain, or so they say
 		"beacon_answers_limited": c.answersLimited.Load(), // not answered: too many to answer
+		"beacon_answers_spared":  c.answersSpared.Load(),  // not answered: known for a while, or others of a crowd answer
 		"beacon_sources_evicted": c.evicted.Load(),        // forgotten for want of room
 		"beacon_found":           c.found.Load(),          // addresses handed on
 		"beacon_found_limited":   c.foundLimited.Load(),   // addresses kept back for a while: too many

@@ -148,7 +148,11 @@ func (p *port) zoned(a netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(a.Addr().WithZone(p.name), a.Port())
 }
 
+// sendLimit is how long a beacon may wait for room in the socket's buffer: others wait for the port meanwhile.
+const sendLimit = 50 * time.Millisecond
+
 func (p *port) send(b []byte, to netip.AddrPort) bool {
+	_ = p.conn.SetWriteDeadline(time.Now().Add(sendLimit)) // fails on a closed socket only, as the write does then
 	if _, err := p.conn.WriteToUDPAddrPort(b, to); err != nil {
 		p.d.count.sendErrors.Add(1)
 		return false

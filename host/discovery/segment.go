@@ -1,7 +1,9 @@
 package discovery
 
 import (
+	"cmp"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -16,6 +18,11 @@ const (
 	pause       = 10 * time.Second
 )
 
+// A segment with more members than these is a crowd: beacons become rarer by as much as it is larger, and of all members
+// about so many answer a newcomer. Else what a segment carries would grow with the square of its members, or the cube when
+// they all start together.
+const crowd = 32
+
 // When an address is handed on. Of two that hear each other the one with the smaller nonce dials at once, and the other
 // only if no link is there after a while. An address that led to no link is handed on again, ever less often, for as long
 // as beacons come from there.
@@ -23,7 +30,7 @@ const (
 	yieldTo    = 500 * time.Millisecond
 	firstAgain = 250 * time.Millisecond
 	lastAgain  = 30 * time.Second
-	forgetting = 3 * pause // after its last beacon
+	forgetting = 3 * pause // after its last beacon; longer in a crowd
 )
 
 // What one segment may cost. Beacons are unauthenticated, so anybody there can send as many as fit.
@@ -36,6 +43,8 @@ const (
 	answerRate   = 100
 	answerBurst  = 100
 	answerPause  = 200 * time.Millisecond // between two answers to one address
+	quickAnswers = rushBeacons            // to one process; whoever is there for longer knows us, or soon will
+	answerAgain  = pause + pause/2        // so it is answered now and then only, in case it does not hear our beacons
 	foundRate    = 20                     // addresses handed on
 	foundBurst   = 32
 	floodedPause = 20 * time.Millisecond // for which the reader rests when there are more: the kernel drops them for nothing
@@ -60,12 +69,14 @@ type segment struct {
 type source struct {
 	heard    time.Time
 	answered time.Time
+	answers  int // since it began
 	few      bucket
 	member   bool // its last beacon was of our domain
 	nonce    uint64
 	port     uint16
 	due      time.Time // when to hand it on; zero = not
 	wait     time.Duration
+	armed    time.Time // when it was to be handed on for the first time
 }
 
 // verdict is what to do about a datagram.
@@ -96,7 +107,18 @@ func (s *segment) sent(now time.Time, ok bool) {
 		s.next = now.Add(s.jitter(rushPause))
 		return
 	}
-	s.next = now.Add(s.jitter(pause))
+	s.next = now.Add(s.jitter(pause * s.scale()))
+}
+
+// scale returns by how much the segment is more than a crowd, at least 1.
+func (s *segment) scale() time.Duration {
+	members := 0
+	for _, src := range s.sources {
+		if src.member {
+			members++
+		}
+	}
+	return time.Duration(max(1, members/crowd))
 }
 
 // hear takes a datagram and the address it came from, without zone. It allocates for new sources only.
@@ -122,14 +144,9 @@ func (s *segment) hear(now time.Time, from netip.AddrPort, p []byte) (v verdict)
 	s.count.member.Add(1)
 	if src.nonce != b.Nonce || src.port != b.Port {
 		src.nonce, src.port, src.due, src.wait = b.Nonce, b.Port, time.Time{}, 0 // another process than before
+		src.answers = 0
 	}
-	if !b.Answer && now.Sub(src.answered) >= answerPause {
-		if v.answer = s.answers.take(now); v.answer {
-			src.answered = now
-		} else {
-			s.count.answersLimited.Add(1)
-		}
-	}
+	v.answer = !b.Answer && s.answer(now, src)
 	if src.due.IsZero() {
 		v.arm = netip.AddrPortFrom(from.Addr(), b.Port)
 		if s.nonce > b.Nonce {
@@ -137,6 +154,26 @@ func (s *segment) hear(now time.Time, from netip.AddrPort, p []byte) (v verdict)
 		}
 	}
 	return v
+}
+
+// answer reports whether a member's beacon is to be answered.
+func (s *segment) answer(now time.Time, src *source) bool {
+	scale, since := s.scale(), now.Sub(src.answered)
+	const odd = 0x9e3779b97f4a7c15                         // spreads the nonces over the members
+	ours := (s.nonce^src.nonce)*odd>>32%uint64(scale) == 0 // #nosec G115 -- at least 1
+	switch {
+	case since < answerPause:
+		return false
+	case !ours, src.answers >= quickAnswers && since < answerAgain*scale:
+		s.count.answersSpared.Add(1)
+		return false
+	case !s.answers.take(now):
+		s.count.answersLimited.Add(1)
+		return false
+	}
+	src.answered = now
+	src.answers++
+	return true
 }
 
 // read checks all that costs nothing to check.
@@ -186,20 +223,14 @@ func (s *segment) source(now time.Time, a netip.Addr) *source {
 // arm has an address handed on after a time.
 func (s *segment) arm(now time.Time, a netip.Addr, first time.Duration) {
 	if src := s.sources[a]; src != nil {
-		src.due, src.wait = now.Add(first), firstAgain
+		src.due, src.wait, src.armed = now.Add(first), firstAgain, now
 	}
 }
 
 // due returns the addresses to be handed on now. Those that linked says are linked are not, until they are heard again.
 func (s *segment) due(now time.Time, linked func(netip.AddrPort) bool) (as []netip.AddrPort) {
-	for a, src := range s.sources {
-		if now.Sub(src.heard) > forgetting {
-			delete(s.sources, a)
-			continue
-		}
-		if src.due.IsZero() || now.Before(src.due) {
-			continue
-		}
+	for _, a := range s.waiting(now) {
+		src := s.sources[a]
 		to := netip.AddrPortFrom(a, src.port)
 		switch {
 		case !src.member || linked(to):
@@ -214,6 +245,26 @@ func (s *segment) due(now time.Time, linked func(netip.AddrPort) bool) (as []net
 			src.due = now.Add(s.jitter(firstAgain))
 		}
 	}
+	return as
+}
+
+// waiting forgets who has been silent for long, and returns the addresses whose time has come: those that were handed on
+// least before the others, and of them those that wait for longest. So nobody is kept waiting by more of others than there
+// is room for.
+func (s *segment) waiting(now time.Time) (as []netip.Addr) {
+	scale := s.scale()
+	for a, src := range s.sources {
+		switch {
+		case now.Sub(src.heard) > forgetting*scale:
+			delete(s.sources, a)
+		case !src.due.IsZero() && !now.Before(src.due):
+			as = append(as, a)
+		}
+	}
+	slices.SortFunc(as, func(a, b netip.Addr) int {
+		x, y := s.sources[a], s.sources[b]
+		return cmp.Or(cmp.Compare(x.wait, y.wait), x.armed.Compare(y.armed), a.Compare(b))
+	})
 	return as
 }
 

@@ -150,16 +150,96 @@ func TestAnswers(t *testing.T) {
 		t.Error("not answered again")
 	}
 	answers := 0
-	for i := range 200 {
-		if s.hear(t0.Add(answerPause), from(byte(3+i)), beacon(ours, 1, false)).answer {
-			answers++
+	now := t0.Add(answerPause)
+	for range quickAnswers {
+		now = now.Add(answerPause)
+		for i := range 50 {
+			answers += btoi(s.hear(now, from(byte(3+i)), beacon(ours, 1, false)).answer)
 		}
 	}
-	if answers > answerBurst || s.count.answersLimited.Load() == 0 {
+	if most := answerBurst + int(now.Sub(t0).Seconds()*answerRate) + 1; answers > most || s.count.answersLimited.Load() == 0 {
 		t.Errorf("%d answers at once, %d not sent", answers, s.count.answersLimited.Load())
 	}
 	if n := len(beacon(ours, 1, true)); n > len(beacon(ours, 1, false)) {
 		t.Errorf("an answer has %d bytes, more than its cause", n)
+	}
+}
+
+// A process is answered a few times, and from then on now and then; a new one at the same address begins anew.
+func TestAnswersBecomeRare(t *testing.T) {
+	s := newTest()
+	count := func(from_, to time.Duration, nonce uint64) (n int) {
+		for d := from_; d < to; d += pause / 10 {
+			n += btoi(s.hear(t0.Add(d), from(1), beacon(ours, nonce, false)).answer)
+		}
+		return n
+	}
+	if n := count(0, pause, 1); n != quickAnswers {
+		t.Errorf("%d answers at first", n)
+	}
+	if n := count(pause, 11*pause, 1); n != 7 {
+		t.Errorf("%d answers in ten pauses", n)
+	}
+	if n := count(11*pause, 12*pause, 2); n != quickAnswers {
+		t.Errorf("%d answers to a new process", n)
+	}
+	if got := s.count.answersSpared.Load(); got != 120-7-2*quickAnswers {
+		t.Errorf("%d answers were spared", got)
+	}
+}
+
+// On a segment of many members all start at once. What each sends, and how many answers one beacon causes, stay bounded;
+// and everybody is heard by somebody who answers.
+func TestCrowd(t *testing.T) {
+	const members = 4 * crowd
+	all := make([]*segment, members)
+	for i := range all {
+		all[i] = newSegment(rand.New(rand.NewPCG(uint64(i), 9)).Uint64(), ours, &counters{}, func(d time.Duration) time.Duration { return d })
+		all[i].hurry(t0.Add(time.Duration(i) * time.Millisecond))
+	}
+	address := func(i int) netip.AddrPort { return netip.AddrPortFrom(from(byte(i+1)).Addr(), Port) }
+	beacons, answers, answered := 0, 0, make([]int, members)
+	run := func(from, to time.Duration) {
+		beacons, answers = 0, 0
+		for d := from; d < to; d += time.Millisecond {
+			now := t0.Add(d)
+			for i, s := range all {
+				if now.Before(s.next) {
+					continue
+				}
+				s.sent(now, true)
+				beacons++
+				for j, o := range all {
+					if j != i && o.hear(now, address(i), beacon(ours, s.nonce, false)).answer {
+						answers++
+						answered[i]++
+						s.hear(now, address(j), beacon(ours, o.nonce, true))
+					}
+				}
+			}
+		}
+	}
+	run(0, 3*time.Second)
+	t.Logf("start: %d beacons, %d answers", beacons, answers)
+	if most := members * rushBeacons * 2 * crowd; answers > most {
+		t.Errorf("%d answers when all start, want at most %d", answers, most)
+	}
+	for i, n := range answered {
+		if n == 0 {
+			t.Errorf("nobody answered member %d", i)
+		}
+	}
+	scale := time.Duration(members / crowd)
+	run(3*time.Second, 3*time.Second+10*pause*scale)
+	perSecond := float64(beacons+answers) / (10 * pause * scale).Seconds()
+	t.Logf("later: %d beacons, %d answers, %.0f datagrams a second on the segment", beacons, answers, perSecond)
+	if perSecond > 100 {
+		t.Errorf("%.0f datagrams a second on the segment", perSecond)
+	}
+	for i, s := range all {
+		if s.due(t0.Add(3*time.Second+10*pause*scale), nobody); len(s.sources) < members-1 {
+			t.Fatalf("member %d has forgotten some: knows %d", i, len(s.sources))
+		}
 	}
 }
 
@@ -235,8 +315,12 @@ func TestFlood(t *testing.T) {
 		t.Errorf("counted %d of %d; %d evicted, %d hints kept back", got, flooded, s.count.evicted.Load(), s.count.foundLimited.Load())
 	}
 	later := t0.Add((seconds + 2) * time.Second)
-	if v := s.step(later, from(1), beacon(ours, ownNonce+1, false), nobody); !v.answer {
-		t.Error("not answered after the flood")
+	answers = 0
+	for i := range uint64(8 * maxSources / crowd) { // of a crowd, as this still seems to be, each answers some
+		answers += btoi(s.step(later, from(byte(1+i)), beacon(ours, ownNonce+1+i, false), nobody).answer)
+	}
+	if answers == 0 {
+		t.Error("nobody is answered after the flood")
 	}
 	// Those of the flood that are remembered are tried too; the honest one is among those handed on within seconds.
 	for d := time.Duration(0); d < 20*time.Second; d += 50 * time.Millisecond {

@@ -21,6 +21,7 @@ import (
 type conn struct {
 	t       *Transport
 	id      mesh.ConnID
+	peer    mesh.NodeID
 	qc      *quic.Conn
 	dialled bool
 	queue   *sendQueue
@@ -36,7 +37,7 @@ type ending struct {
 }
 
 func newConn(t *Transport, qc *quic.Conn, e Established) *conn {
-	return &conn{t: t, id: e.Conn, qc: qc, dialled: e.Dial != 0, queue: newSendQueue(t.cfg.QueueBytes)}
+	return &conn{t: t, id: e.Conn, peer: e.Peer, qc: qc, dialled: e.Dial != 0, queue: newSendQueue(t.cfg.QueueBytes)}
 }
 
 // decide fixes why this side closes: the first reason counts.
@@ -118,6 +119,9 @@ func (c *conn) read(s io.Reader) error {
 			return err
 		}
 		c.t.count.received[wire.Kind(b[0])].add(wire.MessageHeader + len(b))
+		if err := c.pace(wire.MessageHeader + len(b)); err != nil {
+			return err
+		}
 		m, err := wire.ParseMessage(b)
 		if errors.Is(err, wire.ErrUnknownMessage) { // from a newer version
 			c.t.count.unknown.Add(1)

@@ -20,6 +20,7 @@ var (
 	ErrSelf       = errors.New("the peer has this node's own identity")
 	ErrNoIdentity = errors.New("this node has no valid SVID to present")
 	ErrBusy       = errors.New("too many connections now")
+	ErrCrowded    = errors.New("too many connections with this peer")
 	ErrPeerClosed = errors.New("closed by the peer")
 	ErrLocal      = errors.New("closed by this node")
 	ErrProtocol   = errors.New("the peer broke the protocol")

@@ -28,6 +28,7 @@ const (
 type attempt struct {
 	t       *Transport
 	remote  net.Addr
+	from    caller      // who dialled us
 	want    mesh.NodeID // zero = anyone
 	claimed atomic.Bool
 

@@ -6,8 +6,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"math/rand/v2"
-	"net"
-	"net/netip"
 	"strings"
 	"sync"
 	"syscall"
@@ -391,82 +389,6 @@ func TestLimits(t *testing.T) {
 		synctest.Wait()
 		connect(t, a, b)
 	})
-}
-
-func TestGate(t *testing.T) {
-	g := gate{rate: 2, maxHalfOpen: 2, maxConns: 3}
-	anywhere := netip.Prefix{}
-	now := time.Unix(0, 0)
-	for i, want := range []bool{true, true, false} {
-		if got := g.allow(now); got != want {
-			t.Errorf("handshake %d allowed: %t", i, got)
-		}
-	}
-	if !g.allow(now.Add(500*time.Millisecond)) || g.allow(now.Add(500*time.Millisecond)) {
-		t.Error("half a second is one more")
-	}
-	for i, want := range []bool{true, true, false} {
-		if got := g.enter(anywhere); got != want {
-			t.Errorf("half-open %d admitted: %t", i, got)
-		}
-	}
-	g.promote(anywhere)
-	g.promote(anywhere)
-	if !g.enter(anywhere) || g.enter(anywhere) {
-		t.Error("two connections leave room for one handshake")
-	}
-	g.leave()
-	if !g.enter(anywhere) {
-		t.Error("no room after a connection ended")
-	}
-	g.abandon(anywhere)
-	if !g.enter(anywhere) {
-		t.Error("no room after a handshake was given up")
-	}
-}
-
-// Sources that begin handshakes and leave them, forged or not, must not keep others out.
-func TestGateKeepsRoomForOthers(t *testing.T) {
-	g := gate{rate: 1000, maxHalfOpen: 8, maxConns: 100}
-	now := time.Unix(0, 0)
-	far, near := netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("2001:db8::/64")
-	for i, want := range []bool{true, true, false} {
-		if proven := !g.allow(now); proven == want {
-			t.Errorf("handshake %d must prove its source: %t", i, proven)
-		}
-		if got := g.enter(far); got != want {
-			t.Errorf("handshake %d of one network admitted: %t", i, got)
-		}
-	}
-	if !g.enter(near) {
-		t.Error("another network was kept out")
-	}
-	g.abandon(near)
-	g.promote(far)
-	if !g.enter(far) || g.enter(far) {
-		t.Error("a handshake that became a connection still counts as half-open, or the others no more")
-	}
-	g.abandon(far)
-	g.abandon(far)
-	if len(g.from) != 0 || g.halfOpen != 0 || !g.allow(now) {
-		t.Errorf("%v, %d half-open after all ended", g.from, g.halfOpen)
-	}
-}
-
-func TestSourceNetworks(t *testing.T) {
-	link := &Transport{cfg: Config{Purpose: wire.PurposeLink}}
-	for a, want := range map[string]string{
-		"198.51.100.77:1": "198.51.100.0/24", "[::ffff:198.51.100.77]:1": "198.51.100.0/24",
-		"[2001:db8:1:2:3::4]:1": "2001:db8:1:2::/64", "[fe80::1%eth0]:1": "fe80::/64",
-	} {
-		if got := link.source(net.UDPAddrFromAddrPort(netip.MustParseAddrPort(a))); got.String() != want {
-			t.Errorf("%s is of %s, want %s", a, got, want)
-		}
-	}
-	endToEnd := &Transport{cfg: Config{Purpose: wire.PurposeE2E}}
-	if link.source(memAddr("a")).IsValid() || endToEnd.source(&net.UDPAddr{IP: net.IPv6loopback}).IsValid() {
-		t.Error("counted what is no underlay address")
-	}
 }
 
 func TestCloseEndsEverything(t *testing.T) {

@@ -24,6 +24,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -78,12 +79,22 @@ type Config struct {
 	Callbacks   Callbacks
 	Now         func() time.Time // the wall clock that certificates are held to; nil = time.Now
 
+	// ConnectionID makes the IDs of connections, all of one length of 4 to 20 bytes, by which the packet connection tells
+	// what is for us; nil = 8 random bytes.
+	ConnectionID func() []byte
+
+	// Networks says where an address is: the smallest network first, then those around it, which may hold more of the
+	// half-open handshakes each. None = not counted. nil = /64, /48 and /32, or /24 and /16.
+	Networks func(net.Addr) []netip.Prefix
+
 	HandshakeTimeout time.Duration // silence that ends a handshake, and half of its longest duration; 0 = 5 s
 	KeepAlive        time.Duration // pings when silent for this long; 0 = 3 s for links, none end to end; negative = none
 	IdleTimeout      time.Duration // silence that ends a connection; 0 = 10 s for links, 30 s end to end
 	RetryAbove       int           // incoming handshakes a second beyond which sources are validated (RFC 9000 §8.1.2); 0 = 50, negative = always
 	MaxHalfOpen      int           // incoming handshakes at once; 0 = 64
 	MaxConns         int           // accepted connections at once; 0 = 4096
+	MaxPerPeer       int           // connections with one peer at once, whoever dialled; 0 = 48
+	PerNetwork       int           // incoming handshakes a second with validated address from one network; 0 = 16 for links, 64 end to end
 	QueueBytes       int           // bytes that wait to be sent on one connection; 0 = 1 MiB
 }
 
@@ -93,6 +104,7 @@ type Transport struct {
 	qt     *quic.Transport
 	ln     *quic.Listener
 	gate   gate
+	pacers pacers
 	count  counters
 	ctx    context.Context // ends when Close begins
 	cancel context.CancelFunc
@@ -110,11 +122,16 @@ func New(pc net.PacketConn, cfg Config) (*Transport, error) {
 		return nil, err
 	}
 	t := &Transport{cfg: cfg, conns: make(map[mesh.ConnID]*conn)}
-	t.gate = gate{rate: cfg.RetryAbove, maxHalfOpen: cfg.MaxHalfOpen, maxConns: cfg.MaxConns}
+	t.gate = gate{rate: cfg.RetryAbove, maxHalfOpen: cfg.MaxHalfOpen, maxConns: cfg.MaxConns, perNetwork: cfg.PerNetwork}
+	ids, err := newConnectionIDs(cfg.ConnectionID)
+	if err != nil {
+		return nil, err
+	}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	t.qt = &quic.Transport{
 		Conn:                             lossy{pc, &t.count.sendErrors},
 		ConnectionIDLength:               8,
+		ConnectionIDGenerator:            ids,
 		VerifySourceAddress:              t.needRetry,
 		ConnContext:                      t.incoming,
 		DisableVersionNegotiationPackets: true, // nothing to negotiate, and silence for scanners
@@ -141,9 +158,12 @@ func (c Config) complete() (Config, error) {
 	case cb.Established == nil || cb.Failed == nil || cb.Message == nil || cb.Closed == nil:
 		return c, fmt.Errorf("quic: all callbacks but Refused must be given")
 	}
-	keepAlive, idle := 3*time.Second, 10*time.Second
+	keepAlive, idle, perNetwork := 3*time.Second, 10*time.Second, 16
 	if c.Purpose == wire.PurposeE2E {
-		keepAlive, idle = 0, 30*time.Second
+		keepAlive, idle, perNetwork = 0, 30*time.Second, 64
+	}
+	if c.Networks == nil {
+		c.Networks = underlayNetworks
 	}
 	c.HandshakeTimeout = or(c.HandshakeTimeout, 5*time.Second)
 	c.KeepAlive = max(0, or(c.KeepAlive, keepAlive))
@@ -151,6 +171,8 @@ func (c Config) complete() (Config, error) {
 	c.RetryAbove = or(c.RetryAbove, 50)
 	c.MaxHalfOpen = or(c.MaxHalfOpen, 64)
 	c.MaxConns = or(c.MaxConns, 4096)
+	c.MaxPerPeer = or(c.MaxPerPeer, 48)
+	c.PerNetwork = or(c.PerNetwork, perNetwork)
 	c.QueueBytes = or(c.QueueBytes, 1<<20)
 	return c, nil
 }
@@ -221,21 +243,36 @@ func (t *Transport) tryDial(dial uint64, remote net.Addr, want mesh.NodeID) erro
 
 // serve owns a connection from Established to Closed.
 func (t *Transport) serve(qc *quic.Conn, e Established) {
+	defer t.pacers.leave(e.Peer)
+	if !t.pacers.join(e.Peer, time.Now(), t.cfg.MaxPerPeer) {
+		t.count.crowded.Add(1)
+		t.turnAway(qc, e, codeDone, "too many connections", ErrCrowded)
+		return
+	}
 	e.Conn = t.cfg.NextConn()
 	c := newConn(t, qc, e)
 	if !t.add(c) {
-		qc.CloseWithError(codeShutdown, textShutdown)
-		if c.dialled {
-			t.cfg.Callbacks.Failed(e.Dial, e.Remote, fmt.Errorf("quic: dial %s: %w", e.Remote, ErrClosed))
-		}
+		t.turnAway(qc, e, codeShutdown, textShutdown, ErrClosed)
 		return
 	}
+	networks := t.cfg.Networks(e.Remote)
+	t.gate.linked(networks, 1, time.Now())
+	defer func() { t.gate.linked(networks, -1, time.Now()) }()
 	t.count.established.Add(1)
 	t.cfg.Callbacks.Established(e)
 	e.Secret = nil
 	err := c.run()
 	t.remove(c)
 	t.cfg.Callbacks.Closed(c.id, fmt.Errorf("quic: connection with %s at %s: %w", e.Peer, e.Remote, err))
+}
+
+// turnAway ends a connection that nobody was told of yet.
+func (t *Transport) turnAway(qc *quic.Conn, e Established, code quic.ApplicationErrorCode, text string, why error) {
+	clear(e.Secret)
+	qc.CloseWithError(code, text)
+	if e.Dial != 0 {
+		t.cfg.Callbacks.Failed(e.Dial, e.Remote, fmt.Errorf("quic: dial %s: %w", e.Remote, why))
+	}
 }
 
 // Send queues messages for the peer, all of them or none, and never waits. ErrQueueFull means that the peer takes

@@ -69,6 +69,38 @@ func TestCheckAndRestore(t *testing.T) {
 	}
 }
 
+// Somebody deletes the interface: a Read that waits ends at once, and says what to do.
+func TestDeletedInterface(t *testing.T) {
+	namespace(t)
+	d, err := Open("x0ttest0", own, domain, 1360)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	link, err := netlink.LinkByName(d.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error)
+	go func() {
+		for b := make([]byte, 2048); ; {
+			if _, err := d.Read(b); err != nil {
+				ended <- err
+				return
+			}
+		}
+	}()
+	if err := netlink.LinkDel(link); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; !errors.Is(err, ErrGone) {
+		t.Errorf("Read says %v", err)
+	}
+	if err := d.Check(); err == nil {
+		t.Error("Check finds nothing wrong")
+	}
+}
+
 // The address that the route is asked for is never the node's own, which goes another way.
 func TestElsewhere(t *testing.T) {
 	for _, addr := range []string{"fd00:1:2::1/128", "fd00:1:2::2/128"} {

@@ -13,12 +13,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The reasons why a device cannot be opened that an operator can act upon.
+// The reasons why a device cannot be opened, or ends, that an operator can act upon.
 var (
 	ErrNoTun      = errors.New("no TUN support: load it with \"modprobe tun\", or give the container the device /dev/net/tun")
 	ErrPermission = errors.New("not permitted: run as root or with CAP_NET_ADMIN and access to /dev/net/tun")
 	ErrBusy       = errors.New("interface in use: stop the program that holds it or configure another name")
 	ErrRoute      = errors.New("the mesh prefix is already routed elsewhere: remove that route")
+	ErrGone       = errors.New("the interface was deleted by another program: find out which, and start x0t again")
 )
 
 const devicePath = "/dev/net/tun"
@@ -112,9 +113,12 @@ func (d *Device) Exposed() error { return d.exposed }
 func (d *Device) Name() string { return d.name }
 
 // Read waits for the next packet that the host sends into the mesh and copies it to b; what exceeds b is lost. After
-// Close it returns an error that wraps net.ErrClosed.
+// Close it returns an error that wraps net.ErrClosed, after somebody else deleted the interface ErrGone.
 func (d *Device) Read(b []byte) (int, error) {
 	n, err := d.file.Read(b)
+	if errors.Is(err, unix.EBADFD) { // what a descriptor reads whose interface was taken from it
+		return n, fmt.Errorf("tun: %s: %w (%w)", d.name, ErrGone, err)
+	}
 	return n, closed(err)
 }
 

@@ -70,6 +70,13 @@ func arrivals(fd int) (*os.File, error) {
 	return os.NewFile(uintptr(ep), "udp arrivals"), nil
 }
 
+// control calls f with the descriptor.
+func (p *endpoint) control(f func(fd int) error) error {
+	var failed error
+	err := p.socket.Control(func(fd uintptr) { failed = f(int(fd)) }) // #nosec G115 -- a descriptor
+	return errors.Join(err, failed)
+}
+
 // close ends the waiting reader too.
 func (p *endpoint) close() error { return errors.Join(p.arrived.Close(), p.file.Close()) }
 

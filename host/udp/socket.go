@@ -3,27 +3,34 @@
 //
 //	0x30 … 0x3f          mesh frame, handed to Handlers.Frame on the read goroutine
 //	0x40 or 0x80 set     QUIC, queued for the packet connection that QUIC returns
-//	anything else        counted and dropped
+//	anything else        dropped and counted
 //
-// One goroutine reads, in batches (recvmmsg), into buffers it reuses. Addresses given out and taken are plain
+// Behind that the kernel sorts what comes into queues, each read by a goroutine of its own, so that a flood of one kind
+// does not crowd out another:
+//
+//	frames               of the link sessions that Admit names
+//	QUIC                 for connections whose IDs NewConnectionID made, once RequireMarks was called
+//	newcomers            QUIC that begins a connection: limited by network and altogether, and read at a bounded rate;
+//	                     those from addresses that Expect named apart from all others
+//	refused              everything else: dropped by the kernel and counted
+//
+// Reading is in batches (recvmmsg), into buffers that are used again. Addresses given out and taken are plain
 // IPv4 or IPv6: the v4-mapped form (::ffff:a.b.c.d) stays inside. Datagrams leave unfragmented (don't-fragment
-// set), from the source address that the kernel's routing chooses.
+// set), from the source address that the kernel's routing chooses; all but data frames leave with a priority that local
+// queues with bands serve first.
 //
 // An address with a zone, which is the name or the number of an interface, is sent to by that interface and from an
 // address of it. Link-local sources come with their zone. IPv4 with a zone has the v4-mapped form, as netip wants it.
 package udp
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -38,63 +45,109 @@ var ErrTooBig = errors.New("datagram larger than the path MTU")
 // MaxDatagram is the largest datagram that is received whole; longer ones are counted as truncated and dropped.
 const MaxDatagram = 2048
 
-const (
-	receiveBuffer = 8 << 20
-	sendBuffer    = 2 << 20
-)
-
 // Handlers are the receivers of what arrives. A nil field drops and counts.
 type Handlers struct {
-	// Frame gets every mesh frame. It is called by one goroutine, one datagram at a time; b is valid during the
-	// call only. It must not call Close of the socket.
+	// Frame gets every mesh frame that is admitted. It is called by one goroutine, one datagram at a time; b is valid
+	// during the call only. It must not call Close of the socket.
 	Frame func(local *Socket, from netip.AddrPort, b []byte)
 }
 
 // Socket is an open UDP port. Its methods may be called from any goroutine.
 type Socket struct {
-	port  *endpoint
-	out   *sender
-	local netip.AddrPort
-	h     Handlers
-	quic  *packetConn
-	count counters
-	done  chan struct{} // closed when Close begins
-	wg    sync.WaitGroup
-	once  sync.Once
-}
+	ports    group
+	unsorted error     // why the kernel does not sort; nil = it does
+	port     *endpoint // that of frames
+	out      *sender
+	control  *sender // for all but data
+	local    netip.AddrPort
+	h        Handlers
+	quic     *packetConn
+	count    counters
+	mark     *marker
+	started  time.Time
+	arrivals *newcomers
+	done     chan struct{} // closed when Close begins
+	wg       sync.WaitGroup
+	once     sync.Once
 
-type counters struct {
-	frames, quic, quicDropped, garbage, truncated, receiveErrors, sent, sendErrors, noInterface, receivedBytes, sentBytes atomic.Uint64
+	rules atomic.Pointer[rules]
+	mu    sync.Mutex // held to change the rules, and what follows
+
+	members []uint32 // those of the rules, oldest first
 }
 
 // Listen opens addr and starts reading. A zero or unspecified IPv6 address takes IPv4 and IPv6 (IPv4 alone where
 // the kernel has no IPv6), 0.0.0.0 IPv4 only, any other just itself. Port 0 picks a free one; see LocalAddr.
-func Listen(addr netip.AddrPort, h Handlers) (*Socket, error) {
-	network, bind := binding(addr)
-	lc := net.ListenConfig{Control: configure}
-	pc, err := lc.ListenPacket(context.Background(), network, bind)
-	if err != nil {
-		return nil, listenError(bind, err)
+func Listen(addr netip.AddrPort, h Handlers) (*Socket, error) { return listen(addr, h, (*group).share) }
+
+// listen is given how the port is shared, so that tests can have a kernel that does not sort.
+func listen(addr netip.AddrPort, h Handlers, share shareFunc) (*Socket, error) {
+	s := &Socket{h: h, mark: newMarker(), started: time.Now(), arrivals: newNewcomers(), done: make(chan struct{})}
+	s.rules.Store(&rules{})
+	var err error
+	if s.local, s.unsorted, err = s.ports.open(addr, share); err != nil {
+		return nil, err
 	}
-	conn := pc.(*net.UDPConn) // what ListenPacket returns for udp networks
-	local := conn.LocalAddr().(*net.UDPAddr).AddrPort()
-	p, err := newEndpoint(conn)
-	if err != nil {
-		return nil, fmt.Errorf("udp: listen on %s: %w", bind, err)
-	}
-	s := &Socket{
-		port:  p,
-		local: netip.AddrPortFrom(local.Addr().Unmap(), local.Port()),
-		h:     h,
-		done:  make(chan struct{}),
-	}
+	s.port = s.ports[framed]
 	s.quic = newPacketConn(s)
-	z := newZones(p.socket)
-	if s.out, err = newSender(p, z); err != nil {
-		return nil, errors.Join(fmt.Errorf("udp: write to %s: %w", s.local, err), p.close())
+	z := newZones(s.port.socket)
+	if s.out, err = newSender(s.port, z); err == nil {
+		s.control = s.out
+		if s.ports.sorted() {
+			s.control, err = newSender(s.ports[acquainted], z)
+		}
 	}
-	s.wg.Go(func() { s.readLoop(newReader(p, z)) })
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("udp: write to %s: %w", s.local, err), s.ports.close())
+	}
+	for _, c := range s.ports.readers() {
+		s.wg.Go(func() { s.readLoop(c, newReader(s.ports[c], z)) })
+	}
 	return s, nil
+}
+
+// Unsorted returns why the kernel does not sort what arrives, nil if it does. Without that a flood crowds out frames.
+func (s *Socket) Unsorted() error { return s.unsorted }
+
+// Admit names the link sessions whose frames are wanted, by the indices in their headers; those of others are dropped.
+// Before the first call all frames are let in. When it returns, the next datagram is judged so.
+func (s *Socket) Admit(sessions []uint32) error {
+	known := slices.Clone(sessions)
+	slices.Sort(known)
+	return s.change(func(r *rules) { r.sessions, r.only = known, true })
+}
+
+// RequireMarks says that all connections on QUIC have IDs made by NewConnectionID: what is for none of them and does not
+// begin one is dropped.
+func (s *Socket) RequireMarks() error { return s.change(func(r *rules) { r.mark = s.mark }) }
+
+// Expect says that a member has been at the address, now: handshakes from there have a queue and an allowance of their own,
+// of which the last maxMembers addresses partake.
+func (s *Socket) Expect(a netip.Addr) error {
+	if !a.IsValid() || s.rules.Load().expects(a) {
+		return nil
+	}
+	return s.change(func(r *rules) {
+		s.members = append(s.members[max(0, len(s.members)+1-maxMembers):], lastWord(a))
+		r.members = slices.Sorted(slices.Values(s.members))
+	})
+}
+
+// NewConnectionID returns a connection ID for QUIC, ConnectionIDLen bytes, that this socket recognises.
+func (s *Socket) NewConnectionID() []byte { return s.mark.id() }
+
+func (s *Socket) change(f func(*rules)) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	next := *s.rules.Load()
+	f(&next)
+	if s.ports.sorted() {
+		if err := s.ports.attach(&next); err != nil {
+			return fmt.Errorf("udp: sort what arrives at %s: %w", s.local, err)
+		}
+	}
+	s.rules.Store(&next)
+	return nil
 }
 
 // binding maps a configured address to the arguments of the net package.
@@ -119,41 +172,6 @@ func listenError(bind string, err error) error {
 	return fmt.Errorf("udp: listen on %s: %w", bind, err)
 }
 
-// configure sets what must hold before bind: buffers, and no fragmentation in either family.
-func configure(_, _ string, c syscall.RawConn) error {
-	var failed error
-	err := c.Control(func(fd uintptr) { failed = configureFD(int(fd)) })
-	return errors.Join(err, failed)
-}
-
-func configureFD(fd int) error {
-	setBuffer(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, receiveBuffer)
-	setBuffer(fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, sendBuffer)
-	// Probe, not do: both set don't-fragment, but with do whoever forges an ICMP error, which takes no more than the two
-	// addresses, could make the kernel refuse our frames. What crosses a link is measured (core/link).
-	// An IPv6 socket has this one too, for the IPv4 that it carries when it is dual-stack.
-	if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE); err != nil {
-		return os.NewSyscallError("set IP_MTU_DISCOVER", err)
-	}
-	domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
-	if err != nil {
-		return os.NewSyscallError("get SO_DOMAIN", err)
-	}
-	if domain == unix.AF_INET6 {
-		err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE)
-		return os.NewSyscallError("set IPV6_MTU_DISCOVER", err)
-	}
-	return nil
-}
-
-// setBuffer asks for a large buffer: beyond the system's limit where allowed (CAP_NET_ADMIN), else up to it. A
-// small buffer costs packets in bursts and nothing else, so failure is no error.
-func setBuffer(fd, force, plain, size int) {
-	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, force, size) != nil {
-		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, plain, size)
-	}
-}
-
 // LocalAddr returns the address bound, with the real port. The address is unspecified for a wildcard socket.
 func (s *Socket) LocalAddr() netip.AddrPort { return s.local }
 
@@ -162,7 +180,11 @@ func (s *Socket) LocalAddr() netip.AddrPort { return s.local }
 // interface named by the address that is not there is ErrNoInterface; once it is back, sends reach it within 2 s.
 func (s *Socket) Send(to netip.AddrPort, b []byte) error {
 	to = mesh.PlainUnderlay(to)
-	err := s.out.send(to, b)
+	out := s.out
+	if len(b) > 0 && b[0] != dataFrame {
+		out = s.control
+	}
+	err := out.send(to, b)
 	if err == nil {
 		s.count.sent.Add(1)
 		s.count.sentBytes.Add(uint64(len(b)))
@@ -185,9 +207,10 @@ func (s *Socket) NameInterfaces(names []string) error {
 	if s.out.inet4 {
 		level, option = unix.IPPROTO_IP, unix.IP_PKTINFO
 	}
-	var err error
-	if cerr := s.port.socket.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), level, option, 1) }); cerr != nil || err != nil {
-		return fmt.Errorf("udp: ask by which interface datagrams come: %w", errors.Join(cerr, err))
+	if err := s.ports.each(func(_ class, p *endpoint) error {
+		return p.control(func(fd int) error { return unix.SetsockoptInt(fd, level, option, 1) })
+	}); err != nil {
+		return fmt.Errorf("udp: ask by which interface datagrams come: %w", err)
 	}
 	named := slices.Clone(names)
 	s.out.zones.named.Store(&named)
@@ -198,95 +221,14 @@ func (s *Socket) NameInterfaces(names []string) error {
 // Closing it drops QUIC datagrams from then on and leaves the socket open.
 func (s *Socket) QUIC() net.PacketConn { return s.quic }
 
-// Counters returns what was received, sent and dropped so far, by name.
-func (s *Socket) Counters() map[string]uint64 {
-	return map[string]uint64{
-		"udp_frames":         s.count.frames.Load(),
-		"udp_quic":           s.count.quic.Load(),
-		"udp_quic_dropped":   s.count.quicDropped.Load(),
-		"udp_garbage":        s.count.garbage.Load(),
-		"udp_truncated":      s.count.truncated.Load(),
-		"udp_receive_errors": s.count.receiveErrors.Load(),
-		"udp_received_bytes": s.count.receivedBytes.Load(), // of whole datagrams, whatever is in them
-		"udp_sent":           s.count.sent.Load(),
-		"udp_sent_bytes":     s.count.sentBytes.Load(),
-		"udp_send_errors":    s.count.sendErrors.Load(),
-		"udp_no_interface":   s.count.noInterface.Load(),
-	}
-}
-
-// Close closes the socket and returns when the read goroutine has ended: no handler runs after it.
+// Close closes the socket and returns when the read goroutines have ended: no handler runs after it.
 func (s *Socket) Close() error {
 	var err error
 	s.once.Do(func() {
 		close(s.done)
-		err = s.port.close()
+		err = s.ports.close()
 		s.quic.Close()
 	})
 	s.wg.Wait()
 	return err
-}
-
-// readLoop ends only when the socket is closed: ICMP errors, full tables and refusals by a packet filter come
-// back here as errors too, and concern one peer.
-func (s *Socket) readLoop(r *reader) {
-	for {
-		n, err := r.read()
-		switch {
-		case err != nil && s.closed():
-			return
-		case err != nil:
-			s.count.receiveErrors.Add(1)
-			if !s.pause(10 * time.Millisecond) { // never spin on an error that stays
-				return
-			}
-			continue
-		}
-		bytes := 0
-		for i := range n {
-			b, from, whole := r.datagram(i)
-			if !whole {
-				s.count.truncated.Add(1)
-				continue
-			}
-			bytes += len(b)
-			s.demux(from, b)
-		}
-		s.count.receivedBytes.Add(uint64(bytes)) // #nosec G115 -- lengths
-	}
-}
-
-func (s *Socket) closed() bool {
-	select {
-	case <-s.done:
-		return true
-	default:
-		return false
-	}
-}
-
-// pause waits for d; false means that the socket was closed meanwhile.
-func (s *Socket) pause(d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-s.done:
-		return false
-	}
-}
-
-func (s *Socket) demux(from netip.AddrPort, b []byte) {
-	switch {
-	case len(b) == 0 || !from.IsValid():
-		s.count.garbage.Add(1)
-	case b[0]&0xc0 != 0: // long header, or short header with the fixed bit (RFC 9000 §17)
-		s.quic.deliver(from, b)
-	case b[0]&0xf0 == 0x30 && s.h.Frame != nil:
-		s.count.frames.Add(1)
-		s.h.Frame(s, from, b)
-	default:
-		s.count.garbage.Add(1)
-	}
 }

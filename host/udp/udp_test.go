@@ -43,13 +43,13 @@ func needIPv6(t *testing.T) {
 	l.Close()
 }
 
-func receive(t *testing.T, ch <-chan frame) frame {
+func receive(t *testing.T, ch <-chan frame, about ...any) frame {
 	t.Helper()
 	select {
 	case f := <-ch:
 		return f
 	case <-time.After(5 * time.Second):
-		t.Fatal("nothing arrived in 5 s")
+		t.Fatal(append([]any{"nothing arrived in 5 s "}, about...)...)
 		return frame{}
 	}
 }
@@ -125,8 +125,14 @@ func TestDemultiplexByFirstByte(t *testing.T) {
 			t.Fatalf("frame handler got %x", f.data)
 		}
 	}
+	buf := make([]byte, 8)
+	for range wantQUIC {
+		if _, _, err := b.QUIC().ReadFrom(buf); err != nil || buf[0]&0xc0 == 0 {
+			t.Fatalf("QUIC got %x, %v", buf[0], err)
+		}
+	}
 	c := b.Counters()
-	if c["udp_frames"] != wantFrames+1 || c["udp_quic"] != wantQUIC || c["udp_garbage"] != wantGarbage {
+	if c["udp_frames"] != wantFrames+1 || c["udp_quic"] != wantQUIC || c["udp_garbage"]+c["udp_refused"] != wantGarbage {
 		t.Fatalf("counters %v, want %d frames %d QUIC %d garbage", c, wantFrames+1, wantQUIC, wantGarbage)
 	}
 	if got := a.Counters()["udp_sent"]; got != 258 {

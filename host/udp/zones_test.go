@@ -33,9 +33,9 @@ func newLAN(t *testing.T) lan {
 		peer, err := netlink.LinkByName(far)
 		check(t, err)
 		check(t, netlink.LinkSetNsFd(peer, l.far))
-		up(t, veth.Name, fmt.Sprintf("10.0.%d.1/24", i), fmt.Sprintf("fd00:%d::1/64", i), "fe80::1/64")
+		up(t, veth.Name, fmt.Sprintf("10.0.%d.1/24", i), "fe80::1/64", fmt.Sprintf("fd00:%d::1/64", i))
 		l.in(t, l.far, func() {
-			up(t, far, fmt.Sprintf("10.0.%d.2/24", i), fmt.Sprintf("fd00:%d::2/64", i), "fe80::2/64")
+			up(t, far, fmt.Sprintf("10.0.%d.2/24", i), "fe80::2/64", fmt.Sprintf("fd00:%d::2/64", i))
 		})
 	}
 	// One address of the far side is reached through both cables; the kernel prefers the first.
@@ -90,6 +90,25 @@ func up(t *testing.T, name string, addrs ...string) {
 		check(t, err)
 		a.Flags = unix.IFA_F_NODAD
 		check(t, netlink.AddrAdd(link, a))
+		local(t, link, a.IP)
+	}
+}
+
+// local waits until the machine takes datagrams to an address of an interface. Of IPv6 the kernel makes the route to
+// itself in a worker of its own, after it has confirmed the address; until then it answers that nobody is there.
+func local(t *testing.T, link netlink.Link, ip net.IP) {
+	t.Helper()
+	if ip.IsLinkLocalUnicast() {
+		return // the look below cannot name its zone; it is confirmed before the address that is added behind it
+	}
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		rs, err := netlink.RouteGet(ip)
+		if err == nil && len(rs) == 1 && rs[0].Type == unix.RTN_LOCAL {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%s of %s is not this machine's own after 5 s: %v, %v", ip, link.Attrs().Name, rs, err)
+		}
 	}
 }
 
@@ -120,7 +139,7 @@ func TestZoneChoosesInterface(t *testing.T) {
 				t.Errorf("to %s: %v", to, err)
 				continue
 			}
-			if f := receive(t, got); f.from.Addr().String() != netip.MustParseAddr(tc.from).String() || string(f.data) != "0"+tc.to {
+			if f := receive(t, got, "of what was sent to ", to); f.from.Addr().String() != netip.MustParseAddr(tc.from).String() || string(f.data) != "0"+tc.to {
 				t.Errorf("to %s: %q came from %s, want %s", to, f.data, f.from, tc.from)
 			}
 			if src, err := near.Source(to.Addr()); err != nil || !strings.HasPrefix(tc.from, src.WithZone("").String()) && src != netip.MustParseAddr(tc.from) {

@@ -2,6 +2,7 @@ package fault
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"x0tta6bl4/mesh"
@@ -17,15 +18,18 @@ func ParseNow(line string, known []mesh.NodeID) (Fault, error) {
 	default:
 		words = append(words, "at", "0s")
 	}
-	fs, err := Parse(strings.Join(words, " "), known)
+	switch {
+	case len(words) == 2 || strings.ContainsAny(line, ";#\n"): // nothing but "at 0s", or not one line
+		return Fault{}, fmt.Errorf("%w: %q: write one, such as: cut link:a-b for 10s", ErrSyntax, clip(line))
+	case slices.Contains(strings.Fields(line), "at"):
+		return Fault{}, fmt.Errorf("%w: %q: it is to happen now, so leave out at T", ErrSyntax, clip(line))
+	}
+	f, err := parseLine(words, known)
 	if err != nil {
 		return Fault{}, fmt.Errorf("%q: %w", clip(line), err)
 	}
-	if len(fs) != 1 {
-		return Fault{}, fmt.Errorf("%w: %q: write one, such as: cut link:a-b for 10s", ErrSyntax, clip(line))
-	}
-	fs[0].At = 0
-	return fs[0], nil
+	f.At = 0
+	return f, nil
 }
 
 // Now is the line without its times, as ParseNow reads it.

@@ -2,6 +2,7 @@ package fault
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -28,6 +29,12 @@ func TestNow(t *testing.T) {
 	}
 	for _, line := range []string{"", "cut", "cut link:a-z", "cut link:a-b at 2s", "loss link:a-b", "cut link:a-b for", "cut link:a-b for ever", "# cut link:a-b"} {
 		if _, err := ParseNow(line, known); !errors.Is(err, ErrSyntax) {
+			t.Errorf("%q: %v", line, err)
+		}
+	}
+	// What the user did not write is not in what he is told.
+	for line, want := range map[string]string{"cut link:a-b at 2s": "leave out at T", "quake link:a-b": "no kind", "cut link:a-b for": "for"} {
+		if _, err := ParseNow(line, known); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "0s") || strings.Contains(err.Error(), "line 1") {
 			t.Errorf("%q: %v", line, err)
 		}
 	}

@@ -1,7 +1,9 @@
 package topology
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -13,19 +15,29 @@ func Split(name string) (base, piece string) {
 	return base, piece
 }
 
-// Piece returns the part of the map that a suffix names: "" the whole, "largest" the largest connected part, and a
-// number N the neighbourhood of N nodes that Neighbourhood finds. The name of the result says which piece it is.
+// Piece returns the part of the map that a suffix names: "" the whole, "largest" the largest connected part, "partK" the
+// one with the K-th most nodes, and a number N the neighbourhood of N nodes that Neighbourhood finds. The name of the result
+// says which piece it is.
 func (m *Map) Piece(piece string) (*Map, error) {
+	rank, part := strings.CutPrefix(piece, "part")
+	n, err := strconv.Atoi(rank)
 	var out *Map
-	switch n, err := strconv.Atoi(piece); {
+	switch {
 	case piece == "":
 		return m, nil
 	case piece == "largest":
 		out = m.Largest()
-	case err == nil && n >= 2 && n <= MaxNodes:
+	case part && err == nil && n >= 1:
+		parts := m.ranked()
+		if n > len(parts) {
+			return nil, fmt.Errorf("%w: piece %q of %s: it is in %d parts", ErrSpec, clip(piece), m.Name, len(parts))
+		}
+		out = m.part(parts[n-1])
+	case !part && err == nil && n >= 2 && n <= MaxNodes:
 		out = m.Neighbourhood(n)
 	default:
-		return nil, fmt.Errorf("%w: piece %q of %s: write #largest, or #N with N from 2 to %d", ErrSpec, clip(piece), m.Name, MaxNodes)
+		return nil, fmt.Errorf("%w: piece %q of %s: write #largest, #partK for the part with the K-th most nodes, or #N with N from 2 to %d",
+			ErrSpec, clip(piece), m.Name, MaxNodes)
 	}
 	out.Name = m.Name + "#" + piece
 	return out, nil
@@ -82,17 +94,28 @@ func (m *Map) keep(keep []bool) *Map {
 
 // Largest returns the largest connected part of the map, the first one among equals. Order is kept.
 func (m *Map) Largest() *Map {
-	part := m.Components(Broken{})
-	count := sizes(part)
-	best := 0
-	for p, n := range count {
-		if n > count[best] {
-			best = p
-		}
+	if len(m.Nodes) == 0 {
+		return m.keep(nil)
 	}
+	return m.part(m.ranked()[0])
+}
+
+// ranked lists the numbers of the connected parts, those with the most nodes first, equals as the map has them.
+func (m *Map) ranked() []int {
+	count := sizes(m.Components(Broken{}))
+	ranked := make([]int, len(count))
+	for i := range ranked {
+		ranked[i] = i
+	}
+	slices.SortStableFunc(ranked, func(a, b int) int { return cmp.Compare(count[b], count[a]) })
+	return ranked
+}
+
+// part returns one connected part, by its number in Components.
+func (m *Map) part(number int) *Map {
 	keep := make([]bool, len(m.Nodes))
-	for i, p := range part {
-		keep[i] = p == best
+	for i, p := range m.Components(Broken{}) {
+		keep[i] = p == number
 	}
 	return m.keep(keep)
 }

@@ -85,13 +85,13 @@ func TestPieces(t *testing.T) {
 		}
 		return s
 	}
-	for piece, want := range map[string]string{"": "xyabcdefg", "largest": "abcdefg", "2": "bc", "4": "bcef", "5": "abcef", "6": "abcdef", "7": "abcdefg", "100": "abcdefg"} {
+	for piece, want := range map[string]string{"": "xyabcdefg", "largest": "abcdefg", "part1": "abcdefg", "part2": "xy", "2": "bc", "4": "bcef", "5": "abcef", "6": "abcdef", "7": "abcdefg", "100": "abcdefg"} {
 		p, err := m.Piece(piece)
 		if err != nil || names(p) != want || p.valid() != nil {
 			t.Errorf("#%s: %s, %v; want %s", piece, names(p), err, want)
 		}
 	}
-	for _, piece := range []string{"0", "1", "-3", "all", "60x", "99999999999999999999"} {
+	for _, piece := range []string{"0", "1", "-3", "part", "part0", "part3", "part-1", "partx", "all", "60x", "99999999999999999999"} {
 		if p, err := m.Piece(piece); !errors.Is(err, ErrSpec) || p != nil {
 			t.Errorf("#%s: %v, %v", piece, p, err)
 		}

@@ -1,0 +1,361 @@
+package link
+
+import (
+	"time"
+
+	"x0tta6bl4/mesh"
+	"x0tta6bl4/wire"
+)
+
+// Steady takes the place of the two machines of a link that is at rest, for a simulator, which has both ends and knows what
+// lies between them: nothing is lost, every hello takes the same time, and all that was found out of the link is what
+// every further hello would find again. From then on a hello is a random number drawn and a moment noted. Wake makes the
+// machines what they would be had they taken all of those hellos, to the bit, and says which are still on their way.
+//
+// That it is so is not assumed: Rest computes the state of both machines from the moments of their last hellos alone, and
+// refuses unless it is the one that they have.
+type Steady struct {
+	zero  time.Time // of the times below, in ns
+	delay int64     // of a hello
+	hello int64     // the interval of both
+	ends  [2]steadyEnd
+}
+
+// steadyEnd is one machine at rest.
+type steadyEnd struct {
+	m    *Machine
+	log  *sendLog
+	base int64 // the start of m
+	tick int64 // the last Tick
+	next int64 // when a hello is due
+
+	pad     int64 // when the last padded hello was sent; 0 = none yet
+	answer  int64 // when the answer to it comes; 0 = it has not been sent
+	padNext int64 // when the next is due, as of the last answer taken in
+	proven  bool  // an answer has been taken in
+	raise   int64
+
+	minute, was int64 // when the minute of the least round trip began, and the one before it
+	minutes     int   // that have begun since the rest did
+
+	first  uint64 // log.n when the rest began
+	seq    uint32 // of the newest hello then
+	newest uint32 // hello of the neighbour's then
+	heard  uint32 // hellos of the neighbour's then
+	sent   int    // since Take
+	padded int
+}
+
+// Flight is a hello on its way.
+type Flight struct {
+	Outgoing
+	At time.Time // when it comes
+}
+
+// logLen is how many moments are remembered: a window of reports reaches back by 101 hellos of ours, in which the
+// neighbour sends up to 130.
+const (
+	logLen   = 256
+	leastLog = 150 // what it takes to try
+)
+
+// sendLog is when the newest hellos were sent, in ns after the machine's start, and whether a padded copy followed.
+type sendLog struct {
+	at [logLen]int64
+	n  uint64
+}
+
+func (l *sendLog) add(at int64, padded bool) {
+	at <<= 1
+	if padded {
+		at |= 1
+	}
+	l.at[l.n%logLen] = at
+	l.n++
+}
+
+// oldest returns the oldest hello that is remembered.
+func (l *sendLog) oldest() uint64 { return max(l.n, logLen) - logLen }
+
+// Remember has the machine note when it sends hellos, so that its link can be put to rest.
+func (m *Machine) Remember() { m.log = &sendLog{} }
+
+// sentAt returns when hello i of the log was sent.
+func (x *steadyEnd) sentAt(i uint64) int64 { return x.log.at[i%logLen]>>1 + x.base }
+
+func (x *steadyEnd) isPadded(i uint64) bool { return x.log.at[i%logLen]&1 != 0 }
+
+// stamp returns the SentAt of the newest copy of hello i.
+func (x *steadyEnd) stamp(i uint64) uint64 {
+	at := micros(time.Duration(x.log.at[i%logLen] >> 1))
+	if x.isPadded(i) {
+		at++
+	}
+	return at
+}
+
+func (x *steadyEnd) seqOf(i uint64) uint32 { return x.seq + uint32(i+1-x.first) } // #nosec G115 -- numbers wrap
+
+// count returns how many hellos the machine had heard when the newest was seq.
+func (x *steadyEnd) count(seq uint32) uint32 { return x.heard + (seq - x.newest) }
+
+// before returns the newest hello that had come to the other end before a time.
+func (s *Steady) before(x *steadyEnd, at int64) uint64 {
+	i := x.log.n - 1
+	for x.sentAt(i)+s.delay >= at {
+		i--
+	}
+	return i
+}
+
+// Deadline returns when Tick is due at an end.
+func (s *Steady) Deadline(side int) time.Time { return s.zero.Add(time.Duration(s.ends[side].next)) }
+
+// Tick is that of the machine at one end. It reports whether something is about to happen that is not rest any more: then
+// Wake is to be called at once.
+func (s *Steady) Tick(side int, now time.Time) (stirs bool) {
+	x, y := &s.ends[side], &s.ends[1-side]
+	at := int64(now.Sub(s.zero))
+	x.tick = at
+	if x.answer != 0 && x.answer < at {
+		x.settle()
+	}
+	if at < x.next-s.hello/early {
+		return false
+	}
+	x.next = at + int64(float64(s.hello)*(0.9+0.2*x.m.rand.Float64()))
+	pad := at >= x.padNext && !x.unproven()
+	if pad {
+		x.pad = at
+		x.padded++
+	}
+	last := x.sentAt(x.log.n - 1)
+	x.log.add(at-x.base, pad)
+	x.sent++
+	if y.unproven() && y.answer == 0 || at+s.delay >= y.minute+int64(time.Minute) {
+		stirs = s.echo(x, y, at, last)
+	}
+	return stirs || at >= x.raise
+}
+
+// unproven reports whether the answer to a padded hello has not been taken in.
+func (x *steadyEnd) unproven() bool { return x.pad != 0 && x.pad >= x.padNext }
+
+// settle takes the answer to a padded hello in.
+func (x *steadyEnd) settle() {
+	x.padNext, x.answer, x.proven = x.answer+int64(confirmEach), 0, true
+}
+
+// echo looks at what the hello that x sends at a time, the one before it being sent at last, tells y of y's.
+func (s *Steady) echo(x, y *steadyEnd, at, last int64) (stirs bool) {
+	i := s.before(y, at)
+	if y.sentAt(i)+s.delay < last {
+		return false // what the last one told
+	}
+	if y.isPadded(i) {
+		y.answer = at + s.delay
+		return false
+	}
+	if at+s.delay >= y.minute+int64(time.Minute) {
+		y.was, y.minute = y.minute, at+s.delay
+		y.minutes++
+	}
+	// A hello that came behind the padded one hides it: it will be sent again.
+	return y.unproven() && y.answer == 0 && y.sentAt(i) > y.pad
+}
+
+// Take returns how many hellos an end has sent since the last call, and how many padded ones of which size beside them.
+func (s *Steady) Take(side int) (sent, padded, size int) {
+	x := &s.ends[side]
+	sent, padded = x.sent, x.padded
+	x.sent, x.padded = 0, 0
+	return sent, padded, x.m.mtu.size
+}
+
+// Rest puts the link between two machines, each of which has just been ticked, to rest. A hello takes the delay in either
+// direction, and flying are those on their way from each. It is nil if the link is not at rest.
+func Rest(a, b *Machine, delay time.Duration, flying [2][]Flight) *Steady {
+	if !a.calm(delay) || !b.calm(delay) || a.hello != b.hello {
+		return nil
+	}
+	s := &Steady{zero: a.start, delay: int64(delay), hello: int64(a.hello)}
+	for i, m := range [...]*Machine{a, b} {
+		s.ends[i] = steadyEnd{
+			m: m, log: m.log, base: int64(m.start.Sub(s.zero)), tick: int64(m.now.Sub(s.zero)), next: int64(m.nextSend.Sub(s.zero)),
+			padNext: int64(m.mtu.next.Sub(s.zero)), raise: int64(m.mtu.raise.Add(-time.Second).Sub(s.zero)),
+			minute: int64(m.rtt.minute.Sub(s.zero)),
+			first:  m.log.n, seq: m.seq, newest: m.in.newest, heard: m.in.heard,
+		}
+		if s.ends[i].base%int64(time.Microsecond) != 0 {
+			return nil
+		}
+	}
+	for side := range s.ends {
+		x := &s.ends[side]
+		if x.newest != s.ends[1-side].seqOf(s.before(&s.ends[1-side], x.tick)) {
+			return nil
+		}
+		copied := *x.m
+		s.restore(side, &copied)
+		if !alike(&copied, x.m) || !equal(s.flights(side), flying[side]) {
+			return nil
+		}
+	}
+	return s
+}
+
+// calm reports whether no further hello would tell the machine anything new, if all of them come and take the delay.
+func (m *Machine) calm(delay time.Duration) bool {
+	r, p := 2*delay, &m.mtu
+	if m.log == nil || m.log.n < leastLog || m.seq < logLen || m.seq > 1<<32-1<<24 || m.wake || m.answer || m.cut {
+		return false
+	}
+	if m.status.State != mesh.LinkUp || m.peer != m.hello || m.in.n != windowLen || m.in.seen != [2]uint64{1<<64 - 1, 1<<64 - 1} {
+		return false
+	}
+	if p.phase != mtuComplete || p.waiting || p.tries > 0 || p.size != p.confirmed || p.raise.Sub(m.now) < 2*time.Second {
+		return false
+	}
+	t := &m.rtt
+	if t.n != settled || (r-t.smooth)/8 != 0 || ((t.smooth-r).Abs()-t.dev)/4 != 0 || t.least[0] > r {
+		return false
+	}
+	if m.now.Sub(t.minute) >= time.Minute || delay%time.Microsecond != 0 || m.now.Sub(m.start)%time.Microsecond != 0 {
+		return false
+	}
+	return m.worthStays(r)
+}
+
+// worthStays reports whether cost and class stay as they are while every round trip takes r, and after the minutes in
+// which there was a shorter one.
+func (m *Machine) worthStays(r time.Duration) bool {
+	then := *m
+	for range 3 {
+		if then.measure(false) || then.announce != (announcement{}) || then.load != m.load {
+			return false
+		}
+		then.rtt.least = [2]time.Duration{r, then.rtt.least[0]}
+	}
+	return true
+}
+
+// Wake gives the machines back, as of their last Ticks, and the hellos on their way from each. The Steady is void then.
+func (s *Steady) Wake() (flying [2][]Flight) {
+	for side := range s.ends {
+		if x := &s.ends[side]; x.answer != 0 && x.answer < x.tick {
+			x.settle()
+		}
+		flying[side] = s.flights(side)
+	}
+	for side := range s.ends {
+		s.restore(side, s.ends[side].m)
+	}
+	return flying
+}
+
+// flights returns the hellos of one end that the other has not taken in.
+func (s *Steady) flights(side int) (out []Flight) {
+	x, y := &s.ends[side], &s.ends[1-side]
+	for i := s.before(x, y.tick) + 1; i < x.log.n; i++ {
+		at := x.sentAt(i)
+		e := s.before(y, at)
+		h := wire.Hello{
+			Seq: x.seqOf(i), SentAt: micros(time.Duration(x.log.at[i%logLen] >> 1)),
+			Heard: x.count(y.seqOf(e)), HeardFrom: x.m.in.from,
+			EchoSeq: y.seqOf(e), EchoSentAt: y.stamp(e), EchoDelay: uint32(micros(time.Duration(at - y.sentAt(e) - s.delay))), // #nosec G115 -- short
+			Interval: uint32(micros(time.Duration(s.hello))), Padded: true, // #nosec G115 -- at most MaxHello
+		}
+		come := s.zero.Add(time.Duration(at + s.delay))
+		out = append(out, Flight{Outgoing{Hello: h}, come})
+		if x.isPadded(i) {
+			h.SentAt++
+			out = append(out, Flight{Outgoing{h, x.m.mtu.size}, come})
+		}
+	}
+	return out
+}
+
+// restore makes m, which is the machine of an end as it was when the rest began, what it is now.
+func (s *Steady) restore(side int, m *Machine) {
+	x, y := &s.ends[side], &s.ends[1-side]
+	m.now, m.nextSend = s.zero.Add(time.Duration(x.tick)), s.zero.Add(time.Duration(x.next))
+	m.seq, m.stamp = x.seqOf(x.log.n-1), x.stamp(x.log.n-1)
+	c := s.before(y, x.tick)
+	come := s.zero.Add(time.Duration(y.sentAt(c) + s.delay))
+	m.in.newest, m.in.heard = y.seqOf(c), x.count(y.seqOf(c))
+	m.echo = echo{seq: y.seqOf(c), sentAt: y.stamp(c), at: come}
+	m.life.heard = later(m.life.heard, come)
+	m.slowAt = later(m.slowAt, come.Add(quickTime))
+	s.restoreReports(x, y, m, c)
+	s.restoreMTU(x, m)
+	minute, n := x.minute, x.minutes
+	if n > 0 && minute >= x.tick {
+		minute, n = x.was, n-1 // the first round trip of the newest has not been taken in
+	}
+	for range min(n, 2) {
+		m.rtt.minute = s.zero.Add(time.Duration(minute))
+		m.rtt.least = [2]time.Duration{time.Duration(2 * s.delay), m.rtt.least[0]}
+	}
+	m.measure(false)
+}
+
+// restoreReports makes the window of what the neighbour said, up to its hello c.
+func (s *Steady) restoreReports(x, y *steadyEnd, m *Machine, c uint64) {
+	out := reports{prior: m.out.prior}
+	i, told := x.log.oldest(), uint64(0)
+	for j := max(c, 226) - 226; j <= c; j++ {
+		at := y.sentAt(j)
+		for i+1 < x.log.n && x.sentAt(i+1)+s.delay < at {
+			i++
+		}
+		if i != told && x.sentAt(i)+s.delay < at {
+			told = i
+			out.add(y.m.in.from, x.seqOf(i), y.count(x.seqOf(i)))
+		}
+	}
+	m.out = out
+	m.life.confirmed = m.start.Add(time.Duration(x.stamp(told)) * time.Microsecond) // #nosec G115 -- our own clock
+}
+
+func (s *Steady) restoreMTU(x *steadyEnd, m *Machine) {
+	p := &m.mtu
+	if x.pad == 0 {
+		return
+	}
+	if x.proven {
+		p.took = time.Duration(2*s.delay) - time.Microsecond // its clock is that much later than the hello that it follows
+		p.next = s.zero.Add(time.Duration(x.padNext))
+	}
+	p.sentAt = s.zero.Add(time.Duration(x.pad))
+	if x.unproven() {
+		p.tries, p.waiting = 1, true
+		p.stamps = [4]uint64{micros(time.Duration(x.pad-x.base)) + 1}
+	}
+}
+
+// alike reports whether two machines are in the same state, as far as it has consequences while they are up.
+func alike(a, b *Machine) bool {
+	x, y := *a, *b
+	if x.out.n != y.out.n || x.out.from != y.out.from || x.out.prior != y.out.prior {
+		return false
+	}
+	for i := range x.out.n {
+		if x.out.at(i) != y.out.at(i) {
+			return false
+		}
+	}
+	x.out, x.sends = y.out, y.sends
+	return x == y
+}
+
+func equal(a, b []Flight) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i].Hello != b[i].Hello || !a[i].At.Equal(b[i].At) {
+			return false
+		}
+	}
+	return true
+}

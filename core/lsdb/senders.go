@@ -1,0 +1,211 @@
+package lsdb
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"x0tta6bl4/mesh"
+)
+
+// Source is where something came from: a connection, and the neighbour whose it is. A neighbour answers for all its
+// connections together, those to come included.
+type Source struct {
+	Conn mesh.ConnID
+	Node mesh.NodeID
+}
+
+// What one neighbour may pass on that does not verify. It should have checked before it did, so a signature that is not
+// the origin's is its fault. Certificates may be refused because of a clock or an authority that it cannot know of: of
+// these it has more, and without credit only records of certificates that are new here are not taken from it.
+const (
+	badBurst         = 20
+	badPerSecond     = 0.2
+	refusedBurst     = 256
+	refusedPerSecond = 4
+)
+
+// Bounds of what is held of one neighbour.
+const (
+	maxSenders     = 4096
+	maxInFlight    = maxPending / 2 // objects out for verification; fewer for one that lost credit
+	maxFlightBytes = 4 << 20        // in them
+	maxParkedFrom  = maxParked / 4
+	maxParkedShare = maxParkedBytes / 4
+)
+
+// sender is what is known of one neighbour's conduct.
+type sender struct {
+	bad, refused bucket
+	inFlight     int // objects out for verification
+	flightBytes  int // in them
+	inFlightNew  int // of them records of certificates that are new here
+	parked       int
+	parkedBytes  int
+}
+
+// idle reports whether forgetting a sender loses nothing.
+func (s *sender) idle(now time.Time) bool {
+	s.fill(now)
+	return s.bad.tokens >= badBurst && s.refused.tokens >= refusedBurst && s.inFlight == 0 && s.parked == 0
+}
+
+func (s *sender) fill(now time.Time) {
+	s.bad.fill(now, badBurst, badPerSecond)
+	s.refused.fill(now, refusedBurst, refusedPerSecond)
+}
+
+// mayTry reports whether one more object of the sender's may be verified. Who lost credit may have the less under way,
+// or it would get a whole queue's worth of checks done each time that it is forgiven once.
+func (s *sender) mayTry(now time.Time, size int, fresh bool) error {
+	s.fill(now)
+	share := func(b *bucket, burst float64) int { return int(maxInFlight * b.tokens / burst) }
+	switch {
+	case s.bad.tokens < 1 || fresh && s.refused.tokens < 1:
+		return ErrSender
+	case s.flightBytes+size > maxFlightBytes || s.inFlight >= share(&s.bad, badBurst) || fresh && s.inFlightNew >= share(&s.refused, refusedBurst):
+		return ErrBusy
+	}
+	return nil
+}
+
+// senders are the neighbours that something came from.
+type senders struct{ m map[mesh.NodeID]*sender }
+
+func newSenders() senders { return senders{map[mesh.NodeID]*sender{}} }
+
+// trusted reports whether anything is taken from a neighbour.
+func (s *senders) trusted(now time.Time, n mesh.NodeID) bool {
+	x := s.m[n]
+	return x == nil || x.bad.has(now, badBurst, badPerSecond)
+}
+
+// of returns what is known of a neighbour. Where there are too many, those go of which nothing is held; if there is none
+// the first goes by name.
+func (s *senders) of(now time.Time, n mesh.NodeID) *sender {
+	if x := s.m[n]; x != nil {
+		return x
+	}
+	if len(s.m) >= maxSenders {
+		maps.DeleteFunc(s.m, func(_ mesh.NodeID, x *sender) bool { return x.idle(now) })
+	}
+	if len(s.m) >= maxSenders {
+		delete(s.m, slices.SortedFunc(maps.Keys(s.m), mesh.NodeID.Compare)[0])
+	}
+	x := &sender{bad: bucket{tokens: badBurst, at: now}, refused: bucket{tokens: refusedBurst, at: now}}
+	s.m[n] = x
+	return x
+}
+
+func (s *senders) blame(now time.Time, n mesh.NodeID) {
+	s.of(now, n).bad.take(now, badBurst, badPerSecond)
+}
+
+func (s *senders) blameRefused(now time.Time, n mesh.NodeID) {
+	s.of(now, n).refused.take(now, refusedBurst, refusedPerSecond)
+}
+
+// pardon gives everybody the credit back that refused certificates took: their dates look different now.
+func (s *senders) pardon() {
+	for _, n := range slices.SortedFunc(maps.Keys(s.m), mesh.NodeID.Compare) {
+		s.m[n].refused.tokens = refusedBurst
+	}
+}
+
+func newRefused() Memo[[32]byte, time.Time] { return NewMemo[[32]byte, time.Time](maxRefused) }
+
+// pending remembers what is out for verification, so that the same LSA from eight neighbours is verified once.
+type pending struct {
+	ids   map[[32]byte]underCheck
+	svids map[[32]byte]bool // of the records among them
+	of    map[claim]int     // how many there are of one origin from one neighbour
+	queue []pendingEntry    // in order of time; answered ones stay a while
+}
+
+// claim is what a neighbour says of an origin.
+type claim struct{ origin, by mesh.NodeID }
+
+type underCheck struct {
+	svid  [32]byte
+	claim claim
+	size  int
+	fresh bool // a record of a certificate that is new here
+	at    time.Time
+}
+
+type pendingEntry struct {
+	id [32]byte
+	at time.Time
+}
+
+func newPending() pending {
+	return pending{ids: map[[32]byte]underCheck{}, svids: map[[32]byte]bool{}, of: map[claim]int{}}
+}
+
+func (p *pending) has(id [32]byte) bool {
+	_, ok := p.ids[id]
+	return ok
+}
+
+// begin notes that a job goes out; fresh says that it is a record of a certificate that is new here.
+func (db *DB) begin(now time.Time, job *VerifyJob, fresh bool) bool {
+	p := &db.pending
+	db.purge(now)
+	if len(p.ids) >= maxPending {
+		return false
+	}
+	if len(p.queue) >= 2*maxPending {
+		p.queue = slices.DeleteFunc(p.queue, func(e pendingEntry) bool { return !p.has(e.id) })
+	}
+	u := underCheck{svid: job.svid, claim: claim{job.Origin, job.From.Node}, size: len(job.Raw), fresh: fresh, at: now}
+	p.ids[job.id] = u
+	if job.Kind == KindRecord {
+		p.svids[job.svid] = true
+	}
+	p.queue = append(p.queue, pendingEntry{job.id, now})
+	p.of[u.claim]++
+	s := db.senders.of(now, job.From.Node)
+	s.inFlight++
+	s.flightBytes += u.size
+	if fresh {
+		s.inFlightNew++
+	}
+	return true
+}
+
+// done takes a job that came back, or never will, out of all counts.
+func (db *DB) done(id [32]byte) {
+	p := &db.pending
+	u, ok := p.ids[id]
+	if !ok {
+		return
+	}
+	delete(p.ids, id)
+	delete(p.svids, u.svid)
+	if p.of[u.claim]--; p.of[u.claim] <= 0 {
+		delete(p.of, u.claim)
+	}
+	if s := db.senders.m[u.claim.by]; s != nil {
+		s.inFlight = max(0, s.inFlight-1)
+		s.flightBytes = max(0, s.flightBytes-u.size)
+		if u.fresh {
+			s.inFlightNew = max(0, s.inFlightNew-1)
+		}
+	}
+}
+
+// purge drops from the front what is answered or will never be.
+func (db *DB) purge(now time.Time) {
+	p := &db.pending
+	n := 0
+	for ; n < len(p.queue); n++ {
+		e := &p.queue[n]
+		if u, ok := p.ids[e.id]; ok && u.at.Equal(e.at) {
+			if now.Sub(e.at) <= patience {
+				break
+			}
+			db.done(e.id)
+		}
+	}
+	p.queue = slices.Delete(p.queue, 0, n)
+}

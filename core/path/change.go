@@ -1,0 +1,182 @@
+package path
+
+import "x0tta6bl4/mesh"
+
+// A Change is how a graph differs from an earlier one, for who has sets of paths in that one and wants to know which of
+// them to compute anew. In a large mesh hardly any is touched by one link that comes, goes, or has another cost.
+//
+// A set stays if it lost nothing and the rest of the graph has nothing better to offer. What became worse has not. What
+// became better has not if every way over it is too dear: each passes one end of the link, u say, so it costs d(s,u) + d(u,t)
+// at least, and the rest of the set as often the shortest path as there are other paths. As in Disjoint the length is
+// left to a heuristic: a link that is on no path of MaxHops hops is taken not to make one possible. Among sets that are
+// equally good the one in use stays, where Disjoint might find another.
+type Change struct {
+	g       *Graph
+	all     bool // nothing can be said
+	touched []place
+	better  []gain
+}
+
+// place is an arc as paths name it.
+type place struct {
+	from  mesh.NodeID
+	label mesh.Label
+}
+
+// gain is a link that is new or cheaper.
+type gain struct {
+	u, v       int32
+	cost, hops *Tree // of u, made when they are needed
+}
+
+// maxGains is how many links that became better are looked at one by one.
+const maxGains = 8
+
+// Since returns how the graph differs from an earlier one.
+func (g *Graph) Since(old *Graph) *Change {
+	c := &Change{g: g}
+	if g.risks != nil || old.risks != nil {
+		c.all = true // groups are for Disjoint
+		return c
+	}
+	i, j := 0, 0
+	for i < len(old.nodes) || j < len(g.nodes) {
+		switch order(old.nodes, g.nodes, i, j) {
+		case -1:
+			c.compare(old, int32(i), -1) // #nosec G115 -- an index
+			i++
+		case 1:
+			c.compare(old, -1, int32(j)) // #nosec G115 -- an index
+			j++
+		default:
+			c.compare(old, int32(i), int32(j)) // #nosec G115 -- indices
+			i++
+			j++
+		}
+	}
+	c.all = len(c.better) > maxGains
+	return c
+}
+
+// order compares the node at i of a with that at j of b; an end of the list is behind everything.
+func order(a, b []mesh.NodeID, i, j int) int {
+	switch {
+	case i == len(a):
+		return 1
+	case j == len(b):
+		return -1
+	case a[i] == b[j]:
+		return 0
+	}
+	return a[i].Compare(b[j])
+}
+
+// compare finds the differences between the arcs that leave a node of the old graph and the same node of the new one;
+// -1 is a node without arcs.
+func (c *Change) compare(old *Graph, was, is int32) {
+	var a, enda, b, endb int32
+	if was >= 0 {
+		a, enda = old.first[was], old.first[was+1]
+	}
+	if is >= 0 {
+		b, endb = c.g.first[is], c.g.first[is+1]
+	}
+	for a < enda || b < endb {
+		switch {
+		case b == endb || a < enda && old.info[a].label < c.g.info[b].label:
+			c.touch(old, was, a)
+			a++
+		case a == enda || c.g.info[b].label < old.info[a].label:
+			c.gain(is, b)
+			b++
+		default:
+			x, y := &old.arcs[a], &c.g.arcs[b]
+			moved := old.nodes[x.to] != c.g.nodes[y.to]
+			if moved || x.weight != y.weight || old.info[a].mtu != c.g.info[b].mtu {
+				c.touch(old, was, a)
+			}
+			if moved || y.weight < x.weight {
+				c.gain(is, b)
+			}
+			a++
+			b++
+		}
+	}
+}
+
+func (c *Change) touch(old *Graph, from, arc int32) {
+	c.touched = append(c.touched, place{old.nodes[from], old.info[arc].label})
+}
+
+func (c *Change) gain(from, arc int32) {
+	to := c.g.arcs[arc].to
+	for i := range c.better {
+		if x := &c.better[i]; x.u == to && x.v == from || x.u == from && x.v == to {
+			return
+		}
+	}
+	if len(c.better) <= maxGains {
+		c.better = append(c.better, gain{u: from, v: to})
+	}
+}
+
+// Keeps reports whether a set of paths from one node to another, as Disjoint gave it in the earlier graph, stays as good a
+// choice as any.
+func (c *Change) Keeps(r *Result, from, to mesh.NodeID) bool {
+	if c.all {
+		return false
+	}
+	for i := range r.Paths {
+		if c.touches(&r.Paths[i]) {
+			return false
+		}
+	}
+	if len(c.better) == 0 {
+		return true
+	}
+	s, ok := c.g.index(from)
+	t, found := c.g.index(to)
+	if !ok || !found || !r.full {
+		return false
+	}
+	for i := range c.better {
+		if x := &c.better[i]; x.u == s || x.v == s || x.u == t || x.v == t || c.improves(x, r, s, t) {
+			return false
+		}
+	}
+	return true
+}
+
+func (c *Change) touches(p *mesh.Path) bool {
+	for _, x := range c.touched {
+		for h, l := range p.Labels {
+			if l == x.label && p.Nodes[h] == x.from {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// improves reports whether a way over a link that became better may be worth having.
+func (c *Change) improves(x *gain, r *Result, s, t int32) bool {
+	if x.cost == nil {
+		x.cost = &Tree{g: c.g}
+		x.cost.grow(x.u, plain)
+	}
+	if x.cost.dist[s] == infinity || x.cost.dist[t] == infinity {
+		return false
+	}
+	way := x.cost.dist[s] + x.cost.dist[t]
+	if way < r.shortest || way+int64(len(r.Paths)-1)*r.shortest < r.weight {
+		return true
+	}
+	if !r.long {
+		return false
+	}
+	if x.hops == nil {
+		x.hops = &Tree{g: c.g}
+		x.hops.grow(x.u, pricing{perHop: 1})
+	}
+	return x.hops.dist[s]+x.hops.dist[t] <= MaxHops
+}

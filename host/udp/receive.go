@@ -1,0 +1,111 @@
+package udp
+
+import (
+	"net/netip"
+	"time"
+)
+
+// readLoop reads one class. It ends only when the socket is closed: ICMP errors, full tables and refusals by a packet
+// filter come back here as errors too, and concern one peer.
+func (s *Socket) readLoop(c class, r *reader) {
+	var pace allowance
+	for {
+		n, err := r.read()
+		switch {
+		case err != nil && s.closed():
+			return
+		case err != nil:
+			s.count.receiveErrors.Add(1)
+			if !s.pause(10 * time.Millisecond) { // never spin on an error that stays
+				return
+			}
+			continue
+		}
+		s.count.read[c].Add(uint64(n)) // #nosec G115 -- at most a batch
+		bytes := 0
+		for i := range n {
+			b, from, whole := r.datagram(i)
+			if !whole {
+				s.count.truncated.Add(1)
+				continue
+			}
+			bytes += len(b)
+			s.demux(c, from, b)
+		}
+		s.count.receivedBytes.Add(uint64(bytes)) // #nosec G115 -- lengths
+		if rate := paces[c]; rate != 0 && !pace.take(s.now(), rate, float64(n)) && !s.pause(pacePause) {
+			return
+		}
+	}
+}
+
+// paces are how many datagrams of a class are read a second; 0 = as many as come. What comes faster waits in the kernel
+// until the queue is full, which costs next to nothing, and leaves the processors to frames.
+var paces = [classes]float64{acquainted: readQUIC, strange: readStrangers, expected: readExpected}
+
+const pacePause = 5 * time.Millisecond
+
+// now is the time since the socket was opened, never 0.
+func (s *Socket) now() time.Duration { return max(1, time.Since(s.started)) }
+
+func (s *Socket) closed() bool {
+	select {
+	case <-s.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// pause waits for d; false means that the socket was closed meanwhile.
+func (s *Socket) pause(d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-s.done:
+		return false
+	}
+}
+
+// dataFrame is the first byte of a frame of data (wire.TypeData).
+const dataFrame = 0x30
+
+// demux hands on a datagram that came by a class's queue. The kernel has sorted it, where it does that, but by rules that may
+// have changed while it waited; and of a broadcast it gives every queue a copy.
+func (s *Socket) demux(c class, from netip.AddrPort, b []byte) {
+	frames := c == framed
+	switch {
+	case len(b) == 0 || !from.IsValid():
+		s.count.garbage.Add(1)
+	case frames && b[0]&0xf0 == 0x30 && s.h.Frame != nil:
+		s.count.frames.Add(1)
+		s.h.Frame(s, from, b) // which looks up the session itself
+	case frames && s.ports.sorted():
+		s.count.garbage.Add(1)
+	default:
+		s.demuxQUIC(from, b)
+	}
+}
+
+func (s *Socket) demuxQUIC(from netip.AddrPort, b []byte) {
+	rules := s.rules.Load()
+	switch rules.classify(b) {
+	case acquainted:
+		s.quic.deliver(from, b)
+	case strange:
+		allow := s.arrivals.allow
+		if rules.expects(from.Addr()) {
+			allow = s.arrivals.allowMember
+		}
+		if !allow(from.Addr(), s.now()) {
+			s.count.newcomersLimited.Add(1)
+			return
+		}
+		s.count.newcomers.Add(1)
+		s.quic.deliver(from, b)
+	default:
+		s.count.garbage.Add(1)
+	}
+}
