@@ -1,7 +1,8 @@
 // Package bench measures what docs/performance.md states, on labs of real daemons (package lab), and judges it by the
 // marks that the project sets itself.
 //
-//	Spine    a 3×3 grid and a node with four neighbours: convergence, first packets, outages, idle cost, throughput
+//	Spine    a 3×3 grid and a node with four neighbours: convergence, first packets, outages, idle cost, throughput,
+//	         and what a flood of garbage costs
 //	Figure   one number: its samples, its mark, and whether the mark is met
 //	Report   all figures and what machine they are from
 //

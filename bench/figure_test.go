@@ -87,15 +87,17 @@ func TestNumber(t *testing.T) {
 	}
 }
 
-// The figures are of a daemon with four neighbours, and of a bound that grows with the path.
+// The figures are of daemons with four and eight neighbours, and of a bound that grows with the path.
 func TestWhatIsMeasured(t *testing.T) {
-	m, err := topology.Parse("plus.txt", plusMap)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, n := range m.Neighbours(topology.Broken{}) {
-		if want := map[bool]int{true: 4, false: 1}[m.Nodes[i].ID.String() == idleNode]; len(n) != want {
-			t.Errorf("%s has %d neighbours, want %d", m.Nodes[i].ID, len(n), want)
+	for centre, text := range map[int][]byte{4: plusMap, 8: starMap} {
+		m, err := topology.Parse("idle.txt", text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, n := range m.Neighbours(topology.Broken{}) {
+			if want := map[bool]int{true: centre, false: 1}[m.Nodes[i].ID.String() == idleNode]; len(n) != want {
+				t.Errorf("%s has %d neighbours, want %d", m.Nodes[i].ID, len(n), want)
+			}
 		}
 	}
 	if got := firstBound(40 * time.Millisecond); got != 120*time.Millisecond {

@@ -38,6 +38,8 @@ const (
 	quietDowns    = "flood: links that went down while quiet"
 	floodFlaps    = "flood: links that became suspect"
 	quietFlaps    = "flood: links that became suspect while quiet"
+	floodCost     = "flood: CPU per datagram up to the relay's sockets, flooder included"
+	strayCost     = "flood: the same, of what misses the relay"
 	blindCPU      = "flood: CPU of the relay's daemon under blind garbage and no traffic"
 	forgedCPU     = "flood: CPU of the relay's daemon under forged frames and QUIC, and no traffic"
 )
@@ -149,8 +151,12 @@ func (f *flooded) goodputs(ctx context.Context, quiet float64, rate int) error {
 		}
 		f.s.say("%s: %.2f (%.3f instead of %.3f Gbit/s at %.0f packets/s)", kind.figure, 1-goodput/quiet, goodput, quiet, sent.PerSecond())
 		f.s.figures().add(kind.figure, "", 1-goodput/quiet)
-		if kind.figure == floodLost {
+		switch each := float64(sent.CPU.Nanoseconds()) / float64(max(1, sent.Packets)); kind.figure {
+		case floodLost:
 			f.s.figures().add(floodRate, "packets/s", sent.PerSecond())
+			f.s.figures().add(floodCost, "ns", each)
+		case elsewhereLost:
+			f.s.figures().add(strayCost, "ns", each)
 		}
 	}
 	return nil

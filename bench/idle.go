@@ -4,6 +4,7 @@ import (
 	"context"
 	_ "embed"
 	"errors"
+	"fmt"
 	"time"
 
 	"x0tta6bl4/mesh"
@@ -13,20 +14,28 @@ import (
 //go:embed testdata/plus.txt
 var plusMap []byte
 
-// The marks of a daemon that has nothing to do, and how it is measured: the centre of a plus, four links with hellos
-// every 50 ms, no traffic, nobody asking.
+//go:embed testdata/star.txt
+var starMap []byte
+
+// The marks of a daemon that has nothing to do, and how it is measured: the centre of a plus, then of a star, with four and
+// eight links, hellos every 50 ms, no traffic, nobody asking.
 const (
 	rssMark  = 60 // MB, of 10^6 bytes
 	cpuMark  = 1  // percent of one core
 	idleWait = 12 * time.Second
 	idleTime = 20 * time.Second
-	idleRSS  = "idle daemon with 4 neighbours: RSS"
-	idleCPU  = "idle daemon with 4 neighbours: CPU of a core"
 	idleNode = "centre"
 )
 
-func (s *spine) idle(ctx context.Context) (err error) {
-	m, err := topology.Parse("plus.txt", plusMap)
+func (s *spine) idle(ctx context.Context) error {
+	return errors.Join(s.idleWith(ctx, "plus", plusMap, 4), s.idleWith(ctx, "star", starMap, 8))
+}
+
+// idleWith measures the daemon in the centre of a map, which has so many neighbours.
+func (s *spine) idleWith(ctx context.Context, name string, text []byte, neighbours int) (err error) {
+	idleRSS := fmt.Sprintf("idle daemon with %d neighbours: RSS", neighbours)
+	idleCPU := fmt.Sprintf("idle daemon with %d neighbours: CPU of a core", neighbours)
+	m, err := topology.Parse(name+".txt", text)
 	if err != nil {
 		return err
 	}
@@ -36,7 +45,7 @@ func (s *spine) idle(ctx context.Context) (err error) {
 	}
 	s.figures().mark(idleRSS, "MB", rssMark)
 	s.figures().mark(idleCPU, "%", cpuMark)
-	l, err := s.up(ctx, m, linkDelay, "idle")
+	l, err := s.up(ctx, m, linkDelay, "idle-"+name)
 	if err != nil {
 		return err
 	}

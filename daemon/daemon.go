@@ -84,6 +84,7 @@ type Daemon struct {
 	names      names
 	discovery  *discovery.Discovery // nil = not wanted; its methods know that
 	alarm      *alarm.Alarm         // of the fast loop
+	turnAt     appointment          // of the fast loop
 
 	events    chan node.ControlEvent
 	reports   *mailbox[node.ControlEvent]
@@ -203,6 +204,7 @@ func (d *Daemon) open() (err error) {
 		d.sockets = append(d.sockets, s)
 		if err := s.Unsorted(); err != nil {
 			d.log.Warn("the kernel does not sort what arrives: a flood of garbage can crowd out neighbours", "listen", a, "cause", err)
+			d.warn("a flood of garbage can crowd out neighbours at " + s.LocalAddr().String() + ": the kernel does not sort what arrives: " + err.Error())
 		}
 	}
 	d.admit(nil)

@@ -66,6 +66,8 @@ func TestJudgement(t *testing.T) {
 		{"clock of one neighbour, isolated by something else", func(v *vitals) {
 			v.unseen, v.clocks = time.Hour, []node.ClockView{minutes(beta, -3), minutes(gamma, 0), minutes(delta, 0)}
 		}, api.HealthDown, "no neighbour has announced one"},
+		{"the only neighbour says another date", func(v *vitals) { v.clocks = []node.ClockView{minutes(beta, -3)} },
+			api.HealthDegraded, "ahead of that of beta"},
 		{"warning", func(v *vitals) { v.warnings = []string{"careful"} }, api.HealthDegraded, "careful"},
 	} {
 		v := wellVitals()

@@ -43,9 +43,8 @@ func (d *Daemon) control(ctx context.Context) {
 func (d *Daemon) fast(ctx context.Context) {
 	defer context.AfterFunc(ctx, d.alarm.Ring)()
 	d.alarm.Set(0)
-	due := time.Time{}
 	for d.alarm.Wait() && ctx.Err() == nil {
-		d.wake(due)
+		d.wake(d.turnAt.time())
 		for range len(d.frames) {
 			d.stepReflex(<-d.frames) // nobody else receives
 		}
@@ -56,11 +55,7 @@ func (d *Daemon) fast(ctx context.Context) {
 			ask(d.reflex)
 		}
 		d.stepReflex(node.Tick{})
-		due = d.reflex.Deadline()
-		if due.IsZero() {
-			due = time.Now().Add(time.Second)
-		}
-		d.alarm.Set(time.Until(due))
+		d.turnAt.make(d.alarm, d.reflex)
 	}
 }
 
@@ -156,6 +151,7 @@ func (d *Daemon) helloHeard(label mesh.Label, h wire.Hello, at time.Time) {
 	if l, ok := d.table.Load().Link(label); ok && l.Usable && !h.Probe {
 		select {
 		case d.calm <- ev:
+			d.turnAt.putOff(d.alarm, &ev)
 			return
 		default:
 		}

@@ -23,6 +23,7 @@ const (
 	resolverEvery = 30 * time.Second // the machine's resolver is looked at, and set again if it forgot
 	undoTime      = 5 * time.Second  // to take the names away at the end
 	ownNameTime   = 3 * time.Second  // for the machine's resolver to know this node's name
+	othersEvery   = 10 * time.Minute // it is asked again if nobody has told it: the question may go far
 	ownNameAgain  = 6 * time.Second  // if it does not at once: what it has read of /etc/hosts may be five seconds old
 )
 
@@ -37,9 +38,10 @@ type names struct {
 	changed chan struct{}      // the server began or ceased to answer
 	lookup  func(ctx context.Context, host string) ([]netip.Addr, error)
 
-	members []mesh.NodeID // of the names loop, as the next two
+	members []mesh.NodeID // of the names loop, as the next three
 	version uint64        // of the database that they are from; 0 = none
 	serial  uint32
+	looked  time.Time // when the resolver was last asked for the node's own name
 
 	mu     sync.Mutex // guards what follows
 	now    way        // that is taken; nil = none

@@ -94,6 +94,11 @@ func TestBestWayIsTaken(t *testing.T) {
 	hosts.unfit = fmt.Errorf("%w: it is read-only", resolver.ErrUnfit)
 	is("none, but another tells the resolver", api.ResolverOther, 0)
 	known = false
+	n.keep(t.Context(), d)
+	if s := d.nameStatus(); s.Resolver != api.ResolverOther {
+		t.Errorf("a resolver that nobody has told was asked again at once: %+v", s)
+	}
+	n.looked = n.looked.Add(-othersEvery)
 	is("none", api.ResolverNone, 0)
 	if note := d.nameStatus().Note; !strings.Contains(note, "read-only") || !strings.Contains(note, "no lock") || !strings.Contains(note, "the node's own DNS does not answer") || !strings.Contains(note, "run systemd-resolved") {
 		t.Errorf("note %q", note)

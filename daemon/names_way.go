@@ -48,7 +48,10 @@ func (n *names) keep(ctx context.Context, d *Daemon) {
 	if was := n.taken(); was != nil && was != now {
 		n.undo(ctx, was, d)
 	}
-	known := n.knownHere(ctx, table)
+	known := n.status.Resolves // of this goroutine, as what follows
+	if at := time.Now(); now != nil || n.taken() != nil || at.Sub(n.looked) >= othersEvery {
+		known, n.looked = n.knownHere(ctx, table), at
+	}
 	if ctx.Err() == nil {
 		n.note(now, known, why, d)
 	}

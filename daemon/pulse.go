@@ -101,13 +101,13 @@ func takeCensus(m *node.Control, self mesh.NodeID, now time.Time) census {
 	return c
 }
 
-// settled is how long a link must be up before its neighbour's announcements tell that our clock is ahead: the first of
-// them may have lain in its database, the next is made because of the link.
+// settled is how long a link must be up before its neighbour's announcement tells that our clock is ahead, if there has
+// been one only: the first may have lain in its database, the next is made because of the link.
 const settled = 30 * time.Second
 
 func settledClocks(m *node.Control, now time.Time) []node.ClockView {
 	return slices.DeleteFunc(m.Clocks(), func(c node.ClockView) bool {
-		return c.Ahead < 0 && !slices.ContainsFunc(m.Links(), func(l node.LinkView) bool {
+		return c.Ahead < 0 && !c.Fresh && !slices.ContainsFunc(m.Links(), func(l node.LinkView) bool {
 			return l.Neighbour == c.Neighbour && l.Status.State == mesh.LinkUp && now.Sub(l.Status.Since) >= settled
 		})
 	})

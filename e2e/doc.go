@@ -13,6 +13,7 @@
 //	underlay_test.go   links with an MTU of 1280, links with IPv6 only
 //	roaming_test.go    addresses that change, mappings that are forgotten, daemons that stand still, host names
 //	discovery_test.go  neighbours found by beacons, several ways to one neighbour
+//	names_test.go      names of members: DNS, the machine's resolver, what is left after a crash
 //	mtu_test.go        a path whose MTU shrinks and grows without a word
 //	health_test.go     what /healthz, /metrics and peers say when traffic cannot pass
 //	clock_test.go      clocks that are wrong, and who says so

@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -17,8 +18,10 @@ const (
 	floodRate = 120000 // datagrams a second that are attempted
 	floodFor  = 2 * time.Second
 
-	floodLoss   = 0.05 // of the mesh's packets may be lost meanwhile
-	floodGrowth = 64   // MiB that the daemon may grow by, race detector and all
+	floodLoss     = 0.05 // of the mesh's packets may be lost meanwhile
+	floodAttempts = 3
+
+	floodGrowth = 64 // MiB that the daemon may grow by, race detector and all
 
 	// What is forged reaches the daemon, one by one; with the race detector it is ten times slower than it is.
 	forgedRate     = 100000
@@ -49,46 +52,19 @@ func TestFlood(t *testing.T) {
 	a, g := listen(t, alpha), listen(t, gamma)
 	t.Cleanup(func() { a.close(); g.close() })
 	knockAll(t, 20*time.Second, a, g)
-	downs, rss := n.downs(), beta.rss(t)
+	rss := beta.rss(t)
 	for _, kind := range flood.Kinds() {
 		t.Run(string(kind), func(t *testing.T) {
-			rate := floodRate
-			if kind == flood.Forged || kind == flood.Sealed {
-				if rate = forgedRate; raceEnabled {
-					rate = forgedRateRace
+			// A machine whose processors others keep from us for a tenth of a second loses links without any flood.
+			for attempt := 1; ; attempt++ {
+				downs := n.flooded(t, kind, a, g)
+				if downs == 0 {
+					return
 				}
-			}
-			before := beta.counters(t)
-			flows := [][2]*endpoint{{a, g}, {g, a}}
-			was := [2]tally{a.tally(g), g.tally(a)}
-			done, ended := make(chan struct{}), make(chan struct{})
-			go func() { defer close(ended); stream(done, 5*time.Millisecond, flows...) }()
-			busy := beta.busy(t)
-			sent := alpha.flood(t, "to-beta", kind, rate)
-			busy = beta.busy(t) - busy
-			close(done)
-			<-ended
-			settled(time.Second, flows...)
-			var counted int
-			eventually(t, 10*time.Second, "count the garbage", func(context.Context) error {
-				// The kernel takes what it is sent, but the cable's queue may be full now and then.
-				if counted = risen(before, beta.counters(t), floodEnds[kind]...); counted < int(sent.Packets)*8/10 {
-					return fmt.Errorf("%v rose by %d, of %d sent", floodEnds[kind], counted, sent.Packets)
+				t.Logf("links went down %d times", downs)
+				if attempt == floodAttempts {
+					t.Fatalf("links went down in each of %d floods", attempt)
 				}
-				return nil
-			})
-			t.Logf("%.0f a second, %d of %d counted; beta used %.0f %% of a core", sent.PerSecond(), counted, sent.Packets, 100*busy.Seconds()/sent.Took.Seconds())
-			for i, f := range flows {
-				now := f[0].tally(f[1])
-				sent, lost := now.sent-was[i].sent, now.lost()-was[i].lost()
-				t.Logf("%s to %s: %d of %d lost", f[0].m.id, f[1].m.id, lost, sent)
-				if sent < 100 || float64(lost) > floodLoss*float64(sent) {
-					t.Errorf("%s to %s: %d of %d packets lost", f[0].m.id, f[1].m.id, lost, sent)
-				}
-			}
-			if now := n.downs(); now != downs {
-				t.Errorf("links went down %d times", now-downs)
-				downs = now
 			}
 		})
 	}
@@ -101,11 +77,57 @@ func TestFlood(t *testing.T) {
 	knockAll(t, 10*time.Second, a, g)
 }
 
-// flood sends one kind of garbage to the machine at the other end of a cable.
-func (m *machine) flood(t *testing.T, iface string, kind flood.Kind, rate int) flood.Rate {
+// flooded sends one kind of garbage to beta while two applications talk through it, and returns how often links went down.
+func (n *network) flooded(t *testing.T, kind flood.Kind, a, g *endpoint) (downs uint64) {
+	t.Helper()
+	beta, rate := n.at("beta"), floodRate
+	if kind == flood.Forged || kind == flood.Sealed {
+		if rate = forgedRate; raceEnabled {
+			rate = forgedRateRace
+		}
+	}
+	flows := [][2]*endpoint{{a, g}, {g, a}}
+	was := [2]tally{a.tally(g), g.tally(a)}
+	s := a.m.garbage(t, "to-beta", kind)
+	before, busy, up := beta.counters(t), beta.busy(t), n.downs()
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() { defer close(ended); stream(done, 5*time.Millisecond, flows...) }()
+	sent := s.send(t, rate)
+	busy = beta.busy(t) - busy
+	close(done)
+	<-ended
+	settled(time.Second, flows...)
+	var counted int
+	eventually(t, 10*time.Second, "count the garbage", func(context.Context) error {
+		// The kernel takes what it is sent, but the cable's queue may be full now and then.
+		if counted = risen(before, beta.counters(t), floodEnds[kind]...); counted < int(sent.Packets)*8/10 {
+			return fmt.Errorf("%v rose by %d, of %d sent", floodEnds[kind], counted, sent.Packets)
+		}
+		return nil
+	})
+	t.Logf("%.0f a second, %d of %d counted; beta used %.0f %% of a core", sent.PerSecond(), counted, sent.Packets, 100*busy.Seconds()/sent.Took.Seconds())
+	if downs = n.downs() - up; downs != 0 {
+		return downs
+	}
+	for i, f := range flows {
+		now := f[0].tally(f[1])
+		sent, lost := now.sent-was[i].sent, now.lost()-was[i].lost()
+		t.Logf("%s to %s: %d of %d lost", f[0].m.id, f[1].m.id, lost, sent)
+		if sent < 100 || float64(lost) > floodLoss*float64(sent) {
+			t.Errorf("%s to %s: %d of %d packets lost", f[0].m.id, f[1].m.id, lost, sent)
+		}
+	}
+	return 0
+}
+
+// sender is a flood.Sender of one test.
+type sender struct{ *flood.Sender }
+
+// garbage prepares one kind of garbage for the machine at the other end of a cable. send uses it up.
+func (m *machine) garbage(t *testing.T, iface string, kind flood.Kind) sender {
 	t.Helper()
 	kinds := []flood.Kind{kind}
-	var s *flood.Sender
+	var s sender
 	if err := m.do(func() error {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
@@ -113,19 +135,31 @@ func (m *machine) flood(t *testing.T, iface string, kind flood.Kind, rate int) f
 		if err != nil {
 			return err
 		}
-		s, err = flood.NewSender(e, kinds, 1)
+		s.Sender, err = flood.NewSender(e, kinds, 1)
 		return err
 	}); err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close()
+	return s
+}
+
+// send floods for floodFor.
+func (s sender) send(t *testing.T, rate int) flood.Rate {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), floodFor)
 	defer cancel()
 	r, err := s.Send(ctx, rate)
-	if err != nil {
+	if err := errors.Join(err, s.Close()); err != nil {
 		t.Fatal(err)
 	}
 	return r
+}
+
+// flood sends one kind of garbage to the machine at the other end of a cable.
+func (m *machine) flood(t *testing.T, iface string, kind flood.Kind, rate int) flood.Rate {
+	t.Helper()
+	s := m.garbage(t, iface, kind)
+	return s.send(t, rate)
 }
 
 // downs counts how often links went down, as both ends of each saw it.

@@ -311,7 +311,7 @@ func (o *operation) state() []step {
 func (o *operation) leaving() []step {
 	return []step{
 		o.gamma.on("systemctl disable --now x0t"),
-		o.gamma.on("rm -r /etc/systemd/system/x0t.service /var/lib/x0t/*").then(func(t *testing.T) {
+		o.gamma.on("rm -rf /etc/systemd/system/x0t.service* /etc/polkit-1/rules.d/50-x0t.rules /var/lib/x0t/*").then(func(t *testing.T) {
 			r := o.gamma.run(t, o.gamma.inside("systemctl start x0t")...)
 			if r.code == 0 || !strings.Contains(r.err, "not found") {
 				t.Errorf("the service is still there: %s", r)

@@ -21,7 +21,8 @@ import (
 // How provisioning goes: nodes join this many at a time, a join that fails is tried again with a new token.
 const (
 	joinsAtOnce  = 4
-	joinAttempts = 3
+	joinAttempts = 5
+	joinPause    = time.Second      // before the second attempt; longer before each further one
 	settleTime   = 30 * time.Second // for a daemon to come up, or a few to agree
 	meshPort     = "7420"
 )
@@ -80,7 +81,10 @@ func (l *Lab) join(ctx context.Context, id, via mesh.NodeID) error {
 	var last error
 	for try := range joinAttempts {
 		if try > 0 {
-			l.say("%s could not join through %s, again with a new token: %v", id, via, last)
+			l.say("%s could not join through %s, again with a new token: %s", id, via, firstLine(last))
+			if err := sleep(ctx, time.Duration(try)*joinPause); err != nil {
+				return errors.Join(last, err)
+			}
 		}
 		out, err := l.Exec(ctx, l.m.Nodes[0], "x0t", "token", "create", "--node", id.String(), "--json")
 		if err != nil {
@@ -93,6 +97,9 @@ func (l *Lab) join(ctx context.Context, id, via mesh.NodeID) error {
 			return fmt.Errorf("x0t token create --json did not print a token: %q", out)
 		}
 		_, last = l.Exec(ctx, id, "x0t", "join", "--via", net.JoinHostPort(addr, meshPort), t.Token)
+		if last != nil { // a token is no matter for logs, be it a lab's
+			last = fmt.Errorf("%s", strings.ReplaceAll(last.Error(), t.Token, "TOKEN"))
+		}
 		if last == nil || ctx.Err() != nil {
 			return last
 		}

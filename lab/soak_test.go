@@ -41,7 +41,7 @@ func TestSoak(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			opt := e2eOptions(t, "line:2", "")
-			opt.Map = realMap(t, name)
+			opt.Map, opt.Hello = realMap(t, name), 100*time.Millisecond // calm: other tests run beside this one
 			table, err := OpenTable(t.TempDir(), 1)
 			if err != nil {
 				t.Fatal(err)

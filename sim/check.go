@@ -138,8 +138,8 @@ func (c *checker) compareDatabases(w *World) {
 	c.equal = w.now
 	if c.converged < 0 && w.allUp() {
 		c.converged = w.now.Sub(epoch)
-		w.settleAll()
-		w.stats.markConverged()
+		w.mark()
+		w.after(tail, w.mark)
 	}
 }
 

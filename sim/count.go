@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"hash"
 	"slices"
+	"time"
 
 	"x0tta6bl4/wire"
 )
@@ -85,5 +86,11 @@ func (t *trace) sum() string {
 	return hex.EncodeToString(t.hash.Sum(nil))
 }
 
-// markConverged notes what was counted until now: what a mesh says while it comes together is told apart from the rest.
-func (s *Stats) markConverged() { s.before = s.kinds }
+// tail is how long after a mesh has come together its nodes still have something to say about that.
+const tail = 10 * time.Second
+
+// mark notes what was counted until now: what a mesh says while it comes together is told apart from the rest.
+func (w *World) mark() {
+	w.settleAll()
+	w.stats.before, w.stats.marked = w.stats.kinds, w.at
+}

@@ -12,7 +12,7 @@ func healing(t *testing.T, seed uint64, fault string) (worst time.Duration) {
 	const at, lasts, window = 5 * time.Second, 15 * time.Second, 200 * time.Millisecond
 	const packet = 10 * time.Millisecond
 	arrived := [2][(lasts) / window]int{}
-	cfg := Config{Seed: seed, Duration: at + lasts, Packet: packet, Traffic: 1, Stepwise: true}
+	cfg := Config{Seed: seed, Duration: at + lasts, Packet: packet, Traffic: 1}
 	cfg.hooks.note = func(kind byte, now int64, who int, what []uint64) {
 		if w := (time.Duration(now) - at) / window; kind == 'd' && time.Duration(now) >= at && int(w) < len(arrived[0]) {
 			arrived[who][w]++

@@ -45,7 +45,7 @@ type KindCount struct {
 	Kind   string  `json:"kind"`
 	Number uint64  `json:"number"`
 	Bytes  uint64  `json:"bytes"`
-	Rate   float64 `json:"bytes_per_second_per_node"` // after the mesh had converged; of the whole run if it never did
+	Rate   float64 `json:"bytes_per_second_per_node"` // from ten seconds after the mesh had converged; of all the time after it, or of the whole run, if there was no more
 }
 
 func (w *World) report() *Report {
@@ -54,10 +54,9 @@ func (w *World) report() *Report {
 		Map: w.cfg.Map.Name, Seed: w.cfg.Seed, Nodes: len(w.nodes), Links: len(w.wires), Simulated: millis(w.now.Sub(epoch)),
 		Faults: len(w.cfg.Faults), Changes: w.churn.done, Flows: len(w.flows), Stats: w.stats, TraceHash: w.TraceHash(),
 	}
-	from := time.Duration(0)
 	if w.check.converged >= 0 {
 		c := millis(w.check.converged)
-		r.Converged, from = &c, w.check.converged
+		r.Converged = &c
 	}
 	var outages, rejoins []time.Duration
 	for _, f := range w.flows {
@@ -69,8 +68,7 @@ func (w *World) report() *Report {
 		}
 	}
 	r.Outages, r.Rejoins = spread(outages), spread(rejoins)
-	seconds := w.now.Sub(epoch).Seconds()
-	r.ControlRate = perNode(w.stats.Control, seconds, len(w.nodes))
+	seconds, total := time.Duration(w.at-w.stats.marked).Seconds(), uint64(0)
 	for k, t := range w.stats.kinds {
 		if t.number == 0 {
 			continue
@@ -80,8 +78,10 @@ func (w *World) report() *Report {
 			name = wire.KindName(k)
 		}
 		after := t.bytes - w.stats.before[k].bytes
-		r.Kinds = append(r.Kinds, KindCount{name, t.number, t.bytes, perNode(after, seconds-from.Seconds(), len(w.nodes))})
+		total += after
+		r.Kinds = append(r.Kinds, KindCount{name, t.number, t.bytes, perNode(after, seconds, len(w.nodes))})
 	}
+	r.ControlRate = perNode(total, seconds, len(w.nodes))
 	return r
 }
 

@@ -50,6 +50,7 @@ func (w *World) rest(l *wireLink) {
 	delay := time.Duration(ceil(int64(l.delay + l.extra.delay)))
 	if l.steady = node.Rest(ends[0], ends[1], delay, flying); l.steady != nil {
 		l.ends[0].inbox, l.ends[1].inbox = l.ends[0].inbox[:0], l.ends[1].inbox[:0]
+		w.remind(l)
 	}
 }
 
@@ -85,6 +86,11 @@ func (w *World) rouse(l *wireLink) {
 			l.ends[1-side].expect(arrival{at: int64(f.At.Sub(epoch)), to: l.by[side], hello: f.Hello})
 		}
 	}
+	w.remind(l)
+}
+
+// remind sets the alarms of both ends of a link anew.
+func (w *World) remind(l *wireLink) {
 	for _, e := range l.ends {
 		w.set(e.node, &e.node.dueReflex, doTurn, e.node.reflex.Deadline())
 	}

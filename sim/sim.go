@@ -102,7 +102,8 @@ type Stats struct {
 	Verified  uint64 `json:"announcements_verified"`
 
 	kinds  [kinds]tally
-	before [kinds]tally // until the mesh had converged
+	before [kinds]tally // until marked
+	marked int64        // ns since epoch: tail after the mesh had converged, if it ran for so long
 }
 
 // New builds the world: every node exists, none has started.

@@ -25,7 +25,8 @@
 //	| payload …                                                     |
 //
 // Types: 0 data, 1 hello, 2 error, 3 handshake, 4 part, 5 challenge, 6 challenge reply. Flags: bit 0 protected,
-// 1 suspect, 2 repaired, 3 probe, bits 4 and 5 ECN (RFC 3168 code point), 6 and 7 reserved.
+// 1 suspect, 2 repaired, 3 probe (not set: a probe looks like any data), bits 4 and 5 ECN (RFC 3168 code point), 6 and
+// 7 reserved.
 //
 // The labels do not hold the source's own first link: a path of m hops puts m-1 labels in the frame, and the
 // destination sees i = n. A relay sends by the link label[i] names, overwrites label[i] with its own label of

@@ -48,7 +48,7 @@ const (
 	FlagProtected Flags = 1 << iota // of a class that is always sent on two paths
 	FlagSuspect                     // a copy, made because the link it would take is suspect
 	FlagRepaired                    // a relay put its detour in the place of a dead link; at most once
-	FlagProbe                       // carries an end-to-end probe
+	FlagProbe                       // not set any more: a relay must not tell probes from packets
 	flagsECN      Flags = 3 << 4
 	flagsReserved Flags = 3 << 6
 )

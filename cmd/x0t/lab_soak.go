@@ -31,7 +31,7 @@ const (
 type soakFlags struct {
 	maps, kinds, out string
 	seed             uint64
-	hold             time.Duration
+	hold, hello      time.Duration
 	piece            int
 	noSim            bool
 }
@@ -54,6 +54,7 @@ func (a *app) labSoakCmd() *cobra.Command {
 	f.StringVar(&fl.out, "out", soakOut, "directory of the table: soak.md, soak.html, soak.json")
 	f.Uint64Var(&fl.seed, "seed", 1, "seed of the places that are struck")
 	f.DurationVar(&fl.hold, "duration", 0, "how long each fault holds (default 6s, longer where hellos are slower)")
+	f.DurationVar(&fl.hello, "hello", 0, "time between two hellos on a link of the labs (default 50ms, longer with more than 10 nodes a processor)")
 	f.IntVar(&fl.piece, "piece", 0, "of larger maps, so many nodes in the lab as well (0 = none)")
 	f.BoolVar(&fl.noSim, "no-sim", false, "leave the simulator out")
 	cmd.RunE = a.do(func(ctx context.Context, _ []string) error {
@@ -93,10 +94,13 @@ func (s soakStep) engine() string {
 	return "lab"
 }
 
-// weight is about how many seconds one cell takes. Only the relations count: tell scales it by what cells took so far.
-func (s soakStep) weight(hold time.Duration) float64 {
-	if s.sim {
-		return float64(len(s.m.Nodes)) / 20
+// weight is about how many seconds a cell takes. Only the relations count: tell scales it by what cells took so far.
+func (s soakStep) weight(k fault.Kind, hold time.Duration) float64 {
+	switch nodes := float64(len(s.m.Nodes)); {
+	case s.sim:
+		return nodes / 20
+	case k == lab.ReachCell: // with making the lab
+		return 3 + nodes
 	}
 	return lab.SoakTime(len(s.m.Nodes), hold).Seconds()
 }
@@ -105,8 +109,8 @@ func (a *app) newSoak(fl soakFlags) (*soaking, error) {
 	if fl.maps == "" {
 		return nil, usagef("--maps is missing: name directories, files or built-in maps")
 	}
-	if fl.hold < 0 || fl.piece < 0 || fl.piece == 1 || fl.piece > lab.MaxNodes {
-		return nil, usagef("--duration cannot be negative, and --piece is 2 to %d, or 0", lab.MaxNodes)
+	if min(fl.hold, fl.hello) < 0 || fl.piece < 0 || fl.piece == 1 || fl.piece > lab.MaxNodes {
+		return nil, usagef("--duration and --hello cannot be negative, and --piece is 2 to %d, or 0", lab.MaxNodes)
 	}
 	s := &soaking{app: a, fl: fl, began: a.now()}
 	var err error
@@ -153,7 +157,7 @@ func (a *app) newSoak(fl soakFlags) (*soaking, error) {
 			if s.table.Done(step.engine(), step.m.Name, string(k)) {
 				s.done++
 			} else {
-				s.left += step.weight(fl.hold)
+				s.left += step.weight(k, fl.hold)
 			}
 		}
 	}
@@ -240,7 +244,7 @@ func (s *soaking) step(ctx context.Context, step soakStep) error {
 		return s.simulate(ctx, step)
 	}
 	opt := lab.SoakOptions{Kinds: s.kinds, Seed: s.fl.seed, Hold: s.fl.hold, Logs: s.fl.out,
-		Lab:  lab.Options{Map: lab.FromTopology(step.m), Progress: s.err},
+		Lab:  lab.Options{Map: lab.FromTopology(step.m), Hello: s.fl.hello, Progress: s.err},
 		Done: func(k fault.Kind) bool { return s.table.Done("lab", step.m.Name, string(k)) }}
 	var lost error
 	opt.Tell = func(c lab.Cell) { lost = errors.Join(lost, s.tell(step, c)) }
@@ -249,10 +253,11 @@ func (s *soaking) step(ctx context.Context, step soakStep) error {
 
 // tell keeps a cell and says how far the soak is.
 func (s *soaking) tell(step soakStep, c lab.Cell) error {
+	weight := step.weight(fault.Kind(c.Kind), s.fl.hold)
+	s.fresh += weight // also if it was done before: a lab that goes on has to be made again
 	if !s.table.Done(c.Engine, c.Map, c.Kind) {
 		s.done++
-		s.fresh += step.weight(s.fl.hold)
-		s.left -= step.weight(s.fl.hold)
+		s.left -= weight
 	}
 	var left time.Duration
 	if s.fresh > 0 {

@@ -50,7 +50,9 @@ func (a *app) printStatus(s api.Status) {
 		line("tun", textf("%s, MTU %d", s.TUN, s.MTU))
 	}
 	line("listens", text(list(s.Listen)))
-	line("names", namesCell(s.Names))
+	if s.Names.Resolver != "" { // not of a daemon from before there were names
+		line("names", namesCell(s.Names))
+	}
 	if s.Names.Note != "" {
 		line("", cell{s.Names.Note, yellow})
 	}

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"math/rand/v2"
 	"time"
 
 	"x0tta6bl4/mesh"
@@ -56,9 +57,28 @@ func sentAt(start time.Time, seq uint32, now time.Time, h *wire.Hello) (time.Tim
 }
 
 // A hello goes out this part of an interval early if there is a Tick then, and the next one counts from it. So the
-// hellos of one node's links, which walk at random by their jitter, soon meet and stay together: they share a turn of its
-// loop, of which a node at rest has hardly any others. The part is no less than the jitter's span.
+// hellos of one node's links, which walk at random by their jitter, soon meet; and as all that go out at one moment draw the
+// same jitter, they stay together: they share a turn of its loop, of which a node at rest has hardly any others. The part is
+// no less than the jitter's span.
 const early = 5
+
+// Beat is the jitter of the hellos of one node's links: ±10 %, so that the hellos of many nodes do not fall into step.
+type Beat struct {
+	rand  *rand.Rand
+	at    time.Time
+	share float64
+}
+
+// NewBeat returns a beat that draws from r.
+func NewBeat(r *rand.Rand) *Beat { return &Beat{rand: r} }
+
+// after returns when the hello after one that goes out now is due.
+func (b *Beat) after(now time.Time, interval time.Duration) time.Duration {
+	if b.share == 0 || !b.at.Equal(now) {
+		b.at, b.share = now, 0.9+0.2*b.rand.Float64()
+	}
+	return time.Duration(float64(interval) * b.share)
+}
 
 // interval returns the time between our hellos now.
 func (m *Machine) interval() time.Duration {
@@ -82,8 +102,7 @@ func (m *Machine) due() []Outgoing {
 	}
 	m.answer = false
 	if regular {
-		// ±10 %, so that the hellos of many nodes do not fall into step.
-		m.nextSend = m.now.Add(time.Duration(float64(m.interval()) * (0.9 + 0.2*m.rand.Float64())))
+		m.nextSend = m.now.Add(m.beat.after(m.now, m.interval()))
 	}
 	if probe {
 		m.doubt.sent(m.now)

@@ -34,6 +34,7 @@ const (
 type Config struct {
 	Hello  time.Duration // our hello interval; 0 = DefaultHello, clamped to MinHello…MaxHello
 	MaxMTU int           // bytes of UDP payload beyond which no frame is tried; 0 = wire.MaxFrame, never less than wire.MinLinkMTU
+	Beat   *Beat         // of all links of the node; nil = one of its own
 }
 
 // Machine is the liveness of one link. Its states are those of mesh.LinkState:
@@ -52,7 +53,7 @@ type Config struct {
 type Machine struct {
 	hello    time.Duration // our configured interval
 	peer     time.Duration // the neighbour's interval, as it last said
-	rand     *rand.Rand
+	beat     *Beat
 	start    time.Time // zero of the clock in our hellos
 	now      time.Time // of the last Tick
 	status   mesh.LinkStatus
@@ -99,8 +100,11 @@ func New(cfg Config, r *rand.Rand, now time.Time) *Machine {
 		h = DefaultHello
 	}
 	h = min(max(h, MinHello), MaxHello)
+	if cfg.Beat == nil {
+		cfg.Beat = NewBeat(r)
+	}
 	return &Machine{
-		hello: h, peer: h, rand: r, start: now, now: now, nextSend: now,
+		hello: h, peer: h, beat: cfg.Beat, start: now, now: now, nextSend: now,
 		slowAt: now.Add(quickTime),
 		seq:    r.Uint32(), // random, so that a neighbour that outlives us sees the restart as a jump
 		status: mesh.LinkStatus{State: mesh.LinkDown, Since: now, Cost: mesh.MaxCost},

@@ -298,3 +298,40 @@ func TestOneMemberHoldsItsShareOnly(t *testing.T) {
 	}
 	t.Logf("%d of 4000 accepted in %.0f s; %d bytes held, at most %d for any member", accepted, span, held, maxHeld)
 }
+
+// Everybody carries what a member announces, so what is large uses its rate up the sooner.
+func TestLargeAnnouncementsCountMore(t *testing.T) {
+	accepted := func(links, groups int) (n, bytes int) {
+		a := newAuthor("alice", epoch)
+		db := known(t, a)
+		at := epoch
+		for i := range 200 {
+			at = at.Add(50 * time.Millisecond)
+			var ls []mesh.Adjacency
+			for k := range links {
+				l := link("self", mesh.Label(k+1), 1, mesh.Cost(i+1)) // #nosec G115 -- small
+				for g := range groups {
+					l.Groups = append(l.Groups, uint32(g)) // #nosec G115 -- small
+				}
+				ls = append(ls, l)
+			}
+			raw := a.raw(at, ls...)
+			if out, _ := take(t, db, at, KindLSA, raw); len(out.Flood) > 0 {
+				n, bytes = n+1, bytes+len(raw)
+			}
+		}
+		if db.Counters()["rate"] != uint64(200-n) {
+			t.Errorf("%d accepted, counters %v", n, db.Counters())
+		}
+		return n, bytes
+	}
+	small, _ := accepted(300, 0)
+	large, bytes := accepted(wire.MaxLinks, wire.MaxGroups)
+	if small < 65 || large > small/2 || large < 10 {
+		t.Errorf("in ten seconds %d LSAs of 300 links are accepted, and %d of the largest", small, large)
+	}
+	if most := (rateBurst + 1 + ratePerSecond*10) * priceUnit; bytes > most {
+		t.Errorf("%d bytes in ten seconds, want at most %d", bytes, most)
+	}
+	t.Logf("in ten seconds: %d of 300 links, %d of the largest with %d bytes", small, large, bytes)
+}

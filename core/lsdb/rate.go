@@ -26,13 +26,23 @@ func (b *bucket) fill(now time.Time, burst, perSecond float64) {
 }
 
 func (b *bucket) take(now time.Time, burst, perSecond float64) bool {
+	return b.takeMany(now, burst, perSecond, 1)
+}
+
+func (b *bucket) takeMany(now time.Time, burst, perSecond, n float64) bool {
 	b.fill(now, burst, perSecond)
-	if b.tokens < 1 {
+	if b.tokens < n {
 		return false
 	}
-	b.tokens--
+	b.tokens -= n
 	return true
 }
+
+// priceOf is what an object takes of its origin's rate: everybody has to carry it, so one that is large counts more. An
+// LSA of three hundred links is not.
+func priceOf(x *Object) float64 { return float64(1 + len(x.Raw)/priceUnit) }
+
+const priceUnit = 16 << 10
 
 // has reports whether take would succeed.
 func (b *bucket) has(now time.Time, burst, perSecond float64) bool {

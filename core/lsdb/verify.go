@@ -63,8 +63,8 @@ func (db *DB) reject(now time.Time, job VerifyJob, err error) {
 }
 
 // charge takes what is known to be an origin's from what it may announce, if there is any left.
-func (db *DB) charge(now time.Time, o *origin) bool {
-	if o == nil || o.id == db.self || o.rate.take(now, rateBurst, ratePerSecond) {
+func (db *DB) charge(now time.Time, o *origin, x *Object) bool {
+	if o == nil || o.id == db.self || o.rate.takeMany(now, rateBurst, ratePerSecond, priceOf(x)) {
 		return true
 	}
 	db.count(fmt.Errorf("%s: %w", o.id, ErrRate))
@@ -76,7 +76,7 @@ func (db *DB) acceptRecord(now time.Time, job VerifyJob, notAfter time.Time) Out
 		db.count(fmt.Errorf("record of %s: %w", job.Origin, ErrStale))
 		return Outcome{}
 	}
-	if !db.charge(now, db.origins[job.Origin]) {
+	if !db.charge(now, db.origins[job.Origin], job.Object) {
 		return Outcome{}
 	}
 	o := db.admit(job.Origin)
@@ -152,7 +152,7 @@ func (db *DB) acceptLSA(now time.Time, job VerifyJob, notAfter time.Time) Outcom
 		db.count(err)
 		return Outcome{}
 	}
-	if !db.charge(now, o) {
+	if !db.charge(now, o, job.Object) {
 		return Outcome{}
 	}
 	changed := db.install(o, &announcement{Object: job.Object}, notAfter)

@@ -138,7 +138,8 @@ func (o Observation) better(p Observation) bool {
 type clockGuess struct {
 	ahead     [4]time.Duration
 	n         int
-	boot, seq uint64    // of the latest announcement
+	came      int       // announcements
+	boot, seq uint64    // of the latest
 	date      time.Time // and its date
 }
 
@@ -152,6 +153,7 @@ func (g *clockGuess) add(v lsdb.Verdict, d time.Duration) {
 		g.n = 0
 	}
 	g.boot, g.seq, g.date = v.Boot, v.Seq, v.Time
+	g.came++
 	g.ahead[g.n%len(g.ahead)] = d
 	g.n++
 }
@@ -175,6 +177,7 @@ func (c *Control) dated(now time.Time, cn *conn, v lsdb.Verdict) {
 type ClockView struct {
 	Neighbour mesh.NodeID
 	Ahead     time.Duration // negative: behind; short by what the announcement took to get here
+	Fresh     bool          // one was made while the link was there: the first may have lain in a database
 }
 
 // Clocks returns what is known of the clocks of the neighbours, ascending by neighbour.
@@ -187,10 +190,10 @@ func (c *Control) Clocks() []ClockView {
 		}
 		i, found := slices.BinarySearchFunc(vs, l.neighbour, func(v ClockView, n mesh.NodeID) int { return v.Neighbour.Compare(n) })
 		if found {
-			vs[i].Ahead = max(vs[i].Ahead, ahead)
+			vs[i].Ahead, vs[i].Fresh = max(vs[i].Ahead, ahead), vs[i].Fresh || l.clock.came > 1
 			continue
 		}
-		vs = slices.Insert(vs, i, ClockView{l.neighbour, ahead})
+		vs = slices.Insert(vs, i, ClockView{l.neighbour, ahead, l.clock.came > 1})
 	}
 	return vs
 }

@@ -125,8 +125,11 @@ func TestClocks(t *testing.T) {
 	}
 	say(zeta, 100, time.Hour)
 	say(alpha, 100, -5*time.Minute) // it lay somewhere
+	if got := r.Clocks(); len(got) != 1 || got[0] != (ClockView{alpha, -5 * time.Minute, false}) {
+		t.Errorf("the first announcement, which may be old: %+v", got)
+	}
 	say(alpha, 101, 3*time.Minute)
-	if got := r.Clocks(); len(got) != 1 || got[0] != (ClockView{alpha, 3 * time.Minute}) {
+	if got := r.Clocks(); len(got) != 1 || got[0] != (ClockView{alpha, 3 * time.Minute, true}) {
 		t.Errorf("alpha is 3 minutes ahead; said: %+v", got)
 	}
 	if r.db.Counters()["future"] != 2 {

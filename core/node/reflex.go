@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"x0tta6bl4/core/flow"
+	"x0tta6bl4/core/link"
 	"x0tta6bl4/mesh"
 	"x0tta6bl4/wire"
 )
@@ -123,6 +124,7 @@ type (
 // has set and not withdrawn.
 type Reflex struct {
 	cfg   Config
+	beat  *link.Beat
 	links []*reflexLink // ascending by label
 	peers []*reflexPeer // ascending by node
 	dirty bool
@@ -140,7 +142,7 @@ type reflexPeer struct {
 // NewReflex returns the fast machine of a node that starts without links.
 func NewReflex(cfg Config) *Reflex {
 	cfg.defaults()
-	return &Reflex{cfg: cfg}
+	return &Reflex{cfg: cfg, beat: link.NewBeat(cfg.Rand)}
 }
 
 // Step takes one event at time now and returns what is to be done.

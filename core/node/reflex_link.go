@@ -49,7 +49,7 @@ func (r *Reflex) linkSet(now time.Time, ev LinkSet) {
 		l.LinkSet = ev // a new session of the same link: its liveness goes on
 		return
 	}
-	l := &reflexLink{LinkSet: ev, live: link.New(link.Config{Hello: ev.Hello, MaxMTU: ev.MTU}, r.cfg.Rand, now)}
+	l := &reflexLink{LinkSet: ev, live: link.New(link.Config{Hello: ev.Hello, MaxMTU: ev.MTU, Beat: r.beat}, r.cfg.Rand, now)}
 	if r.cfg.Shared != nil {
 		l.live.Remember()
 	}

@@ -7,8 +7,8 @@ import "x0tta6bl4/mesh"
 //
 // A set stays if it lost nothing and the rest of the graph has nothing better to offer. What became worse has not. What
 // became better has not if every way over it is too dear: each passes one end of the link, u say, so it costs d(s,u) + d(u,t)
-// at least, and the rest of the set as often the shortest path as there are other paths. As in Disjoint the length is
-// left to a heuristic: a link that is on no path of MaxHops hops is taken not to make one possible. Among sets that are
+// at least, and the other paths of its set as much as the cheapest set of one path less. As in Disjoint the length is left
+// to a heuristic: a link that is on no path of MaxHops hops is taken not to make one possible. Among sets that are
 // equally good the one in use stays, where Disjoint might find another.
 type Change struct {
 	g       *Graph
@@ -167,8 +167,7 @@ func (c *Change) improves(x *gain, r *Result, s, t int32) bool {
 	if x.cost.dist[s] == infinity || x.cost.dist[t] == infinity {
 		return false
 	}
-	way := x.cost.dist[s] + x.cost.dist[t]
-	if way < r.shortest || way+int64(len(r.Paths)-1)*r.shortest < r.weight {
+	if x.cost.dist[s]+x.cost.dist[t] < r.room {
 		return true
 	}
 	if !r.long {

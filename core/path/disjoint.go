@@ -40,10 +40,10 @@ func (g *Graph) Disjoint(from, to mesh.NodeID, k int) Result {
 
 // rate notes how good a result is.
 func (q *query) rate(r *Result, paths [][]int32) {
-	r.shortest = q.tree.dist[q.t]
 	r.full = len(r.Paths) == len(paths) && len(paths) == min(q.k, q.fanout(true)) && len(r.SharedNodes) == 0 && r.SharedLinks == 0
+	r.room = -q.lesser
 	for _, p := range paths {
-		r.weight += q.g.weigh(p, plain)
+		r.room += q.g.weigh(p, plain)
 		r.long = r.long || len(p) > MaxHops
 	}
 }
@@ -63,6 +63,8 @@ type query struct {
 	tree *Tree
 	t    int32
 	k    int
+
+	lesser int64 // what the cheapest node-disjoint set of one path less costs, if there are as many as the ends allow
 }
 
 // choose returns the set to use, as if any length would do.
@@ -100,6 +102,7 @@ func (q *query) cheapestSet() (set, sharing) {
 	var nodes, links set
 	if most := min(q.k, q.fanout(true)); most > 1 {
 		nodes = q.solve(apart, most, nil)
+		q.lesser = q.g.solver.lesser
 	}
 	if len(nodes.paths) == q.k {
 		return nodes, apart

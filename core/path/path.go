@@ -82,8 +82,7 @@ type Result struct {
 	EndGroups    []uint32      // of those: groups of every link of one of the two ends, which no path avoids
 
 	// For Change.
-	full     bool  // as many paths as the links of the two ends allow, none of which meet
-	long     bool  // one of them has more than MaxHops hops
-	weight   int64 // of all paths
-	shortest int64 // weight of the shortest path of all
+	full bool  // as many paths as the links of the two ends allow, none of which meet
+	long bool  // one of them has more than MaxHops hops
+	room int64 // what it costs more than the cheapest set of one path less
 }

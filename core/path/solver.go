@@ -35,6 +35,7 @@ type solver struct {
 	nextOut  []int32 // parallel to flows: the next one that leaves the same node
 	outHead  []int32 // by node: index into flows, -1 = none
 	hops     int
+	lesser   int64   // what the cheapest flow of one unit less costs
 	uses     []uint8 // by node: units of flow through it
 	fixNode  []uint8 // by node: uses by paths that are given
 	fixLink  []uint8 // by link: the same
@@ -79,13 +80,23 @@ func (s *solver) cheapest(tree *Tree, t int32, share sharing, k int, fixed [][]i
 	s.hops = 0
 	s.mark(fixed, bans)
 	units := 0
+	total := int64(0)
 	for units < k && s.hops < flowHops && s.search() {
 		s.augment()
 		units++
+		s.lesser, total = total, s.weight()
 	}
 	paths := s.split(units)
 	s.unmark(fixed, bans)
 	return paths
+}
+
+// weight returns what the flow costs, shared relays and links apart.
+func (s *solver) weight() (w int64) {
+	for _, a := range s.flows {
+		w += int64(s.flow[a]) * s.tree.price.of(s.g.arcs[a].weight)
+	}
+	return w
 }
 
 // mark enters what a caller gave.

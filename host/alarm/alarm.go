@@ -100,5 +100,13 @@ func (a *Alarm) Set(d time.Duration) {
 	})
 }
 
+// Defer is Set for somebody who does not call Wait after it: it puts off what was set, but not what was rung.
+func (a *Alarm) Defer(d time.Duration) {
+	a.Set(d)
+	if a.rung.Load() {
+		a.Set(0)
+	}
+}
+
 // Close ends the alarm, and the Wait that sleeps.
 func (a *Alarm) Close() error { return a.file.Close() }

@@ -94,3 +94,34 @@ func TestSlept(t *testing.T) {
 		t.Errorf("slept %s again", d)
 	}
 }
+
+// What is set is put off, what is rung is not.
+func TestDefer(t *testing.T) {
+	a := open(t)
+	a.Set(time.Millisecond)
+	began := time.Now()
+	a.Defer(30 * time.Millisecond)
+	if !a.Wait() || time.Since(began) < 30*time.Millisecond {
+		t.Errorf("put off by 30 ms, it rang after %v", time.Since(began))
+	}
+	a.Set(time.Hour)
+	a.Ring()
+	a.Defer(time.Hour)
+	if !a.Wait() {
+		t.Error("closed")
+	}
+	const rings = 500
+	var turns sync.WaitGroup
+	turns.Go(func() {
+		for range rings {
+			a.Defer(time.Hour)
+		}
+	})
+	for range rings {
+		turns.Add(1)
+		go func() { a.Ring(); turns.Done() }()
+		a.Wait()
+		a.Set(time.Hour)
+	}
+	turns.Wait()
+}

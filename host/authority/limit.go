@@ -10,9 +10,9 @@ import (
 // How often one caller may come in vain, or be carried to an authority, before it has to wait. A token cannot be guessed,
 // but each guess costs a TLS handshake; whoever mistyped one has tried a few times.
 const (
-	triesBurst   = 32
-	triesEvery   = 2 * time.Second // one more for each of these
-	memberBurst  = 128             // of a member, which carries the joins of others
+	triesBurst   = 64
+	triesEvery   = time.Second // one more for each of these
+	memberBurst  = 128         // of a member, which carries the joins of others
 	memberEvery  = 250 * time.Millisecond
 	maxTriedFrom = 4096 // callers remembered
 )

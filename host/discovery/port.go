@@ -149,7 +149,7 @@ func (p *port) zoned(a netip.AddrPort) netip.AddrPort {
 }
 
 // sendLimit is how long a beacon may wait for room in the socket's buffer: others wait for the port meanwhile.
-const sendLimit = 50 * time.Millisecond
+const sendLimit = 250 * time.Millisecond
 
 func (p *port) send(b []byte, to netip.AddrPort) bool {
 	_ = p.conn.SetWriteDeadline(time.Now().Add(sendLimit)) // fails on a closed socket only, as the write does then

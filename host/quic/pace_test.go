@@ -25,7 +25,7 @@ func TestFloodOfMessagesIsHeldBack(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		const flood = 3 * messageBurst
+		const flood = messageBurst + 4*messagesPerSec
 		began := time.Now()
 		written := make(chan struct{})
 		go func() {

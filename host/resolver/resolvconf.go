@@ -16,6 +16,9 @@ import (
 // commandTime is how long a program of the system may take: openresolv restarts resolvers.
 const commandTime = 10 * time.Second
 
+// verdictLife is how long the program is believed to be what it was: asking it starts a shell.
+const verdictLife = 10 * time.Minute
+
 // Resolvconf gives openresolv a private record: its local resolver, such as unbound or dnsmasq, asks the node about the
 // zones, and nothing of it gets into resolv.conf. Without a local resolver there is nobody who could ask one server about
 // some names and another about the rest, and the node's must not be asked about the rest.
@@ -23,6 +26,9 @@ type Resolvconf struct {
 	iface string
 	path  []string // folders in which the program may be
 	last  string   // what was set
+
+	verdict error // of the last look at the program
+	looked  time.Time
 }
 
 // NewResolvconf returns the way of openresolv for a mesh interface.
@@ -40,6 +46,13 @@ func (*Resolvconf) Asks() bool { return true }
 
 // Fit returns nil if openresolv with a local resolver is there, else ErrUnfit, wrapped.
 func (r *Resolvconf) Fit(ctx context.Context) error {
+	if now := time.Now(); r.looked.IsZero() || now.Sub(r.looked) >= verdictLife {
+		r.verdict, r.looked = r.look(ctx), now
+	}
+	return r.verdict
+}
+
+func (r *Resolvconf) look(ctx context.Context) error {
 	version, err := r.run(ctx, "", "--version")
 	first, _, _ := strings.Cut(version, "\n")
 	switch {

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 )
@@ -66,6 +67,34 @@ func TestCheckAndRestore(t *testing.T) {
 	}
 	if routes, err := netlink.RouteListFiltered(netlink.FAMILY_V6, localRoute(link, own, 255), netlink.RT_FILTER_TABLE|netlink.RT_FILTER_DST); err != nil || len(routes) != 0 {
 		t.Errorf("after Restore the address can be reached past the mesh: %v, %v", routes, err)
+	}
+}
+
+// The kernel makes the route to an address that is given back some time after it took the address. Whenever that is, the
+// address cannot be reached past the mesh afterwards.
+func TestRestoredAddressStaysGuarded(t *testing.T) {
+	namespace(t)
+	d, err := Open("x0ttest0", own, domain, 1360)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	link, err := netlink.LinkByName(d.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 200 {
+		if err := netlink.AddrDel(link, &netlink.Addr{IPNet: ipNet(own)}); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Restore(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Duration(i%4) * time.Millisecond) // for the kernel's worker
+		routes, err := netlink.RouteListFiltered(netlink.FAMILY_V6, localRoute(link, own, 255), netlink.RT_FILTER_TABLE|netlink.RT_FILTER_DST)
+		if err != nil || len(routes) != 0 {
+			t.Fatalf("round %d: in the local table: %v, %v", i, routes, err)
+		}
 	}
 }
 

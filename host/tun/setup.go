@@ -28,7 +28,9 @@ func setup(name string, addr, prefix netip.Prefix, mtu int) error {
 	}
 	// No duplicate address detection: nobody else is on this link, and the address must serve at once.
 	a := &netlink.Addr{IPNet: ipNet(addr), Flags: unix.IFA_F_NODAD}
-	if err := netlink.AddrAdd(link, a); err != nil && !errors.Is(err, unix.EEXIST) {
+	err = netlink.AddrAdd(link, a)
+	fresh := err == nil
+	if err != nil && !errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("tun: add address %s to %s (is IPv6 disabled on this host?): %w", addr, name, explain(err))
 	}
 	if err := netlink.LinkSetUp(link); err != nil {
@@ -41,20 +43,30 @@ func setup(name string, addr, prefix netip.Prefix, mtu int) error {
 	if err != nil {
 		return fmt.Errorf("tun: route %s to %s: %w", prefix.Masked(), name, explain(err))
 	}
-	return awaitLocal(addr, name)
+	return awaitLocal(link, addr, fresh)
 }
 
-// awaitLocal waits until the host takes packets for addr as its own: the kernel installs the address in a work queue,
-// some time after it has accepted it, and drops what comes before.
-func awaitLocal(addr netip.Prefix, name string) error {
+// awaitLocal waits until the host takes packets for addr as its own: the kernel installs an address that is fresh in a
+// work queue, some time after it has accepted it, and drops what comes before.
+func awaitLocal(link netlink.Link, addr netip.Prefix, fresh bool) error {
 	for range 1000 {
-		routes, err := netlink.RouteGet(addr.Addr().AsSlice())
-		if err == nil && len(routes) > 0 && routes[0].Type == unix.RTN_LOCAL {
+		if isLocal(link, addr, fresh) {
 			return nil
 		}
 		time.Sleep(time.Millisecond)
 	}
-	return fmt.Errorf("tun: address %s on %s does not become active (is IPv6 disabled on this host?)", addr, name)
+	return fmt.Errorf("tun: address %s on %s does not become active (is IPv6 disabled on this host?)", addr, link.Attrs().Name)
+}
+
+// isLocal reports whether the host knows addr as its own. A fresh one must be in the local table: the guard's table may
+// have it of an earlier time, and a guard that came before the kernel's route would leave that in place.
+func isLocal(link netlink.Link, addr netip.Prefix, fresh bool) bool {
+	if fresh {
+		rs, err := netlink.RouteListFiltered(netlink.FAMILY_V6, localRoute(link, addr, unix.RT_TABLE_LOCAL), netlink.RT_FILTER_TABLE|netlink.RT_FILTER_DST)
+		return err == nil && len(rs) > 0
+	}
+	rs, err := netlink.RouteGet(addr.Addr().AsSlice())
+	return err == nil && len(rs) > 0 && rs[0].Type == unix.RTN_LOCAL
 }
 
 // quieten allows IPv6 on the interface where the host disables it for new ones, and stops the kernel from inventing

@@ -9,12 +9,12 @@ import (
 
 // How many datagrams of strangers are taken. Each may begin a handshake, which costs a hundred times what the datagram did.
 const (
-	newcomerRate   = 2000 // a second, from everybody together
+	newcomerRate   = 1000 // a second, from everybody together
 	newcomersByNet = 200  // a second, from one /24 or /64; both may come two seconds' worth at once
 	memberRate     = 50   // a second, from one address at which a member has been; not counted against the two above
 	readStrangers  = 10000
 	readExpected   = 5000
-	readQUIC       = 100000 // a second: what is read of these classes at all, so that frames find a processor free
+	readQUIC       = 200000 // a second: what is read of these classes at all, so that frames find a processor free
 	networks       = 4096   // networks share their allowance with those of equal hash modulo this
 	maxMembers     = 256    // addresses that are remembered, and as many allowances
 )
