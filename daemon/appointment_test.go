@@ -39,8 +39,12 @@ func TestHelloThatWaitsPutsATurnOff(t *testing.T) {
 			}
 		}
 	}
-	// The far end falls silent, and our next hello goes out.
-	ends[0].Step(now.Add(60*time.Millisecond), node.Tick{})
+	// The far end falls silent; our next hello is due later than the doubt.
+	for _, h := range ends[1].Step(now, node.Nudge{}).Hellos {
+		last = h
+		ends[0].Step(now, node.HelloHeard{Label: 1, Hello: h.Hello, At: now})
+	}
+	ends[0].Step(now.Add(40*time.Millisecond), node.Nudge{})
 	var a appointment
 	a.make(bell, ends[0])
 	due := a.time()

@@ -277,17 +277,18 @@ func (d *demo) verdict(ctx context.Context, got string, end time.Duration) error
 	}
 	var outage time.Duration
 	var sent, lost int
-	tail := 1.0
+	back := true
 	for _, f := range d.flows {
 		w := f.Look(d.cutAt, end)
-		outage, sent, lost, tail = max(outage, w.Outage), sent+w.Sent, lost+w.Lost, min(tail, w.Tail)
+		outage, sent, lost = max(outage, w.Outage), sent+w.Sent, lost+w.Lost
+		back = back && f.returned(d.cutAt, end)
 	}
 	d.say("%s", d.colour(ansiGreen, fmt.Sprintf("switched to %s; outage %s (probes every 1 ms both ways: %d of %d lost)",
 		way(path), ms(api.Millis(outage)), lost, sent)))
 	switch {
 	case onPath(d.cutLink, path):
 		return fmt.Errorf("%s still sends by the link that was cut: %s", d.far, way(path))
-	case tail < backThreshold:
+	case !back:
 		return errors.New("probes did not come back after the cut")
 	}
 	sum, err := fileSum(got)

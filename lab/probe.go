@@ -290,3 +290,14 @@ func (f *Flow) Look(begin, end time.Duration) Window {
 	w.Tail = tail.share()
 	return w
 }
+
+// returned reports whether in some half second after from nearly all that was sent arrived: not in the last one alone, in
+// which the machine may have had other things to do.
+func (f *Flow) returned(from, end time.Duration) bool {
+	for ; from+tailLength <= end; from += tailLength {
+		if w := f.Look(from, from+tailLength); w.Sent > 0 && float64(w.Sent-w.Lost) >= backThreshold*float64(w.Sent) {
+			return true
+		}
+	}
+	return false
+}

@@ -73,6 +73,23 @@ func TestLook(t *testing.T) {
 	}
 }
 
+func TestReturned(t *testing.T) {
+	lost := func(from, to int) *Flow {
+		return flowOf(3000, func(seq int, sent time.Duration) time.Duration {
+			if seq >= from && seq < to {
+				return 0
+			}
+			return sent + tick
+		})
+	}
+	for f, want := range map[*Flow]bool{lost(0, 0): true, lost(1000, 3000): false, lost(1000, 1100): true, lost(1000, 1600): true,
+		lost(1000, 2400): true, lost(1000, 2600): false} {
+		if f.returned(1000*tick, 3000*tick) != want {
+			t.Errorf("%d of %d: %v", len(f.got), len(f.sent), !want)
+		}
+	}
+}
+
 func TestDuplicatesCountOnce(t *testing.T) {
 	f := flowOf(3, func(int, time.Duration) time.Duration { return 0 })
 	f.first = make(chan struct{})

@@ -1,5 +1,5 @@
 // Package sim runs the protocol code of many nodes, core/node and wire, in one process on a seeded clock and a
-// seeded network. The same seed gives the same run to the bit: TraceHash says so.
+// seeded network. The same seed gives the same run to the bit: TraceHash says so. Time is counted in whole microseconds.
 //
 // What is real: every decision (both machines of core/node), every byte of data frames, announcements and their
 // lengths, label swapping at relays, forwarding tables. What is modelled: time, the wires between nodes (delay, loss,
@@ -9,7 +9,8 @@
 //
 // A thousand nodes say the same things to each other millions of times, so a run takes short cuts, and
 // Config.Stepwise takes none: a hello that changes nothing before its receiver's next turn waits there without an event
-// of its own (as it does in the daemon); announcements are taken apart, and their signatures checked, once for all nodes;
+// of its own (as it does in the daemon); a link at rest, of which no hello says anything new, has no hellos at all until
+// something happens to it, and then the state that they would have led to (link.Steady); announcements are taken apart, and their signatures checked, once for all nodes;
 // one that a node holds already is counted and not offered again; graphs and digests of equal databases are shared;
 // control messages are measured, not encoded. A run with and one without have the same trace.
 package sim

@@ -98,7 +98,7 @@ func (s soakStep) engine() string {
 func (s soakStep) weight(k fault.Kind, hold time.Duration) float64 {
 	switch nodes := float64(len(s.m.Nodes)); {
 	case s.sim:
-		return nodes / 20
+		return nodes * nodes / 5000
 	case k == lab.ReachCell: // with making the lab
 		return 3 + nodes
 	}

@@ -107,6 +107,9 @@ func (c *Control) Database() *lsdb.DB { return c.db }
 
 // PathsTo computes the disjoint paths to a node from the topology of this moment.
 func (c *Control) PathsTo(n mesh.NodeID) path.Result {
+	if s := c.cfg.Shared; s != nil {
+		return s.graphOf(c.db).Disjoint(c.cfg.Self, n, c.cfg.Disjoint)
+	}
 	return path.NewGraph(c.db.Edges()).Disjoint(c.cfg.Self, n, c.cfg.Disjoint)
 }
 
