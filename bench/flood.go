@@ -45,7 +45,7 @@ const (
 )
 
 // flood measures a line of three, the middle of which is flooded from the place of its neighbour.
-func (s *spine) flood(ctx context.Context) (err error) {
+func (s *spine) flood(ctx context.Context) error {
 	if _, err := exec.LookPath("iperf3"); err != nil {
 		s.note("no flood was measured: iperf3 is not installed")
 		return nil
@@ -57,6 +57,16 @@ func (s *spine) flood(ctx context.Context) (err error) {
 	fs := s.figures()
 	fs.mark(floodLost, "", floodMark)
 	fs.mark(floodDowns, "links", 0)
+	for range s.opt.Runs {
+		if err := s.floodRun(ctx, m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// floodRun makes a fresh lab: a link that went down in one run would be held down for longer in the next.
+func (s *spine) floodRun(ctx context.Context, m *topology.Map) (err error) {
 	l, err := s.up(ctx, m, lab.NoDelay, "flood")
 	if err != nil {
 		return err
@@ -66,12 +76,7 @@ func (s *spine) flood(ctx context.Context) (err error) {
 	if err := f.prepare(ctx); err != nil {
 		return err
 	}
-	for range s.opt.Runs {
-		if err := f.run(ctx); err != nil {
-			return err
-		}
-	}
-	return nil
+	return f.run(ctx)
 }
 
 type flooded struct {
