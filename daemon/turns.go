@@ -16,7 +16,9 @@ type turns struct {
 	ready chan struct{} // holds a token while there may be a job
 }
 
-func newTurns() *turns { return &turns{jobs: map[mesh.NodeID][]func(){}, ready: make(chan struct{}, 1)} }
+func newTurns() *turns {
+	return &turns{jobs: map[mesh.NodeID][]func(){}, ready: make(chan struct{}, 1)}
+}
 
 // put appends a job of one client's and never blocks.
 func (t *turns) put(of mesh.NodeID, job func()) {

@@ -120,10 +120,11 @@ func (p *Prober) find(id uint32) *Flow {
 // send sends the next probe of f. A send that the kernel refuses, for example because the daemon and its TUN are
 // gone, counts as sent and lost.
 func (p *Prober) send(f *Flow) {
-	b := make([]byte, probeLen, longProbeLen)
+	n := probeLen
 	if p.long.Load() {
-		b = b[:longProbeLen]
+		n = longProbeLen
 	}
+	b := make([]byte, n)
 	f.mu.Lock()
 	seq := len(f.sent)
 	f.sent, f.got = append(f.sent, p.Now()), append(f.got, 0)

@@ -57,6 +57,13 @@ func (t *Table) find(engine, m, kind string) int {
 	return slices.IndexFunc(t.Cells, func(c Cell) bool { return c.Engine == engine && c.Map == m && c.Kind == kind })
 }
 
+// Drop forgets a cell, if there is one: what it says is no longer so.
+func (t *Table) Drop(engine, m, kind string) {
+	if i := t.find(engine, m, kind); i >= 0 {
+		t.Cells = slices.Delete(t.Cells, i, i+1)
+	}
+}
+
 // Add puts a cell in, in place of an earlier one, and writes the table.
 func (t *Table) Add(c Cell) error {
 	if i := t.find(c.Engine, c.Map, c.Kind); i >= 0 {

@@ -211,7 +211,9 @@ func (s *soaking) run(ctx context.Context) error {
 			}
 			fmt.Fprintf(s.err, "soak: %s on %s: %v\n", step.engine(), step.m.Name, err)
 			broken = append(broken, s.broke(step, err))
+			continue
 		}
+		s.table.Drop(step.engine(), step.m.Name, labItself) // what broke once is mended
 	}
 	if err := errors.Join(append(broken, s.table.Write())...); err != nil {
 		return err
@@ -225,12 +227,15 @@ func (s *soaking) run(ctx context.Context) error {
 	return nil
 }
 
+// labItself is the cell of a map that broke off after all pairs had been reached.
+const labItself = "the lab itself"
+
 // broke writes down that a map could not be run at all.
 func (s *soaking) broke(step soakStep, err error) error {
 	line, _, _ := strings.Cut(err.Error(), "\n")
 	kind := lab.ReachCell
 	if s.table.Done(step.engine(), step.m.Name, kind) {
-		kind = "the lab itself"
+		kind = labItself
 	}
 	return s.table.Add(lab.Cell{Map: step.m.Name, Engine: step.engine(), Kind: kind, Seed: s.fl.seed,
 		Nodes: len(step.m.Nodes), Links: len(step.m.Links), Verdict: lab.Failed, Note: line})

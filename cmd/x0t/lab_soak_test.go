@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -84,9 +85,15 @@ func TestSoakInTheSimulator(t *testing.T) {
 			t.Errorf("%+v", c)
 		}
 	}
+	if err := s.broke(s.steps[0], errors.New("no room\nmore")); err != nil || len(s.table.Failures()) != 1 || s.table.Failures()[0].Note != "no room" {
+		t.Errorf("%v, %+v", err, s.table.Failures())
+	}
 	again := soak()
 	if err := again.run(t.Context()); err != nil || again.fresh != 0 || again.done != 3 {
 		t.Errorf("%v of work done again, %v", again.fresh, err)
+	}
+	if f := again.table.Failures(); len(f) > 0 {
+		t.Errorf("the map was run to its end, and the table still says %+v", f)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "soak.html")); err != nil {
 		t.Error(err)
