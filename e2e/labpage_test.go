@@ -3,6 +3,8 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -50,6 +52,12 @@ func newDesk(t *testing.T) desk {
 	t.Helper()
 	m := machineIn(t, "desk")
 	m.env = []string{"X0T_LAB_DIR=" + m.dir + "/labs"}
+	if given := os.Getenv(labEnv); given != "" {
+		m.bin = t.TempDir()
+		if err := provide(given, filepath.Join(m.bin, "x0t")); err != nil {
+			t.Fatal(err)
+		}
+	}
 	t.Cleanup(func() {
 		if t.Failed() {
 			_, _ = m.try(context.Background(), "x0t", "lab", "down") // one that was left; its log is of no use any more

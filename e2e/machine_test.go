@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,6 +31,7 @@ type machine struct {
 	id   mesh.NodeID
 	dir  string // configuration, state, socket and log
 	env  []string
+	bin  string // where its x0t is, if not where that of all is
 	net  *os.File
 	jobs chan func()
 	quit chan struct{}
@@ -171,9 +173,10 @@ func (m *machine) configure(t *testing.T, yaml string) {
 
 // command prepares a command on the machine; it finds x0t by its name.
 func (m *machine) command(ctx context.Context, argv ...string) *exec.Cmd {
-	path := bin + ":" + os.Getenv("PATH")
+	own := cmp.Or(m.bin, bin)
+	path := own + ":" + os.Getenv("PATH")
 	if argv[0] == "x0t" {
-		argv = append([]string{x0t()}, argv[1:]...)
+		argv = append([]string{filepath.Join(own, "x0t")}, argv[1:]...)
 	}
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	// A program with the race detector waits a second before it ends unless told not to.

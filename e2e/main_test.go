@@ -14,8 +14,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// binaryEnv names the x0t to test; without it one is built.
-const binaryEnv = "X0T_TEST_BINARY"
+// binaryEnv names the x0t to test; without it one is built. labEnv names the one with which meshes are measured, whose race
+// detector would be most of what is measured; without it that is the same.
+const (
+	binaryEnv = "X0T_TEST_BINARY"
+	labEnv    = "X0T_TEST_LAB_BINARY"
+)
 
 // bin is a directory that holds the binary under the name that users call it by.
 var bin string
@@ -43,7 +47,7 @@ func prepared(run func() int) (code int, err error) {
 		return 0, err
 	}
 	if given := os.Getenv(binaryEnv); given != "" {
-		if err := provide(given); err != nil {
+		if err := provide(given, x0t()); err != nil {
 			return 0, err
 		}
 		return run(), nil
@@ -59,17 +63,17 @@ func prepared(run func() int) (code int, err error) {
 	return run(), nil
 }
 
-// provide puts the given binary where x0t says.
-func provide(given string) error {
+// provide puts the given binary at the place to.
+func provide(given, to string) error {
 	given, err := filepath.Abs(given)
-	if err != nil || os.Link(given, x0t()) == nil {
+	if err != nil || os.Link(given, to) == nil {
 		return err
 	}
 	b, err := os.ReadFile(given) // another file system
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(x0t(), b, 0o755)
+	return os.WriteFile(to, b, 0o755)
 }
 
 // x0t is the path of the binary.
