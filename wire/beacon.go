@@ -23,7 +23,7 @@ const (
 type Beacon struct {
 	Answer bool     // sent to one node because of its beacon; never answered itself
 	Port   uint16   // UDP port of the sender's links, at the address that the beacon came from; never 0
-	Nonce  uint64   // random, the same for the life of the sender's process
+	Nonce  uint64   // random, the same for as long as the sender's process has its interface
 	Salt   [16]byte // random, new in every beacon
 	Hash   [16]byte // DomainHash of the sender's domain
 }

@@ -55,7 +55,7 @@ type Interface struct {
 // Discovery sends and hears beacons on a changing set of interfaces. Its methods may be called from any goroutine.
 type Discovery struct {
 	cfg   Config
-	nonce uint64
+	nonce atomic.Uint64 // of the next interface that is opened
 	count counters
 
 	mu     sync.Mutex
@@ -68,7 +68,9 @@ type Discovery struct {
 func New(cfg Config) *Discovery {
 	var b [8]byte
 	_, _ = crand.Read(b[:]) // never fails (crypto/rand)
-	return &Discovery{cfg: cfg, nonce: binary.BigEndian.Uint64(b[:]), ports: map[Interface]*port{}}
+	d := &Discovery{cfg: cfg, ports: map[Interface]*port{}}
+	d.nonce.Store(binary.BigEndian.Uint64(b[:]) &^ openings)
+	return d
 }
 
 // Use makes these the interfaces with beacons, and no others. They should be up and have a link-local address. One that
@@ -164,7 +166,7 @@ func (d *Discovery) open(i Interface) (*port, error) {
 	p := &port{
 		d: d, name: i.Name, conn: conn, cancel: cancel, ctx: ctx, wake: make(chan struct{}, 1),
 		to:  netip.AddrPortFrom(Group.WithZone(i.Name), Port),
-		seg: newSegment(d.nonce, d.cfg.Domain, &d.count, jittered),
+		seg: newSegment(d.nonce.Add(1), d.cfg.Domain, &d.count, jittered),
 	}
 	p.seg.hurry(time.Now())
 	p.wg.Go(p.hear)
@@ -173,8 +175,8 @@ func (d *Discovery) open(i Interface) (*port, error) {
 }
 
 // beacon returns a new beacon of this node.
-func (d *Discovery) beacon(answer bool) []byte {
-	b := wire.Beacon{Answer: answer, Port: d.cfg.LinkPort, Nonce: d.nonce}
+func (d *Discovery) beacon(nonce uint64, answer bool) []byte {
+	b := wire.Beacon{Answer: answer, Port: d.cfg.LinkPort, Nonce: nonce}
 	_, _ = crand.Read(b.Salt[:])
 	b.Hash = wire.DomainHash(b.Salt, d.cfg.Domain)
 	return b.Append(nil)

@@ -137,7 +137,7 @@ func (p *port) take(from netip.AddrPort, b []byte) (flooded bool) {
 	}
 	p.mu.Unlock()
 	if v.answer {
-		if p.send(p.d.beacon(true), p.zoned(from)) {
+		if p.send(p.d.beacon(p.seg.nonce, true), p.zoned(from)) {
 			p.d.count.answered.Add(1)
 		}
 	}
@@ -180,7 +180,7 @@ func (p *port) act(now time.Time) time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !now.Before(p.seg.next) {
-		ok := p.send(p.d.beacon(false), p.to)
+		ok := p.send(p.d.beacon(p.seg.nonce, false), p.to)
 		if ok {
 			p.d.count.sent.Add(1)
 		}

@@ -50,6 +50,10 @@ const (
 	floodedPause = 20 * time.Millisecond // for which the reader rests when there are more: the kernel drops them for nothing
 )
 
+// openings are the bits of a nonce that tell the times when a process began to send: who comes back after its interface was
+// gone is answered like a newcomer. The others are the process.
+const openings = 0xffff
+
 // segment is what is known of one interface's neighbourhood. It is pure: time goes in, what to do comes out.
 // Invariant: at most maxSources sources.
 type segment struct {
@@ -188,7 +192,7 @@ func (s *segment) read(from netip.AddrPort, p []byte) (wire.Beacon, bool) {
 	case err == wire.ErrVersion:
 		why = &s.count.version
 	case err != nil:
-	case b.Nonce == s.nonce:
+	case b.Nonce&^openings == s.nonce&^openings:
 		why = &s.count.own
 	default:
 		return b, true

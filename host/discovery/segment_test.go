@@ -17,7 +17,10 @@ var (
 	t0     = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 )
 
-const ownNonce = 1000
+const (
+	ownNonce = 1000 << 16
+	process  = 1 << 16 // between the nonces of two processes
+)
 
 func newTest() *segment {
 	return newSegment(ownNonce, ours, &counters{}, func(d time.Duration) time.Duration { return d })
@@ -81,7 +84,7 @@ func TestWhoDials(t *testing.T) {
 	for _, tc := range []struct {
 		nonce uint64
 		after time.Duration
-	}{{ownNonce + 1, 0}, {ownNonce - 1, yieldTo}} {
+	}{{ownNonce + process, 0}, {ownNonce - process, yieldTo}} {
 		s := newTest()
 		s.sent(t0, true)
 		if v := s.step(t0, from(1), beacon(ours, tc.nonce, false), nobody); !v.answer {
@@ -109,12 +112,12 @@ func TestWhoDials(t *testing.T) {
 // An address that leads to no link is handed on ever less often, and not for ever without beacons.
 func TestHandedOnAgain(t *testing.T) {
 	s := newTest()
-	s.step(t0, from(1), beacon(ours, ownNonce+1, false), nobody)
+	s.step(t0, from(1), beacon(ours, ownNonce+process, false), nobody)
 	var times []time.Duration
 	for d := time.Duration(0); d < 5*time.Minute; d += firstAgain {
 		now := t0.Add(d)
 		if d%pause == 0 && d < 2*time.Minute {
-			s.step(now, from(1), beacon(ours, ownNonce+1, false), nobody)
+			s.step(now, from(1), beacon(ours, ownNonce+process, false), nobody)
 		}
 		if len(s.due(now, nobody)) > 0 {
 			times = append(times, d)
@@ -127,9 +130,9 @@ func TestHandedOnAgain(t *testing.T) {
 		t.Error("not forgotten")
 	}
 	// Another process at the same address begins anew.
-	s.step(t0, from(1), beacon(ours, ownNonce+1, false), nobody)
+	s.step(t0, from(1), beacon(ours, ownNonce+process, false), nobody)
 	s.due(t0, nobody)
-	s.step(t0.Add(time.Millisecond), from(1), beacon(ours, ownNonce+2, false), nobody)
+	s.step(t0.Add(time.Millisecond), from(1), beacon(ours, ownNonce+2*process, false), nobody)
 	if as := s.due(t0.Add(time.Millisecond), nobody); len(as) != 1 {
 		t.Errorf("after a restart: %v", as)
 	}
@@ -260,6 +263,7 @@ func TestDropped(t *testing.T) {
 		{"IPv4 source", netip.MustParseAddrPort("169.254.0.1:7421"), good, func(c *counters) uint64 { return c.notLinkLocal.Load() }},
 		{"other port", netip.AddrPortFrom(from(1).Addr(), 53), good, func(c *counters) uint64 { return c.wrongPort.Load() }},
 		{"own", from(1), beacon(ours, ownNonce, false), func(c *counters) uint64 { return c.own.Load() }},
+		{"own, of another interface", from(1), beacon(ours, ownNonce+1, false), func(c *counters) uint64 { return c.own.Load() }},
 		{"other domain", from(1), beacon(theirs, 1, false), func(c *counters) uint64 { return c.foreign.Load() }},
 		{"changed hash", from(1), bad(47, 0), func(c *counters) uint64 { return c.foreign.Load() }},
 	} {
@@ -284,7 +288,7 @@ func TestDropped(t *testing.T) {
 func TestFlood(t *testing.T) {
 	s := newTest()
 	r := rand.New(rand.NewPCG(1, 2))
-	b := beacon(ours, ownNonce+1, false)
+	b := beacon(ours, ownNonce+process, false)
 	answers, hints, flooded := 0, 0, 0
 	const seconds, rate = 3, 100_000
 	for i := range seconds * rate {
@@ -317,7 +321,7 @@ func TestFlood(t *testing.T) {
 	later := t0.Add((seconds + 2) * time.Second)
 	answers = 0
 	for i := range uint64(8 * maxSources / crowd) { // of a crowd, as this still seems to be, each answers some
-		answers += btoi(s.step(later, from(byte(1+i)), beacon(ours, ownNonce+1+i, false), nobody).answer)
+		answers += btoi(s.step(later, from(byte(1+i)), beacon(ours, ownNonce+(1+i)*process, false), nobody).answer)
 	}
 	if answers == 0 {
 		t.Error("nobody is answered after the flood")
