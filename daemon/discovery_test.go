@@ -118,7 +118,7 @@ func TestSocketForZone(t *testing.T) {
 	for _, a := range []string{"[::1]:0", "127.0.0.1:0"} {
 		s, err := udp.Listen(netip.MustParseAddrPort(a), udp.Handlers{})
 		if err != nil {
-			t.Skipf("no %s here: %v", a, err)
+			t.Skipf("sockets of both families are not tried: no %s here: %v", a, err)
 		}
 		defer s.Close()
 		d.sockets = append(d.sockets, s)

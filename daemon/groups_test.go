@@ -27,7 +27,7 @@ func TestRiskGroups(t *testing.T) {
 	}
 }
 
-func TestThinLinkSaysWhatToDo(t *testing.T) {
+func TestThinLinkNamesItsRemedy(t *testing.T) {
 	got := thinness(mesh.LinkStatus{State: mesh.LinkUp, Thin: true})
 	if !strings.Contains(got, "1232") || !strings.Contains(got, "to 1280") {
 		t.Error(got)

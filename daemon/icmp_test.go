@@ -25,11 +25,11 @@ func tunnelled(t *testing.T) (*dataplane.Plane, netip.Addr, spiffeid.TrustDomain
 	runtime.LockOSThread()
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		runtime.UnlockOSThread()
-		t.Skipf("no network namespace here: %v", err)
+		t.Skipf("ICMPv6 with the kernel is not tried: no network namespace here: %v", err)
 	}
 	f, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0)
 	if err != nil {
-		t.Skipf("no TUN here: %v", err)
+		t.Skipf("ICMPv6 with the kernel is not tried: no TUN here: %v", err)
 	}
 	f.Close()
 	td := spiffeid.RequireTrustDomainFromString("example.mesh")

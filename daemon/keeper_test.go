@@ -22,7 +22,7 @@ import (
 func onSmallDisk(t *testing.T, f func(dir string, fill func() (undo func()))) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("only root can mount")
+		t.Skip("a full disk is not tried: only root can mount one")
 	}
 	dir := t.TempDir()
 	done := make(chan struct{})

@@ -91,11 +91,11 @@ func onSocket(t *testing.T, self mesh.NodeID, retry int) *sorted {
 
 func next[T any](t *testing.T, ch <-chan T) T {
 	t.Helper()
+	var v T
 	select {
-	case v := <-ch:
-		return v
+	case v = <-ch:
 	case <-time.After(20 * time.Second):
-		t.Fatalf("no %T within 20 s", *new(T))
-		panic("unreachable")
+		t.Fatalf("no %T within 20 s", v)
 	}
+	return v
 }

@@ -64,7 +64,14 @@ func TestHandshakeFlood(t *testing.T) {
 			over := make(chan struct{})
 			go func() { defer close(over); tt.flood(t, ctx) }()
 			defer func() { cancel(); <-over }()
-			time.Sleep(time.Second) // the flood is to be at its height
+			long := time.After(handshakeFlood)
+			eventually(t, handshakeFlood, "the flood is felt", func(ctx context.Context) error {
+				now, err := alpha.client.Counters(ctx)
+				if err == nil && risen(was, now, tt.counters...) == 0 {
+					err = fmt.Errorf("none of %v rose", tt.counters)
+				}
+				return err
+			})
 			up := time.Now()
 			gamma.up(t)
 			eventually(t, newcomerArrives, "gamma gets its link", func(ctx context.Context) error {
@@ -75,7 +82,7 @@ func TestHandshakeFlood(t *testing.T) {
 				return err
 			})
 			t.Logf("gamma had its link %v after it was started", time.Since(up).Round(time.Millisecond))
-			time.Sleep(time.Until(began.Add(handshakeFlood)))
+			<-long
 			took, used := time.Since(began), alpha.busy(t)-busy
 			now := alpha.counters(t)
 			cancel()

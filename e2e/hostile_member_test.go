@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"fmt"
@@ -66,7 +67,7 @@ func TestFloodingMember(t *testing.T) {
 	downs, sent0 := n.downsOf(t, beta), [2]tally{a.tally(g), g.tally(a)}
 	done := make(chan struct{})
 	var pouring sync.WaitGroup
-	began := time.Now()
+	began, long := time.Now(), time.After(memberFlood)
 	floods := memberFloods(t, n)
 	sent := make([]int, len(floods))
 	for i, f := range floods {
@@ -75,12 +76,20 @@ func TestFloodingMember(t *testing.T) {
 	streams := make(chan struct{})
 	go func() { defer close(streams); stream(done, 5*time.Millisecond, [2]*endpoint{a, g}, [2]*endpoint{g, a}) }()
 
-	time.Sleep(time.Second) // the flood is to be at its height
+	eventually(t, memberFlood, "every flood is felt", func(ctx context.Context) error {
+		now, err := alpha.client.Counters(ctx)
+		for _, f := range floods {
+			if err == nil && risen(was, now, f.counters...) == 0 {
+				err = fmt.Errorf("%s: none of %v rose", f.name, f.counters)
+			}
+		}
+		return err
+	})
 	up := time.Now()
 	delta.up(t)
 	a.knock(t, d, memberArrives)
 	t.Logf("delta was reached %v after it was started", time.Since(up).Round(time.Millisecond))
-	time.Sleep(time.Until(began.Add(memberFlood)))
+	<-long
 	took := time.Since(began)
 	used, grown := alpha.busy(t)-busy, (alpha.rss(t)-rss)>>20
 	close(done)

@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -13,15 +15,18 @@ import (
 // linkLike waits until a machine's only link is as pass says, and returns it.
 func linkLike(t *testing.T, m *machine, limit time.Duration, pass func(api.Link) bool) api.Link {
 	t.Helper()
-	for end := time.Now().Add(limit); ; time.Sleep(50 * time.Millisecond) {
-		ls := must(m.client.Links(t.Context()))(t)
-		if len(ls) == 1 && pass(ls[0]) {
-			return ls[0]
+	var link api.Link
+	eventually(t, limit, m.id.String()+" has its link as it should be", func(ctx context.Context) error {
+		ls, err := m.client.Links(ctx)
+		if err == nil && (len(ls) != 1 || !pass(ls[0])) {
+			return fmt.Errorf("%+v", ls)
 		}
-		if time.Now().After(end) {
-			t.Fatalf("%s: %+v after %v", m.id, ls, limit)
+		if err == nil {
+			link = ls[0]
 		}
-	}
+		return err
+	})
+	return link
 }
 
 // The way between two machines comes to carry less than it did, and nobody says so: a veth drops what is longer than the

@@ -82,7 +82,7 @@ func TestNamesBySystemdResolved(t *testing.T) {
 		program = "/usr/lib/systemd/systemd-resolved"
 	}
 	if _, err := os.Stat(program); err != nil {
-		t.Skipf("systemd-resolved is not installed: %v", err)
+		t.Skipf("names by the real systemd-resolved are not tried: it is not installed: %v", err)
 	}
 	n := lay(t, cables("alpha-beta"))
 	alpha, beta := n.at("alpha"), n.at("beta")

@@ -150,12 +150,12 @@ func (m *Map) hops() [][]float64 {
 			out[i][j] = float64(len(m.Nodes))
 		}
 		out[i][i] = 0
-		for todo := []mesh.NodeID{m.Nodes[i]}; len(todo) > 0; todo = todo[1:] {
-			here := out[i][index[todo[0]]]
-			for _, o := range m.neighbours(todo[0], damage{}) {
+		for queue := []mesh.NodeID{m.Nodes[i]}; len(queue) > 0; queue = queue[1:] {
+			here := out[i][index[queue[0]]]
+			for _, o := range m.neighbours(queue[0], damage{}) {
 				if k := index[o]; out[i][k] > here+1 {
 					out[i][k] = here + 1
-					todo = append(todo, o)
+					queue = append(queue, o)
 				}
 			}
 		}

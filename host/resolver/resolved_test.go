@@ -154,7 +154,7 @@ func (m *manager) said() []string {
 func machineFiles(t *testing.T) (root string) {
 	t.Helper()
 	root = t.TempDir()
-	put(t, root, "etc/resolv.conf", "# stub\noptions edns0\nnameserver 127.0.0.53\n")
+	put(t, root, "etc/resolv.conf", "# of systemd-resolved\noptions edns0\nnameserver 127.0.0.53\n")
 	put(t, root, "proc/self/net/udp", "  sl  local_address rem_address   st\n 2726: 3500007F:0035 00000000:0000 07\n")
 	return root
 }
