@@ -18,6 +18,9 @@ import (
 //	   answered  ▼  └─────────────────────────────────────────────┘
 //	           error ─► search   the confirmed size no longer passes
 //
+// A queue that is full drops long frames sooner than short ones, which looks like a hole. So what was confirmed is used on
+// until the base passed and the larger size, tried once more right behind it, did not.
+//
 // A probe is lost when its time is over and the small hello that went right before it was answered (§4.3): a way that
 // loses everything says nothing of sizes. A hello is no data, so a lost probe is no sign of congestion (§3, item 8), and it
 // has no number of its own, so that it is no lost hello either.
@@ -55,7 +58,7 @@ type pathMTU struct {
 	sentAt    time.Time // of the hello before the last one
 	took      time.Duration
 	next      time.Time // complete, error: when to try again
-	raise     time.Time
+	raise     time.Time // complete: when to look for more; zero until something passed
 }
 
 func clampMTU(n int) int {
@@ -152,10 +155,10 @@ func (m *Machine) showMTU() bool {
 	switch {
 	case p.phase == mtuError || p.phase == mtuDisabled:
 		s.MTU = 0
-	case p.phase == mtuBase && was.MTU > 0, p.phase == mtuSearch && was.MTU == 0:
-		s.MTU = wire.MinLinkMTU
-	case p.phase == mtuComplete || int(s.MTU) > p.max:
+	case p.phase == mtuComplete:
 		s.MTU = uint16(p.confirmed) // #nosec G115 -- at most wire.MaxFrame
+	case p.phase == mtuSearch && was.MTU == 0, was.MTU > 0 && p.raise.IsZero(), int(was.MTU) >= p.tooBig:
+		s.MTU = uint16(max(p.confirmed, wire.MinLinkMTU)) // #nosec G115 -- at most wire.MaxFrame
 	}
 	return s.MTU != was.MTU || s.Thin != was.Thin
 }

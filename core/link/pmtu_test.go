@@ -248,6 +248,29 @@ func TestOutageSaysNothingOfSizes(t *testing.T) {
 	}
 }
 
+// A stream that fills the queues costs the link some probes of whatever length, and not its MTU: frames in parts would only
+// fill them more.
+func TestFullQueueIsNoHole(t *testing.T) {
+	p := thin(t, 1, 1452)
+	p.measured(1452, time.Second)
+	lost := 0
+	p.onEach = func(side int, _ Output) {
+		if s := p.m[side].Status(); s.MTU != 1452 || s.Thin {
+			t.Fatalf("side %d: %+v, %+v", side, s, p.m[side].mtu)
+		}
+		lost = max(lost, btoi(p.m[side].mtu.phase == mtuBase))
+	}
+	for range 200 {
+		p.full = true
+		p.run(150 * ms)
+		p.full = false
+		p.run(time.Duration(100+p.rand.IntN(300)) * ms)
+	}
+	if lost == 0 {
+		t.Error("the MTU was never in doubt: this test shows nothing")
+	}
+}
+
 func TestKeepingTheMTUIsCheap(t *testing.T) {
 	p := thin(t, 1, 1452)
 	p.measured(1452, time.Second)

@@ -27,6 +27,7 @@ type pair struct {
 	padded [2]int
 	count  int           // hellos sent
 	mtu    int           // larger frames are lost; 0 = none is
+	full   bool          // a queue in which only small hellos find room
 	slow   time.Duration // what each byte takes
 	busy   [2]time.Time  // until when a side's line is taken
 }
@@ -105,7 +106,7 @@ func (p *pair) tick(side int) {
 			p.padded[side]++
 		}
 		p.busy[side] = later(p.busy[side], p.now).Add(p.slow * time.Duration(max(h.Size, wire.HeaderLen+wire.HelloLen)))
-		if p.rand.Float64() < p.lose(side, p.now) || p.mtu > 0 && h.Size > p.mtu {
+		if p.rand.Float64() < p.lose(side, p.now) || p.mtu > 0 && h.Size > p.mtu || p.full && h.Size > 0 {
 			continue
 		}
 		heap.Push(&p.queue, delivery{p.busy[side].Add(p.delay(side, p.now)), 1 - side, h.Hello, p.count})
