@@ -13,7 +13,8 @@ func (m *Machine) Hello(now time.Time, h wire.Hello) {
 	m.Heard(now)
 	m.wake = true
 	m.peer = min(max(time.Duration(h.Interval)*time.Microsecond, MinHello), MaxHello)
-	m.slowAt = later(m.slowAt, now.Add(quickTime))                          // somebody is there: worth the full rate
+	m.slowAt = later(m.slowAt, now.Add(quickTime)) // somebody is there: worth the full rate
+	m.punctual(now, h.Seq)
 	if m.in.add(h.Seq) || h.Seq == m.echo.seq && h.SentAt > m.echo.sentAt { // new, or the padded copy of the newest
 		m.echo = echo{seq: h.Seq, sentAt: h.SentAt, at: now}
 	}
@@ -21,6 +22,18 @@ func (m *Machine) Hello(now time.Time, h wire.Hello) {
 	m.answer = m.answer || h.Probe
 	m.nextSend = earlier(m.nextSend, now.Add(2*m.hello)) // in case we were slow; else the turn that it shares stays
 	m.echoed(now, h)
+}
+
+// punctual learns from two hellos in a row how much later than due the second came: because the neighbour's machine is
+// busy, or the way there, or ours. The worst is remembered and fades with the hellos that follow it.
+func (m *Machine) punctual(now time.Time, seq uint32) {
+	if m.in.n == 0 || seq != m.in.newest+1 {
+		return
+	}
+	late := now.Sub(m.echo.at) - m.peer*11/10
+	if m.late = max(late, m.late-m.late/lateFades); m.late < leastLate {
+		m.late = 0
+	}
 }
 
 // echoed learns from what the neighbour says of our hellos.

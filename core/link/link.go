@@ -68,6 +68,7 @@ type Machine struct {
 	out      reports   // what the neighbour says of ours
 	echo     echo      // of the neighbour's newest hello
 	rtt      roundTrip
+	late     time.Duration // by which hellos of the neighbour's have come later than they were due
 	life     life
 	doubt    suspicion
 	damp     damping

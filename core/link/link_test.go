@@ -472,3 +472,37 @@ func TestArrivals(t *testing.T) {
 		t.Errorf("after a restart %d of %d lost, %d heard from %d", lost, n, a.heard, a.from)
 	}
 }
+
+// Hellos that now and then come late, because some machine is busy, are soon what is expected of the link; once they are in
+// time again, so is the suspicion of silence.
+func TestLateHellosAreExpected(t *testing.T) {
+	p := newPair(t, 1, Config{}, Config{})
+	late := func(int, time.Time) time.Duration {
+		if p.rand.Float64() < 0.05 {
+			return 45 * ms
+		}
+		return ms
+	}
+	p.until(mesh.LinkUp, time.Second)
+	p.delay = late
+	p.run(5 * time.Second)
+	doubts := 0
+	p.onEach = func(side int, o Output) {
+		doubts += btoi(o.Changed && p.state(side) == mesh.LinkSuspect)
+		if a := p.m[side].allowance(); a > p.m[side].peer {
+			t.Fatalf("allowance %v", a)
+		}
+	}
+	p.run(time.Minute)
+	t.Logf("%d suspicions in a minute, in which some 120 hellos came 44 ms late", doubts)
+	if doubts > 10 {
+		t.Errorf("%d suspicions", doubts)
+	}
+	p.delay = func(int, time.Time) time.Duration { return ms }
+	p.run(40 * time.Second)
+	for i, m := range p.m {
+		if m.late != 0 || m.suspectAfter() > m.peer*3/2+ms {
+			t.Errorf("side %d: late %v, suspect after %v", i, m.late, m.suspectAfter())
+		}
+	}
+}

@@ -206,7 +206,7 @@ func Rest(a, b *Machine, delay time.Duration, flying [2][]Flight) *Steady {
 // calm reports whether no further hello would tell the machine anything new, if all of them come and take the delay.
 func (m *Machine) calm(delay time.Duration) bool {
 	r, p := 2*delay, &m.mtu
-	if m.log == nil || m.log.n < leastLog || m.seq < logLen || m.seq > 1<<32-1<<20 || m.wake || m.answer || m.cut {
+	if m.log == nil || m.log.n < leastLog || m.seq < logLen || m.seq > 1<<32-1<<20 || m.wake || m.answer || m.cut || m.late > 0 {
 		return false
 	}
 	if m.status.State != mesh.LinkUp || m.peer != m.hello || m.in.n != windowLen || m.in.seen != [2]uint64{1<<64 - 1, 1<<64 - 1} {

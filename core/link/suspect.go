@@ -10,6 +10,8 @@ const (
 	burstMax  = 64                   // and at most, however much the link loses
 	probeGap  = 5 * time.Millisecond // least time between two probes
 	reaction  = 5 * time.Millisecond // what the neighbour may take to answer beyond the usual
+	leastLate = time.Millisecond     // what is less late is in time
+	lateFades = 128                  // the part by which lateness fades with each hello
 	leastLoss = 0.001                // no link is believed to lose less than this
 )
 
@@ -41,8 +43,8 @@ func (s *suspicion) sent(now time.Time) {
 	s.last = now
 }
 
-// allowance is the delay beyond H that the way itself may add to a hello.
-func (m *Machine) allowance() time.Duration { return min(4*m.rtt.dev, m.peer) }
+// allowance is the delay beyond H that the way and the machines at its ends may add to a hello, by what they lately did.
+func (m *Machine) allowance() time.Duration { return min(max(4*m.rtt.dev, 3*m.late/2), m.peer) }
 
 // The silence after which the link is suspect, and the least after which it is down.
 func (m *Machine) suspectAfter() time.Duration { return m.peer*3/2 + m.allowance() }

@@ -18,8 +18,10 @@ const (
 	paceClear   = 5 * time.Second // a suspicion that is over is not held up longer than this
 	paceSteady  = 3               // changes in a row before the pace slows down
 	urgentBurst = 10              // LSAs that need not keep the pace
-	urgentKeep  = 5               // of them only for lost links, not for suspicions and new links
+	urgentKeep  = 5               // of them only for lost links, not for new ones
 	urgentRate  = 1               // a second
+	doubtBurst  = 4               // suspicions that need not: a busy machine has many, and each costs every node of the mesh
+	doubtRate   = 0.1             // a second
 	signTime    = 2 * time.Second // an LSA that is not signed by then is given again
 )
 
@@ -153,12 +155,19 @@ type pace struct {
 	last     time.Time
 	streak   int
 	urgent   bucket
+	doubts   bucket
 }
 
-func newPace() pace { return pace{interval: paceLeast, urgent: bucket{tokens: urgentBurst}} }
+func newPace() pace {
+	return pace{interval: paceLeast, urgent: bucket{tokens: urgentBurst}, doubts: bucket{tokens: doubtBurst}}
+}
 
 func (p *pace) made(now time.Time, class change) {
-	if p.bypasses(now, class) {
+	switch {
+	case !p.bypasses(now, class):
+	case class == changeDoubt:
+		p.doubts.take(now, doubtBurst, doubtRate)
+	default:
 		p.urgent.take(now, urgentBurst, urgentRate)
 	}
 	quiet := now.Sub(p.last)
@@ -185,8 +194,10 @@ func (p *pace) bypasses(now time.Time, class change) bool {
 	switch class {
 	case changeLoss:
 		return p.urgent.tokens >= 1
-	case changeDoubt, changeGain:
+	case changeGain:
 		return p.urgent.tokens >= urgentKeep+1
+	case changeDoubt:
+		return p.doubts.has(now, doubtBurst, doubtRate)
 	}
 	return false
 }
@@ -204,7 +215,7 @@ func (p *pace) due(now time.Time, class change, since time.Time, made bool) time
 	switch {
 	case class >= changeGain:
 		wait = paceLeast
-	case class >= changeClear:
+	case class >= changeClear: // a suspicion without a token is over by then, most times
 		wait = min(wait, paceClear)
 	}
 	at := p.last.Add(wait)

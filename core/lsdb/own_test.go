@@ -137,6 +137,27 @@ func TestShortSuspicionIsNotAnnounced(t *testing.T) {
 	}
 }
 
+// On a machine that is too busy links are suspected all the time, for a moment each. That is no news for the whole mesh, which
+// would only make its machines busier; and it does not hold up the news of a loss.
+func TestManySuspicionsAreNotAnnounced(t *testing.T) {
+	s := newSelf(t, "self", epoch)
+	l1, l2 := link("a", 1, 1, 10), link("b", 2, 2, 10)
+	s.wait(epoch, time.Second, l1, l2)
+	now, n := epoch.Add(time.Minute), 0
+	for end := now.Add(2 * time.Minute); now.Before(end); now = now.Add(50 * time.Millisecond) {
+		l1.Suspect = !l1.Suspect
+		if _, ok := s.announce(now, l1, l2); ok {
+			n++
+		}
+	}
+	if most := 2 * (doubtBurst + 12 + 1); n > most { // each has an end
+		t.Errorf("%d LSAs in two minutes, at most %d", n, most)
+	}
+	if d := s.wait(now, time.Second, l1); d > time.Millisecond {
+		t.Errorf("a loss after %v", d)
+	}
+}
+
 func TestUnstableNodeSlowsDown(t *testing.T) {
 	s := newSelf(t, "self", epoch)
 	var at []time.Duration
