@@ -16,6 +16,9 @@ type JoinOptions struct {
 	State string           // directory; made if it is not there
 	Token string           // as x0t token create printed it
 	Via   []netip.AddrPort // members to try before those that the token names
+
+	Patience time.Duration                       // how long to try again while no member leads to the authority; 0 = once
+	Failed   func(err error, left time.Duration) // told of each round that is not the last; nil = nobody is
 }
 
 // Join redeems a token at the authority that made it and keeps what comes of it in an empty state directory: the
@@ -37,7 +40,9 @@ func Join(ctx context.Context, opt JoinOptions) (Belonging, error) {
 	for i, a := range opt.Via {
 		via[i] = a.String()
 	}
-	m, err := authority.Join(ctx, tok, authority.JoinOptions{Addresses: via, Store: dir})
+	m, err := authority.Join(ctx, tok, authority.JoinOptions{
+		Addresses: via, Store: dir, Patience: opt.Patience, Failed: opt.Failed,
+	})
 	switch {
 	case err != nil && stale != nil && !errors.Is(err, trust.ErrTokenExpired):
 		// Our clock may be the one that is wrong, so the authority was asked; now its being late is worth a word.

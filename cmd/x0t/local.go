@@ -95,6 +95,7 @@ func sealing(b daemon.Belonging) string {
 func (a *app) joinCmd() *cobra.Command {
 	var file string
 	var via []string
+	var wait time.Duration
 	cmd := &cobra.Command{
 		Use:   "join TOKEN",
 		Short: "make this machine a node of a mesh",
@@ -106,6 +107,7 @@ func (a *app) joinCmd() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&file, "token-file", "", "read the token from this file")
 	f.StringArrayVar(&via, "via", nil, "ADDRESS:PORT of a member to try before those in the token; repeatable")
+	f.DurationVar(&wait, "wait", 10*time.Second, "go on trying for so long while no member answers; 0 = try once")
 	cmd.RunE = a.do(func(ctx context.Context, args []string) error {
 		addrs, err := addrPorts("--via", via)
 		if err != nil {
@@ -115,7 +117,12 @@ func (a *app) joinCmd() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		b, err := daemon.Join(ctx, daemon.JoinOptions{State: a.state, Token: token, Via: addrs})
+		b, err := daemon.Join(ctx, daemon.JoinOptions{
+			State: a.state, Token: token, Via: addrs, Patience: wait,
+			Failed: func(_ error, left time.Duration) {
+				fmt.Fprintf(a.err, "no member answers yet; trying for another %s\n", max(left.Round(time.Second), time.Second))
+			},
+		})
 		if err != nil {
 			return err
 		}

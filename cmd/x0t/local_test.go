@@ -154,19 +154,20 @@ func TestJoinMistakes(t *testing.T) {
 		code  int
 		says  string
 	}{
-		"no token":          {"", nil, exitUsage, "TOKEN is missing"},
-		"two tokens":        {"", []string{good, good}, exitUsage, "accepts at most 1"},
-		"token and file":    {"", []string{good, "--token-file", long}, exitUsage, "not both"},
-		"no such file":      {"", []string{"--token-file", long + "x"}, exitFailed, "no such file"},
-		"file too long":     {"", []string{"--token-file", long}, exitFailed, "too long"},
-		"empty stdin":       {"\n", []string{"-"}, exitFailed, "no token in standard input"},
-		"via without port":  {"", []string{good, "--via", "192.0.2.1"}, exitUsage, "--via"},
-		"via nowhere":       {"", []string{good, "--via", "0.0.0.0:1"}, exitUsage, "--via"},
-		"not a token":       {"", []string{"alpha"}, exitFailed, "not a join token"},
-		"cut off":           {"", []string{good[:40]}, exitFailed, "cut off"},
-		"state in a file":   {"", []string{good, "--state", filepath.Join(long, "s")}, exitFailed, long},
-		"nobody at address": {"", []string{s.token(t, "gamma", "127.0.0.1:1")}, exitFailed, "127.0.0.1:1"},
-		"the control":       {"", []string{good}, exitDone, ""},
+		"no token":           {"", nil, exitUsage, "TOKEN is missing"},
+		"two tokens":         {"", []string{good, good}, exitUsage, "accepts at most 1"},
+		"token and file":     {"", []string{good, "--token-file", long}, exitUsage, "not both"},
+		"no such file":       {"", []string{"--token-file", long + "x"}, exitFailed, "no such file"},
+		"file too long":      {"", []string{"--token-file", long}, exitFailed, "too long"},
+		"empty stdin":        {"\n", []string{"-"}, exitFailed, "no token in standard input"},
+		"via without port":   {"", []string{good, "--via", "192.0.2.1"}, exitUsage, "--via"},
+		"via nowhere":        {"", []string{good, "--via", "0.0.0.0:1"}, exitUsage, "--via"},
+		"not a token":        {"", []string{"alpha"}, exitFailed, "not a join token"},
+		"cut off":            {"", []string{good[:40]}, exitFailed, "cut off"},
+		"state in a file":    {"", []string{good, "--state", filepath.Join(long, "s")}, exitFailed, long},
+		"nobody at address":  {"", []string{s.token(t, "gamma", "127.0.0.1:1"), "--wait", "0s"}, exitFailed, "127.0.0.1:1"},
+		"nobody for a while": {"", []string{s.token(t, "gamma", "127.0.0.1:1"), "--wait", "10ms"}, exitFailed, "no member answers yet"},
+		"the control":        {"", []string{good}, exitDone, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			args := append([]string{"join", "--state", filepath.Join(t.TempDir(), "s")}, tc.args...)

@@ -22,7 +22,12 @@ type JoinOptions struct {
 	Store     Store    // keeps the key during the join and the membership after it
 	Dial      func(ctx context.Context, addr string) (net.Conn, error)
 	Clock     Clock
+	Patience  time.Duration                       // how long to try again while no address leads to the authority; 0 = once
+	Failed    func(err error, left time.Duration) // told of each round that is not the last; nil = nobody is
 }
+
+// betweenRounds is the wait before all addresses are tried again.
+const betweenRounds = time.Second
 
 // Join redeems a token: it finds the token's authority through one of the addresses, has it prove itself by the
 // pinned domain key, and gets an SVID for a new key. With a Store the membership is saved when Join returns nil,
@@ -45,7 +50,7 @@ func Join(ctx context.Context, tok trust.Token, o JoinOptions) (Membership, erro
 		purpose: trust.PurposeJoin, authority: tok.Authority, node: tok.Node, key: key, secret: tok.Secret, clock: o.Clock,
 		trusted: func(l *trust.Log) error { return l.Verify(tok.Domain, tok.DomainKey) },
 	}
-	a, via, err := c.tryAll(ctx, slices.Concat(o.Addresses, tok.Addresses), o.Dial)
+	a, via, err := c.keepTrying(ctx, slices.Concat(o.Addresses, tok.Addresses), o)
 	if err != nil {
 		return Membership{}, fmt.Errorf("join %q as %s: %w", tok.Domain, tok.Node, err)
 	}
@@ -58,6 +63,27 @@ func Join(ctx context.Context, tok trust.Token, o JoinOptions) (Membership, erro
 		return Membership{}, err
 	}
 	return m, o.Store.Write(fileJoinKey, nil)
+}
+
+// keepTrying goes through the addresses until one leads to the authority or the time is over: on a link that loses much a
+// first try says little.
+func (c *client) keepTrying(ctx context.Context, addrs []string, o JoinOptions) (answer, string, error) {
+	end := time.Now().Add(o.Patience)
+	for {
+		a, via, err := c.tryAll(ctx, addrs, o.Dial)
+		left := time.Until(end)
+		if err == nil || !errors.Is(err, ErrUnreachable) || errors.Is(err, ErrImpostor) || left <= 0 || len(addrs) == 0 {
+			return a, via, err
+		}
+		if o.Failed != nil {
+			o.Failed(err, left)
+		}
+		select {
+		case <-ctx.Done():
+			return a, via, err
+		case <-time.After(min(betweenRounds, left)):
+		}
+	}
 }
 
 // tryAll goes through the addresses until one leads to the authority. What the authority itself refuses is final.

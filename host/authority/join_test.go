@@ -109,6 +109,32 @@ func TestJoinRefusesBadTokens(t *testing.T) {
 	}
 }
 
+// A member that cannot be reached at first is asked again for as long as the patience lasts; who proves to be another is not.
+func TestJoinIsPatient(t *testing.T) {
+	w := newWorld(t)
+	tok := w.token(beta, nil)
+	rounds, told := 0, 0
+	late := func(ctx context.Context, addr string) (net.Conn, error) {
+		if rounds++; rounds == 1 {
+			return nil, errors.New("lost on the way")
+		}
+		return new(net.Dialer).DialContext(ctx, "tcp", addr)
+	}
+	o := JoinOptions{Dial: late, Clock: w.clock.now, Failed: func(error, time.Duration) { told++ }}
+	if _, err := Join(t.Context(), tok, o); !errors.Is(err, ErrUnreachable) || rounds != 1 || told != 0 {
+		t.Errorf("without patience: %v after %d rounds", err, rounds)
+	}
+	rounds, o.Patience = 0, time.Minute
+	if m, err := Join(t.Context(), tok, o); err != nil || m.SVID.Node != beta || rounds != 2 || told != 1 {
+		t.Errorf("%v after %d rounds", err, rounds)
+	}
+	foreign := w.token(gamma, nil)
+	foreign.DomainKey = must(Init(newMemory(), td, alpha, 0, start)).Log().DomainKey()
+	if _, err := Join(t.Context(), foreign, o); !errors.Is(err, ErrImpostor) || told != 1 {
+		t.Errorf("of another domain: %v, tried again %d times", err, told-1)
+	}
+}
+
 func deadAddress() string {
 	ln := must(net.Listen("tcp", "127.0.0.1:0"))
 	defer func() { _ = ln.Close() }()
