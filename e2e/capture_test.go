@@ -40,7 +40,8 @@ func (m *machine) capture(t *testing.T, iface string) *capture {
 func htons(v uint16) uint16 { return binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, v)) }
 
 func (c *capture) open(iface string) (err error) {
-	c.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, int(htons(unix.ETH_P_ALL)))
+	// Until it is bound it hears nothing, and then not what other interfaces carry.
+	c.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
@@ -52,7 +53,7 @@ func (c *capture) open(iface string) (err error) {
 		return err
 	}
 	if iface == "" {
-		return nil
+		return unix.Bind(c.fd, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ALL)})
 	}
 	l, err := netlink.LinkByName(iface)
 	if err != nil {
