@@ -1,5 +1,5 @@
 // Package tun gives the node its network device: a layer 3 TUN interface that holds the node's mesh address and
-// the route of the mesh prefix. Package tuntest has the same device in memory.
+// the route of the mesh prefix.
 package tun
 
 import (
