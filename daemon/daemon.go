@@ -89,14 +89,15 @@ type Daemon struct {
 	events    chan node.ControlEvent
 	reports   *mailbox[node.ControlEvent]
 	frames    chan node.ReflexEvent
-	calm      chan node.ReflexEvent // of them, those that can wait for the loop's next turn
+	calm      chan node.HelloHeard // of them, those that can wait for the loop's next turn
 	orders    *mailbox[node.ReflexEvent]
 	asks      chan func(*node.Control)
 	asksFast  *mailbox[func(*node.Reflex)]
 	jobs      *mailbox[func()]
 	labels    atomic.Pointer[node.LabelState] // that a job is to write; nil = none is
 	checks    *turns                          // signatures of others: a flood of them must not hold up our own
-	lastHeard labelTimes
+	intake    intake
+	gathering gathering
 	linkLog   *linkLog // of the slow loop
 	alarms    lineGate // of the slow loop
 	pulse     *pulse
@@ -155,11 +156,12 @@ func newDaemon(opt Options, m *Membership) *Daemon {
 		events:   make(chan node.ControlEvent, 256),
 		reports:  newMailbox[node.ControlEvent](),
 		frames:   make(chan node.ReflexEvent, 1024),
-		calm:     make(chan node.ReflexEvent, 256),
+		calm:     make(chan node.HelloHeard, 256),
 		orders:   newMailbox[node.ReflexEvent](),
 		asks:     make(chan func(*node.Control)),
 		asksFast: newMailbox[func(*node.Reflex)](),
-		jobs:     newMailbox[func()](), checks: newTurns(), lastHeard: labelTimes{},
+		jobs:     newMailbox[func()](), checks: newTurns(),
+		intake:  intake{last: map[mesh.Label]time.Time{}},
 		linkLog: newLinkLog(opt.Log), pulse: newPulse(),
 		roaming: roaming{lookUp: make(chan struct{}, 1), names: map[string]string{}},
 		done:    make(chan struct{}),
@@ -195,9 +197,10 @@ func (d *Daemon) open() (err error) {
 		Self: d.addr, Prefix: mesh.Prefix(d.domain), Tun: d.tun, Send: d.sendDatagram, Callbacks: d.planeCallbacks(),
 	})
 	for _, a := range d.opt.Config.Links.Listen {
-		s, err := udp.Listen(a, udp.Handlers{Frame: func(_ *udp.Socket, from netip.AddrPort, b []byte) {
-			d.plane.HandleFrame(from, b)
-		}})
+		s, err := udp.Listen(a, udp.Handlers{
+			Frame: func(_ *udp.Socket, from netip.AddrPort, b []byte) { d.plane.HandleFrame(from, b) },
+			Hello: func(_ *udp.Socket, from netip.AddrPort, b []byte, at time.Time) { d.plane.HandleWaiting(from, b, at) },
+		})
 		if err != nil {
 			return fmt.Errorf("listen for links on %s: %w", a, err)
 		}
@@ -321,6 +324,7 @@ func (d *Daemon) run(ctx context.Context) error {
 	must("API on "+d.opt.Socket, d.serveAPI)
 	loop(d.renewLoop)
 	loop(d.usageLoop)
+	loop(d.settle)
 	must("network monitor", d.networkLoop)
 	loop(d.namesLoop)
 	loop(d.namesServer)

@@ -44,17 +44,14 @@ func (d *Daemon) fast(ctx context.Context) {
 	defer context.AfterFunc(ctx, d.alarm.Ring)()
 	d.alarm.Set(0)
 	for d.alarm.Wait() && ctx.Err() == nil {
-		d.wake(d.turnAt.time())
-		for range len(d.frames) {
-			d.stepReflex(<-d.frames) // nobody else receives
-		}
-		for _, ev := range d.orders.take() {
-			d.stepReflex(ev)
-		}
+		due := d.turnAt.time()
+		d.wake(due)
+		d.collect()
+		d.takeIn(d.now(), due)
 		for _, ask := range d.asksFast.take() {
 			ask(d.reflex)
 		}
-		d.stepReflex(node.Tick{})
+		d.gather()
 		d.turnAt.make(d.alarm, d.reflex)
 	}
 }
@@ -70,43 +67,12 @@ func (d *Daemon) wake(due time.Time) {
 		d.stepReflex(node.Late{By: late})
 	}
 	d.standstill(late)
-	d.takeCalm()
-	if !due.IsZero() && !time.Now().Before(due) {
-		d.heard() // every step looks at all links: one that data keeps alive must not pass for silent in it
-	}
 }
 
-// takeCalm steps through the hellos that waited for the loop's next turn. What comes meanwhile waits for the turn after:
-// a neighbour that sends without end must not hold the loop here.
-func (d *Daemon) takeCalm() {
-	for range len(d.calm) {
-		select {
-		case ev := <-d.calm:
-			d.stepReflex(ev)
-		default:
-			return
-		}
-	}
-}
+func (d *Daemon) stepReflex(ev node.ReflexEvent) { d.effect(d.reflex.Step(d.now(), ev)) }
 
-// heard tells the fast machine which links had traffic since it last looked.
-func (d *Daemon) heard() {
-	table := d.table.Load()
-	for _, l := range table.Links {
-		at := d.plane.LastHeard(l.Label)
-		if at.After(d.lastHeard[l.Label]) {
-			d.lastHeard[l.Label] = at
-			d.stepReflex(node.Heard{Label: l.Label, At: at})
-		}
-	}
-	if len(d.lastHeard) > 2*len(table.Links)+16 {
-		clear(d.lastHeard)
-	}
-}
-
-func (d *Daemon) stepReflex(ev node.ReflexEvent) {
-	now := d.now()
-	out := d.reflex.Step(now, ev)
+// effect does what the fast machine wants done.
+func (d *Daemon) effect(out node.ReflexEffects) {
 	if out.Publish != nil {
 		d.table.Store(out.Publish)
 		d.plane.Publish(out.Publish)
@@ -200,6 +166,3 @@ func ask[M any](ctx context.Context, over <-chan struct{}, loop chan<- func(M), 
 		return context.Canceled
 	}
 }
-
-// labelTimes is when each link was last heard, as the fast machine was told.
-type labelTimes map[mesh.Label]time.Time

@@ -33,8 +33,10 @@ type half struct {
 	out       []letter
 	waiting   bool // a retransmission is scheduled
 	heard     time.Time
-	last      int64      // when what was sent last arrives: messages keep their order
-	gone      bool       // it has ended
+	last      int64         // when what was sent last arrives: messages keep their order
+	gone      bool          // it has ended
+	easy      time.Duration // how long a message takes if nothing is in its way, as of that number of changes of the network
+	easyAt    uint64
 	first     mesh.Label // end to end: the reversed prefix of what came last
 	back      []mesh.Label
 	sent, got [wire.PathNumbers]uint32 // end to end: frames by number of their path
@@ -95,7 +97,7 @@ func (w *World) dialLink(s *simNode, d node.Dial) {
 func (w *World) up(h *half, dial uint64, remote netip.AddrPort) node.ConnUp {
 	return node.ConnUp{
 		Conn: h.id, Dial: dial, Purpose: h.purpose, Peer: h.peer.id, Remote: remote, MTU: linkMTU,
-		NotAfter: epoch.AddDate(10, 0, 0),
+		NotAfter: forever,
 	}
 }
 

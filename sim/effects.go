@@ -44,10 +44,10 @@ func (w *World) control(s *simNode, ev node.ControlEvent) {
 	for _, e := range out.Sign {
 		w.post(signTime, s, doCall, func() { w.signed(s, e) })
 	}
-	for _, e := range out.Verify {
+	for i := range out.Verify {
 		w.stats.Verified++
-		w.press.took(s, e.Raw)
-		w.post(verifyTime, s, doChecked, e)
+		w.press.took(s, out.Verify[i].Raw)
+		w.post(verifyTime, s, doChecked, &out.Verify[i])
 	}
 	for _, e := range out.Dial {
 		w.dialLink(s, e)
@@ -129,6 +129,10 @@ func (w *World) turnDue(s *simNode) {
 	if !w.due(s, &s.dueReflex, doTurn, "Reflex") {
 		return
 	}
+	if s.dozes {
+		w.wakeUp(s)
+		return
+	}
 	if at, ok := w.putOff(s); ok && at.After(w.now) {
 		w.set(s, &s.dueReflex, doTurn, at)
 		return
@@ -159,6 +163,9 @@ func (w *World) turn(s *simNode, orders ...node.ReflexEvent) {
 	if !s.alive {
 		return
 	}
+	w.catchUp(s)
+	s.dozes = false
+	w.accompany(s)
 	for _, ev := range orders {
 		w.rouseFor(s, ev)
 	}
@@ -168,7 +175,7 @@ func (w *World) turn(s *simNode, orders ...node.ReflexEvent) {
 		w.hellos = l.end.take(w.at, l.label, w.hellos)
 		if l.end.heard != 0 {
 			w.heards = append(w.heards, node.Heard{Label: l.label, At: epoch.Add(time.Duration(l.end.heard))})
-			l.end.heard = 0
+			l.end.heard, l.end.past = 0, l.end.past[:0]
 		}
 	}
 	w.reflected(s, s.reflex.Turn(w.now, w.hellos, w.heards))
@@ -177,6 +184,7 @@ func (w *World) turn(s *simNode, orders ...node.ReflexEvent) {
 	}
 	w.set(s, &s.dueReflex, doTurn, s.reflex.Deadline())
 	w.retire()
+	w.doze(s)
 }
 
 // reflected carries out what a fast loop wants done.

@@ -113,6 +113,7 @@ func (s *strike) end(w *World) {
 
 // onLinks adds the fault to its links, or takes it away.
 func (s *strike) onLinks(w *World, by int) {
+	w.changes++
 	for _, l := range s.hit.links {
 		for _, e := range l.ends {
 			w.landAt(e)
@@ -167,6 +168,7 @@ func (w *World) freeze(s *simNode) {
 	if s.runs() {
 		w.land(s)
 		s.frozen, s.frozenAt = true, w.now
+		w.changes++
 	}
 }
 
@@ -179,6 +181,7 @@ func (w *World) thaw(s *simNode) {
 		return
 	}
 	s.frozen = false
+	w.changes++
 	slept := w.now.Sub(s.frozenAt)
 	late := s.backlog
 	s.backlog = nil

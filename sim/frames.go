@@ -49,7 +49,8 @@ func (w *World) carry(h *half, deadline time.Time, arrived func(mesh.Label, []me
 	try()
 }
 
-// flight is a frame between the two ends of a link. The trail names the nodes that it has met before.
+// flight is a frame between the two ends of a link. The trail names the nodes that it has met before. Both are its own: a relay
+// changes them.
 type flight struct {
 	to    mesh.ConnID
 	trail []int
@@ -70,8 +71,11 @@ func (w *World) sendFrame(s *simNode, label mesh.Label, trail []int, frame []byt
 	if !h.end.passes() && !w.cfg.hooks.passes(frame[0]) {
 		return
 	}
-	trail = append(trail[:len(trail):len(trail)], s.index)
-	for _, at := range w.transit(h.end, len(frame)) {
+	trail = append(trail, s.index)
+	for i, at := range w.transit(h.end, len(frame)) {
+		if i > 0 {
+			trail, frame = slices.Clone(trail), slices.Clone(frame)
+		}
 		w.post(time.Duration(at-w.at), nil, doArrive, &flight{h.other, trail, frame})
 	}
 }
@@ -92,7 +96,7 @@ func (w *World) arrive(g *flight) {
 		w.check.fail("frame that cannot be parsed at %v: %v", s.id, err)
 		return
 	}
-	h.end.heard = w.at
+	w.hear(h.end)
 	w.note('f', s.index, uint64(f.Type), uint64(h.label), uint64(f.Hop))
 	if slices.Contains(g.trail, s.index) {
 		w.check.loop(w, s, g.trail)
@@ -127,7 +131,6 @@ func (w *World) relay(s *simNode, in mesh.Label, trail []int, b []byte, f wire.F
 	case l.Usable && f.Type == wire.TypeData && w.chance(s.drops):
 		return
 	case l.Usable:
-		b = slices.Clone(b)
 		if _, err := wire.SwapLabel(b, in); err == nil {
 			w.sendFrame(s, out, trail, b)
 		}

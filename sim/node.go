@@ -32,6 +32,7 @@ type simNode struct {
 	dueReflex   alarm
 	frozen      bool
 	frozenAt    time.Time
+	dozes       bool          // its fast loop has turns to catch up with
 	backlog     []event       // what happened to it while it was frozen
 	drops       float64       // of others' data that it forwards: a fault
 	clock       time.Duration // by how much its wall clock is ahead: a fault
@@ -54,6 +55,7 @@ type alarm struct {
 // start boots a node: its machines begin anew with what its disk holds.
 func (w *World) start(s *simNode) {
 	s.alive = true
+	w.changes++
 	s.boots++
 	var seed [32]byte
 	binary.BigEndian.PutUint64(seed[:], w.rng.Uint64())
@@ -70,12 +72,13 @@ func (w *World) start(s *simNode) {
 	cfg.Rand = rand.New(rand.NewChaCha8(seed)) // #nosec G404 -- seeded so that a run can be repeated
 	s.reflex = node.NewReflex(cfg)
 	s.table = &mesh.Forwarding{}
+	s.dozes = false
 	s.byLabel = s.byLabel[:0]
 	for _, e := range s.ends {
 		e.quiet()
 	}
 	s.dueControl, s.dueReflex = alarm{}, alarm{}
-	w.control(s, node.Identity{Chain: s.chain, Leaf: s.leaf, NotAfter: epoch.AddDate(10, 0, 0)})
+	w.control(s, node.Identity{Chain: s.chain, Leaf: s.leaf, NotAfter: forever})
 	w.turn(s)
 }
 
@@ -83,6 +86,7 @@ func (w *World) start(s *simNode) {
 func (w *World) kill(s *simNode) {
 	w.land(s)
 	s.alive, s.frozen = false, false
+	w.changes++
 	s.backlog = nil
 	for _, id := range slices.Clone(s.conns) {
 		w.abandon(id)
@@ -125,6 +129,7 @@ type wireEnd struct {
 	addr  netip.AddrPort
 	inbox []arrival // hellos on their way here that change nothing before the next turn, by time
 	heard int64     // when a frame last came, ns since epoch, if the fast loop was not told yet
+	past  []int64   // the same of frames before, while that loop dozes, ascending
 	busy  int64     // until when the queue of what enters here is being sent
 	last  int64     // when the last of what must keep its order arrives at the other end
 }
@@ -140,7 +145,7 @@ func (e *wireEnd) passes() bool {
 func (e *wireEnd) answers() bool { return e.passes() && !e.other().node.frozen && !e.node.frozen }
 
 // quiet forgets what came over a link for a process that is no more.
-func (e *wireEnd) quiet() { e.inbox, e.heard = e.inbox[:0], 0 }
+func (e *wireEnd) quiet() { e.inbox, e.heard, e.past = e.inbox[:0], 0, e.past[:0] }
 
 // socketBuffer is how many frames wait in the socket of a process that does not run.
 const socketBuffer = 512

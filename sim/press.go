@@ -27,6 +27,7 @@ type article struct {
 	boots []uint32 // by node: the life in which it took it in
 	known bool     // whether its signature holds was found out
 	good  bool
+	leaf  string // by which it was to be signed, once known
 }
 
 // pressed is how many announcements are remembered, at least.
@@ -66,27 +67,22 @@ func (p *press) took(s *simNode, raw []byte) {
 func (a *article) has(s *simNode) bool { return a != nil && a.boots[s.index] == s.boots }
 
 // verify does a job for a node.
-func (p *press) verify(job lsdb.VerifyJob) node.Checked {
+func (p *press) verify(job *lsdb.VerifyJob) node.Checked {
 	a := p.of(job.Raw)
 	if a == nil {
-		return verdict(job, genuine(job))
+		a = &article{}
 	}
 	if !a.known {
-		a.known, a.good = true, genuine(job)
+		a.known, a.good, a.leaf = true, genuine(job), leafOf(job.Origin)
 	}
-	return verdict(job, a.good)
-}
-
-func verdict(job lsdb.VerifyJob, good bool) node.Checked {
-	leaf := leafOf(job.Origin)
-	if !good || len(job.Chain) == 0 || string(job.Chain[0]) != leaf {
-		return node.Checked{Job: job, Err: lsdb.ErrWrongSigner}
+	if !a.good || len(job.Chain) == 0 || string(job.Chain[0]) != a.leaf {
+		return node.Checked{Job: *job, Err: lsdb.ErrWrongSigner}
 	}
-	return node.Checked{Job: job, NotAfter: epoch.AddDate(10, 0, 0)}
+	return node.Checked{Job: *job, NotAfter: forever}
 }
 
 // genuine reports whether the signature of a job is its origin's.
-func genuine(job lsdb.VerifyJob) bool {
+func genuine(job *lsdb.VerifyJob) bool {
 	return slices.Equal(job.Sig, fakeSignature([]byte(leafOf(job.Origin)), job.Signed))
 }
 

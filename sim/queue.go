@@ -10,7 +10,7 @@ const (
 	doTurn                // the fast loop's deadline
 	doTick                // the slow loop's deadline
 	doReport              // what is a node.ControlEvent for the slow loop
-	doChecked             // what is a lsdb.VerifyJob whose result is due
+	doChecked             // what is a *lsdb.VerifyJob whose result is due
 	doDeliver             // what is a *parcel of control messages
 	doArrive              // what is a *flight: a frame at the far end of a link
 	doHello               // what is a *greeting: a hello that is worth a turn of its own

@@ -14,7 +14,7 @@ import (
 // it. Whatever could be such a thing calls rouse before it does it.
 
 // tryEach is how many hellos pass between two attempts to put a link to rest.
-const tryEach = 16
+const tryEach = 4
 
 // retire puts links to rest that look like it.
 func (w *World) retire() {
@@ -74,6 +74,7 @@ func (w *World) rouse(l *wireLink) {
 	if l.steady == nil {
 		return
 	}
+	w.awake(l)
 	w.settle(l)
 	var ends [2]node.LinkEnd
 	for side, e := range l.ends {
@@ -141,6 +142,9 @@ func (w *World) settle(l *wireLink) {
 
 // settleAll counts what all links at rest have sent.
 func (w *World) settleAll() {
+	for _, s := range w.nodes {
+		w.catchUp(s)
+	}
 	for _, l := range w.wires {
 		w.settle(l)
 	}

@@ -59,6 +59,9 @@ type Config struct {
 // epoch is when every simulation begins.
 var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
+// forever is when the SVIDs of simulated nodes end.
+var forever = epoch.AddDate(10, 0, 0)
+
 // domain is the trust domain that simulated nodes live in.
 var domain = spiffeid.RequireTrustDomainFromString("sim.mesh")
 
@@ -83,11 +86,15 @@ type World struct {
 	shared *node.Shared // nil in a stepwise run
 	press  press
 
-	hellos []node.HelloHeard // scratch of turn
-	heards []node.Heard
-	waits  node.Waits
-	tired  []*wireLink // that may be put to rest
-	times  []int64     // of transit
+	hellos  []node.HelloHeard // scratch of turn
+	heards  []node.Heard
+	waits   node.Waits
+	tired   []*wireLink // that may be put to rest
+	changes uint64      // of what links carry: cuts, faults, processes that end, stand still, begin
+	turner  int         // whose turn is being taken: the index of a node; -1 = nobody's
+	times   []int64     // of transit
+	spare   []*parcel   // that were delivered
+	loose   []letter    // scratch of sendMessages
 }
 
 // Stats is what a run counted. Bytes are those of frames (without IP and UDP) and of control messages (without QUIC).
@@ -127,6 +134,7 @@ func New(cfg Config) (*World, error) {
 		cfg: cfg, rng: rand.New(rand.NewChaCha8(seed)), now: epoch, // #nosec G404 -- seeded so that a run can be repeated
 		byIP: map[netip.Addr]*wireEnd{}, byID: map[mesh.NodeID]*simNode{}, conns: make([]*half, 1), trace: newTrace(),
 	}
+	w.turner = -1
 	w.press = newPress(len(cfg.Map.Nodes), !cfg.Stepwise)
 	if !cfg.Stepwise {
 		w.shared = node.NewShared()
@@ -192,7 +200,7 @@ func (w *World) Run() (*Report, error) {
 			return nil, fmt.Errorf("%w: seed %d, %v after the start, event %d: %w", ErrInvariant, w.cfg.Seed, time.Duration(w.at), w.stats.Events, err)
 		}
 	}
-	w.at, w.now = end, epoch.Add(w.cfg.Duration)
+	w.at, w.now, w.turner = end, epoch.Add(w.cfg.Duration), len(w.nodes)
 	return w.report(), nil
 }
 
@@ -212,15 +220,17 @@ func (w *World) happen(e *event) {
 	case doCall:
 		e.what.(func())()
 	case doTurn:
+		w.turner = s.index
 		w.turnDue(s)
+		w.turner = -1
 	case doTick:
 		w.tickDue(s)
 	case doReport:
 		w.reported(s, e.what.(node.ControlEvent))
 	case doChecked:
-		w.control(s, w.press.verify(e.what.(lsdb.VerifyJob)))
+		w.control(s, w.press.verify(e.what.(*lsdb.VerifyJob)))
 	case doDeliver:
-		w.deliverParcel(e.what.(*parcel))
+		w.unpack(e.what.(*parcel))
 	case doArrive:
 		w.arrive(e.what.(*flight))
 	case doHello:

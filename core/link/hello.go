@@ -123,7 +123,7 @@ func (m *Machine) due() []Outgoing {
 	// While the link is down every regular hello asks for an answer: two ends then find each other in one round trip.
 	h := m.next(probe || urgent || regular && m.status.State == mesh.LinkDown)
 	if m.log != nil {
-		m.log.add(int64(m.now.Sub(m.start)), size > 0)
+		m.log.add(int64(m.now.Sub(m.start)), size > 0, m.echo.at.Equal(m.now))
 	}
 	out := append(m.sends[:0], Outgoing{Hello: h})
 	if size > 0 {

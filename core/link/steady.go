@@ -58,16 +58,20 @@ const (
 	leastLog = 150 // what it takes to try
 )
 
-// sendLog is when the newest hellos were sent, in ns after the machine's start, and whether a padded copy followed.
+// sendLog is when the newest hellos were sent, in ns after the machine's start, whether a padded copy followed, and whether
+// one answers what came at the same moment.
 type sendLog struct {
 	at [logLen]int64
 	n  uint64
 }
 
-func (l *sendLog) add(at int64, padded bool) {
-	at <<= 1
+func (l *sendLog) add(at int64, padded, answer bool) {
+	at <<= 2
 	if padded {
 		at |= 1
+	}
+	if answer {
+		at |= 2
 	}
 	l.at[l.n%logLen] = at
 	l.n++
@@ -80,13 +84,16 @@ func (l *sendLog) oldest() uint64 { return max(l.n, logLen) - logLen }
 func (m *Machine) Remember() { m.log = &sendLog{} }
 
 // sentAt returns when hello i of the log was sent.
-func (x *steadyEnd) sentAt(i uint64) int64 { return x.log.at[i%logLen]>>1 + x.base }
+func (x *steadyEnd) sentAt(i uint64) int64 { return x.log.at[i%logLen]>>2 + x.base }
+
+// wroteAt returns the end of what hello i tells of: what had come before it, or at its moment if it is an answer.
+func (x *steadyEnd) wroteAt(i uint64) int64 { return x.sentAt(i) + x.log.at[i%logLen]>>1&1 }
 
 func (x *steadyEnd) isPadded(i uint64) bool { return x.log.at[i%logLen]&1 != 0 }
 
 // stamp returns the SentAt of the newest copy of hello i.
 func (x *steadyEnd) stamp(i uint64) uint64 {
-	at := micros(time.Duration(x.log.at[i%logLen] >> 1))
+	at := micros(time.Duration(x.log.at[i%logLen] >> 2))
 	if x.isPadded(i) {
 		at++
 	}
@@ -129,7 +136,7 @@ func (s *Steady) Tick(side int, now time.Time) (stirs bool) {
 		x.padded++
 	}
 	last := x.sentAt(x.log.n - 1)
-	x.log.add(at-x.base, pad)
+	x.log.add(at-x.base, pad, false)
 	x.sent++
 	if y.unproven() && y.answer == 0 || at+s.delay >= y.minute+int64(time.Minute) {
 		stirs = s.echo(x, y, at, last)

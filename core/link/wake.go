@@ -1,6 +1,7 @@
 package link
 
 import (
+	"math"
 	"time"
 
 	"x0tta6bl4/wire"
@@ -20,14 +21,28 @@ func (s *Steady) Wake() (flying [2][]Flight) {
 	return flying
 }
 
+// Quiet returns until when neither end has anything to tell the other: a Tick before it is a random number drawn and a moment
+// noted, whenever the other end has its own. It is zero if they are at something now.
+func (s *Steady) Quiet() time.Time {
+	until := int64(math.MaxInt64)
+	for side := range s.ends {
+		x := &s.ends[side]
+		if x.answer != 0 || x.unproven() {
+			return time.Time{}
+		}
+		until = min(until, x.padNext, x.raise, x.minute+int64(time.Minute)-s.delay)
+	}
+	return s.zero.Add(time.Duration(until))
+}
+
 // flights returns the hellos of one end that the other has not taken in.
 func (s *Steady) flights(side int) (out []Flight) {
 	x, y := &s.ends[side], &s.ends[1-side]
 	for i := s.before(x, y.tick) + 1; i < x.log.n; i++ {
 		at := x.sentAt(i)
-		e := s.before(y, at)
+		e := s.before(y, x.wroteAt(i))
 		h := wire.Hello{
-			Seq: x.seqOf(i), SentAt: micros(time.Duration(x.log.at[i%logLen] >> 1)),
+			Seq: x.seqOf(i), SentAt: micros(time.Duration(x.log.at[i%logLen] >> 2)),
 			Heard: x.count(y.seqOf(e)), HeardFrom: x.m.in.from,
 			EchoSeq: y.seqOf(e), EchoSentAt: y.stamp(e), EchoDelay: uint32(micros(time.Duration(at - y.sentAt(e) - s.delay))), // #nosec G115 -- short
 			Interval: uint32(micros(time.Duration(s.hello))), Padded: true, // #nosec G115 -- at most MaxHello
@@ -71,7 +86,7 @@ func (s *Steady) restoreReports(x, y *steadyEnd, m *Machine, c uint64) {
 	out := reports{prior: m.out.prior}
 	i, told := x.log.oldest(), uint64(0)
 	for j := max(c, 226) - 226; j <= c; j++ {
-		at := y.sentAt(j)
+		at := y.wroteAt(j)
 		for i+1 < x.log.n && x.sentAt(i+1)+s.delay < at {
 			i++
 		}

@@ -13,20 +13,30 @@ func (db *DB) Edges() []mesh.Edge {
 	if db.edgesOf == db.version {
 		return db.edges
 	}
-	edges := make([]mesh.Edge, 0, len(db.edges))
+	db.edges, db.edgesOf = db.join(len(db.edges)), db.version
+	return db.edges
+}
+
+// join makes the edges, about as many as expected.
+func (db *DB) join(expected int) []mesh.Edge {
+	edges := make([]mesh.Edge, 0, expected)
 	for _, id := range db.order {
-		a := db.origins[id].lsa
-		if a == nil {
-			continue
-		}
-		for i := range a.lsa.Links {
-			l := &a.lsa.Links[i]
-			if back, ok := db.mirror(id, l); ok {
-				edges = append(edges, join(id, l, back))
-			}
+		edges = db.joinOf(edges, db.origins[id])
+	}
+	return edges
+}
+
+// joinOf appends the edges from one node.
+func (db *DB) joinOf(edges []mesh.Edge, o *origin) []mesh.Edge {
+	if o.lsa == nil {
+		return edges
+	}
+	for i := range o.lsa.lsa.Links {
+		l := &o.lsa.lsa.Links[i]
+		if back, ok := db.mirror(o.id, l); ok {
+			edges = append(edges, join(o.id, l, back))
 		}
 	}
-	db.edges, db.edgesOf = edges, db.version
 	return edges
 }
 

@@ -9,45 +9,69 @@ import (
 	"x0tta6bl4/mesh"
 )
 
-// expiryHeap holds when something of an origin ends. Entries outlive what they were made for; they cost a look.
-type expiryHeap struct{ items expiryItems }
+// endings are the origins of which something is held, the one first of which something may end. What ends later than it did
+// leaves an origin where it is; that costs a look.
+type endings []*origin
 
-type expiryItem struct {
-	at time.Time
-	id mesh.NodeID
-}
-
-type expiryItems []expiryItem
-
-func (h expiryItems) Len() int { return len(h) }
-func (h expiryItems) Less(i, j int) bool {
-	if h[i].at.Equal(h[j].at) {
+func (h endings) Len() int { return len(h) }
+func (h endings) Less(i, j int) bool {
+	if h[i].ends.Equal(h[j].ends) {
 		return h[i].id.Compare(h[j].id) < 0
 	}
-	return h[i].at.Before(h[j].at)
+	return h[i].ends.Before(h[j].ends)
 }
-func (h expiryItems) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
-func (h *expiryItems) Push(x any)   { *h = append(*h, x.(expiryItem)) }
-func (h *expiryItems) Pop() any {
+func (h endings) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].place, h[j].place = i, j
+}
+func (h *endings) Push(x any) {
+	o := x.(*origin)
+	o.place = len(*h)
+	*h = append(*h, o)
+}
+func (h *endings) Pop() any {
 	old := *h
-	x := old[len(old)-1]
+	o := old[len(old)-1]
+	old[len(old)-1] = nil
 	*h = old[:len(old)-1]
-	return x
+	return o
 }
 
-func (h *expiryHeap) add(at time.Time, id mesh.NodeID) { heap.Push(&h.items, expiryItem{at, id}) }
+// watch notes that something of an origin ends at a time.
+func (db *DB) watch(o *origin, at time.Time) {
+	switch {
+	case o.ends.IsZero():
+		o.ends = at
+		heap.Push(&db.endings, o)
+	case at.Before(o.ends):
+		o.ends = at
+		heap.Fix(&db.endings, o.place)
+	default:
+		return
+	}
+	db.firstEnd = db.endings[0].ends
+}
+
+// unwatch forgets when something of an origin ends.
+func (db *DB) unwatch(o *origin) {
+	if !o.ends.IsZero() {
+		heap.Remove(&db.endings, o.place)
+		o.ends, db.firstEnd = time.Time{}, time.Time{}
+		if len(db.endings) > 0 {
+			db.firstEnd = db.endings[0].ends
+		}
+	}
+}
 
 // Expire drops what has come to its end: LSAs at the end of their lifetime or of their SVID, records at the end of
 // theirs. Ends are absolute times, so all nodes drop alike. It reports whether Version has changed.
 func (db *DB) Expire(now time.Time) (changed bool) {
 	was := db.version
-	for len(db.expiry.items) > 0 && !now.Before(db.expiry.items[0].at) {
-		item := heap.Pop(&db.expiry.items).(expiryItem)
-		if o := db.origins[item.id]; o != nil {
-			db.expireOrigin(now, o)
-		}
+	for len(db.endings) > 0 && !now.Before(db.firstEnd) {
+		o := db.endings[0]
+		db.unwatch(o)
+		db.expireOrigin(now, o)
 	}
-	db.compact()
 	db.unpark(now)
 	return db.version != was
 }
@@ -64,25 +88,14 @@ func (db *DB) expireOrigin(now time.Time, o *origin) {
 	}
 	if len(o.records) == 0 {
 		db.forget(o)
-	}
-}
-
-// compact makes the heap anew when most of it is entries that were overtaken by a renewal.
-func (db *DB) compact() {
-	if len(db.expiry.items) < 64+4*(maxRecords+1)*len(db.order) {
 		return
 	}
-	db.expiry.items = db.expiry.items[:0]
-	for _, id := range db.order {
-		o := db.origins[id]
-		for _, r := range o.records {
-			db.expiry.items = append(db.expiry.items, expiryItem{r.notAfter, id})
-		}
-		if o.lsa != nil {
-			db.expiry.items = append(db.expiry.items, expiryItem{o.lsa.expires, id})
-		}
+	for _, r := range o.records {
+		db.watch(o, r.notAfter)
 	}
-	heap.Init(&db.expiry.items)
+	if o.lsa != nil {
+		db.watch(o, o.lsa.expires)
+	}
 }
 
 // unpark forgets LSAs whose record did not come.
@@ -100,8 +113,8 @@ func (db *DB) unpark(now time.Time) {
 // Deadline returns when Expire and Originate are to be called at the latest; zero when there is no need.
 func (db *DB) Deadline() time.Time {
 	at := db.own.next
-	if len(db.expiry.items) > 0 && (at.IsZero() || db.expiry.items[0].at.Before(at)) {
-		at = db.expiry.items[0].at
+	if end := db.firstEnd; !end.IsZero() && (at.IsZero() || end.Before(at)) {
+		at = end
 	}
 	return at
 }

@@ -126,6 +126,9 @@ func check(t tb, db *DB) {
 	if !slices.Equal(db.order, slices.SortedFunc(maps.Keys(db.origins), mesh.NodeID.Compare)) {
 		t.Fatal("order and origins differ")
 	}
+	if first := db.firstEnd; len(db.endings) != len(db.order) || len(db.order) > 0 && !first.Equal(db.endings[0].ends) {
+		t.Fatalf("%d of %d nodes have an end, the first at %v", len(db.endings), len(db.order), first)
+	}
 	owned := 0
 	var holds, ways Sum
 	for _, id := range db.order {
@@ -167,8 +170,8 @@ func check(t tb, db *DB) {
 // counted reports the first count of what waits that is wrong.
 func (db *DB) counted() error {
 	size, count := 0, 0
-	by := map[mesh.NodeID]*sender{}
-	of := func(n mesh.NodeID) *sender {
+	by := map[*sender]*sender{}
+	of := func(n *sender) *sender {
 		if by[n] == nil {
 			by[n] = &sender{}
 		}
@@ -181,13 +184,15 @@ func (db *DB) counted() error {
 		for _, p := range claims {
 			size += len(p.job.Raw)
 			count++
-			of(p.job.From.Node).parked++
-			of(p.job.From.Node).parkedBytes += len(p.job.Raw)
+			of(db.senders.m[p.job.From.Node]).parked++
+			of(db.senders.m[p.job.From.Node]).parkedBytes += len(p.job.Raw)
 		}
 	}
 	claims := map[claim]int{}
 	for _, u := range db.pending.ids {
-		claims[u.claim]++
+		if u.claim.origin != nil {
+			claims[u.claim]++
+		}
 		of(u.claim.by).inFlight++
 		of(u.claim.by).flightBytes += u.size
 		of(u.claim.by).inFlightNew += map[bool]int{true: 1}[u.fresh]
@@ -195,11 +200,10 @@ func (db *DB) counted() error {
 	if size != db.parkedBytes || count != db.parkedCount || len(db.pending.ids) > maxPending || !maps.Equal(claims, db.pending.of) {
 		return errors.New("the count of what waits is wrong")
 	}
-	for n, want := range by {
-		got := db.senders.m[n]
+	for got, want := range by {
 		if got == nil || got.parked != want.parked || got.parkedBytes != want.parkedBytes || got.inFlight != want.inFlight ||
 			got.flightBytes != want.flightBytes || got.inFlightNew != want.inFlightNew {
-			return fmt.Errorf("what is held of %s is counted wrong: %+v, want %+v", n, got, want)
+			return fmt.Errorf("what is held of a neighbour is counted wrong: %+v, want %+v", got, want)
 		}
 	}
 	return nil

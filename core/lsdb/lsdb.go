@@ -66,9 +66,11 @@ type DB struct {
 	self        mesh.NodeID
 	cfg         Config
 	origins     map[mesh.NodeID]*origin
+	numbered    []*origin // the same by number, if something is shared
 	order       []mesh.NodeID
 	owner       map[[32]byte]mesh.NodeID // of every record, by its SVID
-	expiry      expiryHeap
+	endings     endings
+	firstEnd    time.Time                // of the first of them; zero: there is none
 	parked      map[mesh.NodeID][]parked // at most one of each neighbour
 	parkedCount int
 	parkedBytes int
@@ -85,6 +87,7 @@ type DB struct {
 	ways      Sum    // of what the graph is made of
 	edges     []mesh.Edge
 	edgesOf   uint64 // the version that edges were made from; 0 = never
+	stirred   stirred
 	digest    [32]byte
 	digestOld bool
 }
@@ -92,9 +95,14 @@ type DB struct {
 // origin is everything that is held of one node.
 type origin struct {
 	id      mesh.NodeID
-	records []*record // ascending by sequence, then SVID
-	lsa     *announcement
+	records []*record  // ascending by sequence, then SVID
+	first   [1]*record // memory of records, and of the first of them, for there is mostly one
+	one     record
+	lsa     *announcement // held, or nil
+	held    announcement
 	rate    bucket
+	ends    time.Time // when something of it may end, if it is in endings; else zero
+	place   int       // in endings
 }
 
 type record struct {
@@ -123,6 +131,7 @@ func New(self mesh.NodeID, cfg Config) *DB {
 		own:       newOwn(cfg.Boot),
 		version:   1,
 		digestOld: true,
+		stirred:   stirred{all: true},
 	}
 }
 
@@ -178,7 +187,9 @@ func (db *DB) admit(n mesh.NodeID) *origin {
 		return nil
 	}
 	o := &origin{id: n, rate: bucket{tokens: rateBurst}}
+	o.records = o.first[:0]
 	db.origins[n] = o
+	db.setNumbered(n, o)
 	i, _ := slices.BinarySearchFunc(db.order, n, mesh.NodeID.Compare)
 	db.order = slices.Insert(db.order, i, n)
 	db.members++
@@ -187,10 +198,34 @@ func (db *DB) admit(n mesh.NodeID) *origin {
 
 func (db *DB) forget(o *origin) {
 	delete(db.origins, o.id)
+	db.setNumbered(o.id, nil)
+	db.unwatch(o)
 	db.members++
 	if i, ok := slices.BinarySearchFunc(db.order, o.id, mesh.NodeID.Compare); ok {
 		db.order = slices.Delete(db.order, i, i+1)
 	}
+}
+
+func (db *DB) setNumbered(n mesh.NodeID, o *origin) {
+	k := int(db.cfg.Shared.numberOf(n))
+	if k == 0 {
+		return
+	}
+	if k >= len(db.numbered) {
+		db.numbered = slices.Grow(db.numbered, k+1-len(db.numbered))[:k+1]
+	}
+	db.numbered[k] = o
+}
+
+// originOf returns what is held of the origin of an object, nil if that is nothing.
+func (db *DB) originOf(x *Object) *origin {
+	switch {
+	case x.number == 0:
+		return db.origins[x.Origin]
+	case int(x.number) < len(db.numbered):
+		return db.numbered[x.number]
+	}
+	return nil
 }
 
 // changed marks the database changed; topology says that Edges or Nodes may be other now.

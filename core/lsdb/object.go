@@ -23,6 +23,9 @@ type Object struct {
 	lsa  wire.LSA
 	rec  wire.Record
 	ways Sum // of an LSA: stands for what Edges makes of it
+
+	flood  []wire.Message // it alone, to be passed on
+	number int32          // of its origin: see Shared
 }
 
 // Open takes a signed object apart. It keeps a copy of raw.
@@ -74,8 +77,12 @@ func (x *Object) own() *Object {
 // seal hashes an object whose bytes nobody will change.
 func (x *Object) seal() {
 	x.id = sha256.Sum256(x.Raw)
-	if x.Kind == KindLSA {
+	switch x.Kind {
+	case KindRecord:
+		x.flood = []wire.Message{wire.RecordMsg{Raw: x.Raw}}
+	case KindLSA:
 		x.ways = waysOf(&x.lsa)
+		x.flood = []wire.Message{wire.LSAMsg{Raw: x.Raw}}
 	}
 }
 

@@ -67,7 +67,7 @@ func (db *DB) offer(now time.Time, from Source, kind Kind, raw []byte) (Verdict,
 
 func (db *DB) offerRecord(now time.Time, job VerifyJob) (Verdict, error) {
 	rec := &job.rec
-	o := db.origins[rec.Origin]
+	o := db.originOf(job.Object)
 	if o != nil {
 		if known := o.record(job.svid); known != nil && known.same(job.Object) {
 			return Verdict{Action: Have}, nil
@@ -87,7 +87,7 @@ func (x *Object) same(y *Object) bool { return x == y || bytes.Equal(x.Raw, y.Ra
 
 func (db *DB) offerLSA(now time.Time, job VerifyJob) (Verdict, error) {
 	l := &job.lsa
-	o := db.origins[l.Origin]
+	o := db.originOf(job.Object)
 	if o != nil && o.lsa != nil && o.lsa.same(job.Object) {
 		return Verdict{Action: Have}, nil
 	}
@@ -139,11 +139,11 @@ func (db *DB) submit(now time.Time, o *origin, job VerifyJob) (Verdict, error) {
 	// An origin that is not known yet has no allowance of its own: its sender answers for it.
 	if o != nil {
 		o.rate.fill(now, rateBurst, ratePerSecond)
-		if float64(db.pending.of[claim{job.Origin, job.From.Node}]+1) > o.rate.tokens {
+		if float64(db.pending.of[claim{o, db.senders.of(now, job.From.Node)}]+1) > o.rate.tokens {
 			return Verdict{}, fmt.Errorf("%s: %w", job.Origin, ErrRate)
 		}
 	}
-	if !db.begin(now, &job, fresh) {
+	if !db.begin(now, o, &job, fresh) {
 		return Verdict{}, fmt.Errorf("%s: %w", job.Origin, ErrBusy)
 	}
 	return Verdict{Action: Verify, Job: job}, nil

@@ -101,8 +101,8 @@ func (db *DB) setLSA(raw []byte) (Outcome, error) {
 	case o.lsa != nil && !stampOf(lsa).newer(stampOf(&o.lsa.lsa)):
 		return Outcome{}, fmt.Errorf("own LSA %d: %w", lsa.Seq, ErrStale)
 	}
-	changed := db.install(o, &announcement{Object: x}, o.record(x.svid).notAfter)
-	return Outcome{Flood: []wire.Message{wire.LSAMsg{Raw: x.Raw}}, Changed: changed}, nil
+	changed := db.install(o, x, o.record(x.svid).notAfter)
+	return Outcome{Flood: x.flood, Changed: changed}, nil
 }
 
 // Redate lets Originate give an LSA though the links are the same: the clock was set, and the last one bears a date by

@@ -65,7 +65,7 @@ func (db *DB) unparkClaim(n mesh.NodeID, i int) {
 	}
 	db.parkedCount--
 	db.parkedBytes -= len(p.job.Raw)
-	if s := db.senders.m[p.job.From.Node]; s != nil {
+	if s := db.senders.get(p.job.From.Node); s != nil {
 		s.parked = max(0, s.parked-1)
 		s.parkedBytes = max(0, s.parkedBytes-len(p.job.Raw))
 	}
@@ -104,7 +104,7 @@ func (db *DB) resume(now time.Time, o *origin, svid [32]byte) (jobs []VerifyJob)
 		}
 		db.unparkClaim(o.id, i)
 		job.Chain = r.rec.Chain
-		if !db.pending.has(job.id) && db.senders.of(now, job.From.Node).mayTry(now, len(job.Raw), false) == nil && db.begin(now, &job, false) {
+		if !db.pending.has(job.id) && db.senders.of(now, job.From.Node).mayTry(now, len(job.Raw), false) == nil && db.begin(now, o, &job, false) {
 			jobs = append(jobs, job)
 		}
 	}

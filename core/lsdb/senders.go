@@ -70,20 +70,32 @@ func (s *sender) mayTry(now time.Time, size int, fresh bool) error {
 }
 
 // senders are the neighbours that something came from.
-type senders struct{ m map[mesh.NodeID]*sender }
+type senders struct {
+	m    map[mesh.NodeID]*sender
+	last mesh.NodeID // asked for last
+	its  *sender
+}
 
-func newSenders() senders { return senders{map[mesh.NodeID]*sender{}} }
+func newSenders() senders { return senders{m: map[mesh.NodeID]*sender{}} }
+
+// get returns what is known of a neighbour, nil if that is nothing. It is mostly asked for the same one several times.
+func (s *senders) get(n mesh.NodeID) *sender {
+	if s.its == nil || s.last != n {
+		s.last, s.its = n, s.m[n]
+	}
+	return s.its
+}
 
 // trusted reports whether anything is taken from a neighbour.
 func (s *senders) trusted(now time.Time, n mesh.NodeID) bool {
-	x := s.m[n]
+	x := s.get(n)
 	return x == nil || x.bad.has(now, badBurst, badPerSecond)
 }
 
 // of returns what is known of a neighbour. Where there are too many, those go of which nothing is held; if there is none
 // the first goes by name.
 func (s *senders) of(now time.Time, n mesh.NodeID) *sender {
-	if x := s.m[n]; x != nil {
+	if x := s.get(n); x != nil {
 		return x
 	}
 	if len(s.m) >= maxSenders {
@@ -94,6 +106,7 @@ func (s *senders) of(now time.Time, n mesh.NodeID) *sender {
 	}
 	x := &sender{bad: bucket{tokens: badBurst, at: now}, refused: bucket{tokens: refusedBurst, at: now}}
 	s.m[n] = x
+	s.last, s.its = n, x
 	return x
 }
 
@@ -116,30 +129,38 @@ func newRefused() Memo[[32]byte, time.Time] { return NewMemo[[32]byte, time.Time
 
 // pending remembers what is out for verification, so that the same LSA from eight neighbours is verified once.
 type pending struct {
-	ids   map[[32]byte]underCheck
+	ids   map[[32]byte]*underCheck
 	svids map[[32]byte]bool // of the records among them
-	of    map[claim]int     // how many there are of one origin from one neighbour
-	queue []pendingEntry    // in order of time; answered ones stay a while
+	of    map[claim]int     // how many there are of one origin that is known from one neighbour
+	queue []*underCheck     // in order of time; the first is not answered, those behind it may be
+	spare []*underCheck     // that nothing holds any more
+	most  int               // that there were at once
 }
+
+// Bounds of the memory that is kept of what was out for verification.
+const (
+	sparePending = 16
+	smallPending = 64
+)
 
 // claim is what a neighbour says of an origin.
-type claim struct{ origin, by mesh.NodeID }
-
-type underCheck struct {
-	svid  [32]byte
-	claim claim
-	size  int
-	fresh bool // a record of a certificate that is new here
-	at    time.Time
+type claim struct {
+	origin *origin
+	by     *sender
 }
 
-type pendingEntry struct {
-	id [32]byte
-	at time.Time
+type underCheck struct {
+	id, svid [32]byte
+	claim    claim
+	size     int
+	record   bool
+	fresh    bool // a record of a certificate that is new here
+	answered bool
+	at       time.Time
 }
 
 func newPending() pending {
-	return pending{ids: map[[32]byte]underCheck{}, svids: map[[32]byte]bool{}, of: map[claim]int{}}
+	return pending{ids: map[[32]byte]*underCheck{}, svids: map[[32]byte]bool{}, of: map[claim]int{}}
 }
 
 func (p *pending) has(id [32]byte) bool {
@@ -147,24 +168,31 @@ func (p *pending) has(id [32]byte) bool {
 	return ok
 }
 
-// begin notes that a job goes out; fresh says that it is a record of a certificate that is new here.
-func (db *DB) begin(now time.Time, job *VerifyJob, fresh bool) bool {
+// begin notes that a job about an origin, nil if it is not known, goes out; fresh says that it is a record of a certificate
+// that is new here.
+func (db *DB) begin(now time.Time, o *origin, job *VerifyJob, fresh bool) bool {
 	p := &db.pending
 	db.purge(now)
 	if len(p.ids) >= maxPending {
 		return false
 	}
 	if len(p.queue) >= 2*maxPending {
-		p.queue = slices.DeleteFunc(p.queue, func(e pendingEntry) bool { return !p.has(e.id) })
+		p.queue = slices.DeleteFunc(p.queue, func(u *underCheck) bool { return u.answered })
 	}
-	u := underCheck{svid: job.svid, claim: claim{job.Origin, job.From.Node}, size: len(job.Raw), fresh: fresh, at: now}
+	s := db.senders.of(now, job.From.Node)
+	u := p.unused()
+	*u = underCheck{
+		id: job.id, svid: job.svid, claim: claim{o, s}, size: len(job.Raw), record: job.Kind == KindRecord, fresh: fresh, at: now,
+	}
 	p.ids[job.id] = u
-	if job.Kind == KindRecord {
+	p.most = max(p.most, len(p.ids))
+	if u.record {
 		p.svids[job.svid] = true
 	}
-	p.queue = append(p.queue, pendingEntry{job.id, now})
-	p.of[u.claim]++
-	s := db.senders.of(now, job.From.Node)
+	p.queue = append(p.queue, u)
+	if o != nil {
+		p.of[u.claim]++
+	}
 	s.inFlight++
 	s.flightBytes += u.size
 	if fresh {
@@ -173,39 +201,61 @@ func (db *DB) begin(now time.Time, job *VerifyJob, fresh bool) bool {
 	return true
 }
 
+func (p *pending) unused() *underCheck {
+	n := len(p.spare)
+	if n == 0 {
+		return &underCheck{}
+	}
+	u := p.spare[n-1]
+	p.spare = p.spare[:n-1]
+	return u
+}
+
 // done takes a job that came back, or never will, out of all counts.
 func (db *DB) done(id [32]byte) {
 	p := &db.pending
-	u, ok := p.ids[id]
-	if !ok {
+	u := p.ids[id]
+	if u == nil {
 		return
 	}
+	u.answered = true
 	delete(p.ids, id)
-	delete(p.svids, u.svid)
-	if p.of[u.claim]--; p.of[u.claim] <= 0 {
-		delete(p.of, u.claim)
+	if u.record {
+		delete(p.svids, u.svid)
 	}
-	if s := db.senders.m[u.claim.by]; s != nil {
-		s.inFlight = max(0, s.inFlight-1)
-		s.flightBytes = max(0, s.flightBytes-u.size)
-		if u.fresh {
-			s.inFlightNew = max(0, s.inFlightNew-1)
+	if u.claim.origin != nil {
+		if n := p.of[u.claim] - 1; n > 0 {
+			p.of[u.claim] = n
+		} else {
+			delete(p.of, u.claim)
 		}
+	}
+	s := u.claim.by
+	s.inFlight--
+	s.flightBytes -= u.size
+	if u.fresh {
+		s.inFlightNew--
+	}
+	p.trim()
+}
+
+// purge drops what will never be answered.
+func (db *DB) purge(now time.Time) {
+	for q := &db.pending.queue; len(*q) > 0 && now.Sub((*q)[0].at) > patience; {
+		db.done((*q)[0].id)
 	}
 }
 
-// purge drops from the front what is answered or will never be.
-func (db *DB) purge(now time.Time) {
-	p := &db.pending
+// trim drops what is answered from the front of the queue, and lets go of large maps that a database leaves behind which
+// came in whole.
+func (p *pending) trim() {
 	n := 0
-	for ; n < len(p.queue); n++ {
-		e := &p.queue[n]
-		if u, ok := p.ids[e.id]; ok && u.at.Equal(e.at) {
-			if now.Sub(e.at) <= patience {
-				break
-			}
-			db.done(e.id)
+	for ; n < len(p.queue) && p.queue[n].answered; n++ {
+		if len(p.spare) < sparePending {
+			p.spare = append(p.spare, p.queue[n])
 		}
 	}
-	p.queue = slices.Delete(p.queue, 0, n)
+	if p.queue = slices.Delete(p.queue, 0, n); len(p.queue) == 0 && p.most > smallPending {
+		*p = newPending()
+	}
 }

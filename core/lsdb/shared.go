@@ -1,6 +1,9 @@
 package lsdb
 
-import "x0tta6bl4/wire"
+import (
+	"x0tta6bl4/mesh"
+	"x0tta6bl4/wire"
+)
 
 // Shared is what the databases of one process may hold in common: a simulation has a thousand of them, nearly always
 // equal. Every answer is the one that a database alone would give. One goroutine at a time may use what shares it, and
@@ -9,6 +12,7 @@ type Shared struct {
 	objects   Memo[*byte, *Object] // by where their bytes are: flooding hands on the same ones
 	digests   Memo[Sum, [32]byte]
 	summaries Memo[Sum, []wire.Summary]
+	numbers   map[mesh.NodeID]int32 // of the nodes that were heard of, from 1
 }
 
 // Bounds of what is shared, each twice at most.
@@ -22,7 +26,21 @@ func NewShared() *Shared {
 	return &Shared{
 		objects: NewMemo[*byte, *Object](sharedObjects), digests: NewMemo[Sum, [32]byte](sharedSums),
 		summaries: NewMemo[Sum, []wire.Summary](sharedSums),
+		numbers:   map[mesh.NodeID]int32{},
 	}
+}
+
+// numberOf returns the number of a node, by which a database finds it sooner than by name; 0 = nothing is shared.
+func (s *Shared) numberOf(n mesh.NodeID) int32 {
+	if s == nil {
+		return 0
+	}
+	k := s.numbers[n]
+	if k == 0 {
+		k = int32(len(s.numbers) + 1) // #nosec G115 -- a simulation has few nodes
+		s.numbers[n] = k
+	}
+	return k
 }
 
 // open is parse, once for all.
@@ -38,6 +56,7 @@ func (s *Shared) open(kind Kind, raw []byte) (*Object, error) {
 		return nil, err
 	}
 	x.seal()
+	x.number = s.numberOf(x.Origin)
 	s.objects.Put(&raw[0], x)
 	return x, nil
 }

@@ -195,11 +195,11 @@ func (o *origin) missing(send []wire.Message, them *theirs) []wire.Message {
 	}
 	for _, r := range o.records {
 		if seq, ok := them.seq(r.svid); !ok || seq < r.rec.Seq {
-			send = append(send, wire.RecordMsg{Raw: r.Raw})
+			send = append(send, r.flood...)
 		}
 	}
 	if o.lsa != nil && (stamp{o.lsa.lsa.Boot, 0, o.lsa.lsa.Seq}).newer(them.lsa) {
-		send = append(send, wire.LSAMsg{Raw: o.lsa.Raw})
+		send = append(send, o.lsa.flood...)
 	}
 	return send
 }
@@ -215,7 +215,7 @@ func (db *DB) Answer(q wire.RecordRequest) []wire.Message {
 		}
 		done[svid] = true
 		if r := o.record(svid); r != nil {
-			out = append(out, wire.RecordMsg{Raw: r.Raw})
+			out = append(out, r.flood...)
 		}
 	}
 	return out

@@ -52,7 +52,7 @@ func (db *DB) reject(now time.Time, job VerifyJob, err error) {
 	}
 	db.count(err)
 	db.refused.Put(job.id, now)
-	switch o := db.origins[job.Origin]; {
+	switch o := db.originOf(job.Object); {
 	case errors.Is(err, ErrWrongSigner):
 		db.senders.blame(now, job.From.Node)
 	case job.Kind == KindRecord:
@@ -72,11 +72,11 @@ func (db *DB) charge(now time.Time, o *origin, x *Object) bool {
 }
 
 func (db *DB) acceptRecord(now time.Time, job VerifyJob, notAfter time.Time) Outcome {
-	if o := db.origins[job.Origin]; o != nil && !o.wants(job.rec.Seq, job.svid) {
+	if o := db.originOf(job.Object); o != nil && !o.wants(job.rec.Seq, job.svid) {
 		db.count(fmt.Errorf("record of %s: %w", job.Origin, ErrStale))
 		return Outcome{}
 	}
-	if !db.charge(now, db.origins[job.Origin], job.Object) {
+	if !db.charge(now, db.originOf(job.Object), job.Object) {
 		return Outcome{}
 	}
 	o := db.admit(job.Origin)
@@ -85,8 +85,8 @@ func (db *DB) acceptRecord(now time.Time, job VerifyJob, notAfter time.Time) Out
 		return Outcome{}
 	}
 	was := db.version
-	db.store(o, &record{job.Object, notAfter})
-	out := Outcome{Flood: []wire.Message{wire.RecordMsg{Raw: job.Raw}}, From: job.From.Conn, Changed: db.version != was}
+	db.store(o, record{job.Object, notAfter})
+	out := Outcome{Flood: job.flood, From: job.From.Conn, Changed: db.version != was}
 	if job.Origin == db.self {
 		db.own.recordSeq = max(db.own.recordSeq, job.rec.Seq)
 	}
@@ -110,37 +110,53 @@ func placeOf(seq uint64, svid [32]byte, b *record) int {
 }
 
 // store puts a record in, in place of an older one of the same SVID, and the oldest out if there are too many.
-func (db *DB) store(o *origin, r *record) {
+func (db *DB) store(o *origin, r record) {
 	topology := true
 	if old := o.record(r.svid); old != nil {
 		topology = !slices.Equal(old.rec.Addresses, r.rec.Addresses) || old.rec.Roles != r.rec.Roles
-		o.records = slices.DeleteFunc(o.records, func(x *record) bool { return x == old })
 		db.holds.take(sumOf(old.id))
+		o.remove(old)
 	}
-	o.records = append(o.records, r)
-	slices.SortFunc(o.records, recordOrder)
+	o.insert(r)
 	db.holds.add(sumOf(r.id))
 	db.owner[r.svid] = o.id
-	db.expiry.add(r.notAfter, o.id)
+	db.watch(o, r.notAfter)
 	if len(o.records) > maxRecords {
 		db.dropRecord(o, o.records[0])
 	}
 	db.changed(topology)
 }
 
+func (o *origin) insert(r record) {
+	p := &o.one
+	if p.Object != nil {
+		p = &record{}
+	}
+	*p = r
+	o.records = append(o.records, p)
+	slices.SortFunc(o.records, recordOrder)
+}
+
+func (o *origin) remove(r *record) {
+	o.records = slices.DeleteFunc(o.records, func(x *record) bool { return x == r })
+	if r == &o.one {
+		o.one = record{}
+	}
+}
+
 // dropRecord takes a record out, and with it the LSA that it vouched for.
 func (db *DB) dropRecord(o *origin, r *record) {
-	o.records = slices.DeleteFunc(o.records, func(x *record) bool { return x == r })
 	db.holds.take(sumOf(r.id))
 	delete(db.owner, r.svid)
 	if o.lsa != nil && o.lsa.svid == r.svid {
 		db.setAnnouncement(o, nil)
 	}
+	o.remove(r)
 	db.changed(true)
 }
 
 func (db *DB) acceptLSA(now time.Time, job VerifyJob, notAfter time.Time) Outcome {
-	o := db.origins[job.Origin]
+	o := db.originOf(job.Object)
 	if o == nil || o.record(job.svid) == nil {
 		db.count(fmt.Errorf("LSA of %s: %w", job.Origin, ErrNoRecord)) // it ended while the signature was checked
 		return Outcome{}
@@ -155,36 +171,44 @@ func (db *DB) acceptLSA(now time.Time, job VerifyJob, notAfter time.Time) Outcom
 	if !db.charge(now, o, job.Object) {
 		return Outcome{}
 	}
-	changed := db.install(o, &announcement{Object: job.Object}, notAfter)
-	return Outcome{Flood: []wire.Message{wire.LSAMsg{Raw: job.Raw}}, From: job.From.Conn, Changed: changed}
+	changed := db.install(o, job.Object, notAfter)
+	return Outcome{Flood: job.flood, From: job.From.Conn, Changed: changed}
 }
 
-// install makes a the LSA of o, until its lifetime or its SVID ends.
-func (db *DB) install(o *origin, a *announcement, notAfter time.Time) (changed bool) {
-	l := &a.lsa
-	a.expires = l.Time.Add(l.Lifetime)
-	for _, end := range []time.Time{notAfter, o.record(a.svid).notAfter} {
+// install makes x the LSA of o, until its lifetime or its SVID ends.
+func (db *DB) install(o *origin, x *Object, notAfter time.Time) (changed bool) {
+	l := &x.lsa
+	a := announcement{x, l.Time.Add(l.Lifetime)}
+	for _, end := range [...]time.Time{notAfter, o.record(x.svid).notAfter} {
 		if end.Before(a.expires) {
 			a.expires = end
 		}
 	}
-	old := o.lsa
-	db.setAnnouncement(o, a)
-	db.expiry.add(a.expires, o.id)
-	changed = old == nil || old.lsa.Boot != l.Boot || old.lsa.Incarnation != l.Incarnation ||
-		old.lsa.Capabilities != l.Capabilities || !slices.EqualFunc(old.lsa.Links, l.Links, sameLink)
+	changed = true
+	if o.lsa != nil {
+		old := &o.lsa.lsa
+		changed = old.Boot != l.Boot || old.Incarnation != l.Incarnation || old.Capabilities != l.Capabilities ||
+			!slices.EqualFunc(old.Links, l.Links, sameLink)
+	}
+	db.setAnnouncement(o, &a)
+	db.watch(o, a.expires)
 	db.changed(changed)
 	return changed
 }
 
 // setAnnouncement puts a, or nothing, in the place of the LSA of o.
 func (db *DB) setAnnouncement(o *origin, a *announcement) {
+	if a == nil || o.lsa == nil || a.ways != o.lsa.ways {
+		db.stirred.add(o.id)
+	}
 	if o.lsa != nil {
 		db.holds.take(sumOf(o.lsa.id))
 		db.ways.take(o.lsa.ways)
 	}
-	o.lsa = a
+	o.lsa = nil
 	if a != nil {
+		o.held = *a
+		o.lsa = &o.held
 		db.holds.add(sumOf(a.id))
 		db.ways.add(a.ways)
 	}

@@ -37,7 +37,7 @@ type Control struct {
 	addrs    map[netip.Addr]mesh.NodeID // of every node in the database
 	members  uint64                     // of the database when addrs was made
 	mapped   []addressed                // the same as addrs, by node
-	edges    []mesh.Edge                // of graph, unless it is shared
+	charted  *charted                   // the newest graph that was made
 	labels   labels
 	dials    map[uint64]dialFor
 	nextDial uint64
@@ -91,8 +91,9 @@ func NewControl(cfg Config, now time.Time) *Control {
 		addrs:    map[netip.Addr]mesh.NodeID{},
 		dials:    map[uint64]dialFor{},
 		digestAt: now.Add(jitter(cfg.Rand, digestEvery)),
-		graph:    path.NewGraph(nil),
+		charted:  &charted{graph: path.NewGraph(nil)},
 	}
+	c.graph = c.charted.graph
 	c.labels.load(cfg.Labels, cfg.Rand)
 	for _, a := range cfg.Neighbours {
 		c.addTarget(a, configured, now)
@@ -257,42 +258,6 @@ func (c *Control) setIdentity(now time.Time, id Identity) {
 	}
 	for _, p := range c.peers {
 		p.sess.RenewAt(now.Add(jitter(c.cfg.Rand, spread)))
-	}
-}
-
-func (c *Control) spfDue(now time.Time) bool {
-	return c.version != c.db.Version() && now.Sub(c.lastSPF) >= spfPause
-}
-
-// syncTopology recomputes the paths of every peer when the topology changed, at most once per spfPause.
-func (c *Control) syncTopology(now time.Time) {
-	if !c.spfDue(now) {
-		return
-	}
-	c.version = c.db.Version()
-	c.lastSPF = now
-	c.unmapped = true
-	for _, p := range c.peers {
-		// Only the news of a later boot ends sessions: a node that jumped over its own stale announcements announces
-		// a boot that is later than the one its sessions carry, for as long as it lives.
-		if n, ok := c.db.Node(p.node); ok && n.Boot > p.boot {
-			p.boot = n.Boot
-			if dead := p.sess.EndBefore(n.Boot); len(dead) > 0 {
-				c.closeAll(dead, "the peer was restarted")
-			}
-		}
-	}
-	was := c.graph
-	if len(c.peers) == 0 || !c.mapTopology() {
-		return // what changed is no matter of paths, such as a suspicion
-	}
-	change := c.changeFrom(was)
-	for _, p := range c.peers {
-		if p.graph == was && change.Keeps(&p.found, c.cfg.Self, p.node) {
-			p.graph = c.graph
-			continue
-		}
-		c.findPaths(p)
 	}
 }
 

@@ -60,6 +60,10 @@ func (c *Control) flood(from mesh.ConnID, msgs ...wire.Message) {
 	if cn := c.conns[from]; cn != nil {
 		origin = cn.link
 	}
+	if len(msgs) == 0 {
+		return
+	}
+	c.out.Send = slices.Grow(c.out.Send, len(c.links))
 	for _, l := range c.links {
 		if l.via != 0 && l != origin {
 			c.sendTo(l.via, msgs...)
@@ -67,9 +71,10 @@ func (c *Control) flood(from mesh.ConnID, msgs ...wire.Message) {
 	}
 }
 
+// sendTo sends messages, which are not changed from then on.
 func (c *Control) sendTo(id mesh.ConnID, msgs ...wire.Message) {
 	if id != 0 && len(msgs) > 0 {
-		c.out.Send = append(c.out.Send, Send{id, slices.Clone(msgs)})
+		c.out.Send = append(c.out.Send, Send{id, msgs})
 	}
 }
 

@@ -3,6 +3,7 @@ package node
 import (
 	"net/netip"
 	"slices"
+	"time"
 
 	"x0tta6bl4/core/lsdb"
 	"x0tta6bl4/core/path"
@@ -55,28 +56,42 @@ func (c *Control) mapTopology() (changed bool) {
 		c.mapAddresses()
 	}
 	was := c.graph
-	if s := c.cfg.Shared; s != nil {
-		c.graph = s.graphOf(c.db)
-	} else if edges := c.db.Edges(); !slices.EqualFunc(edges, c.edges, sameWay) {
-		c.graph, c.edges = path.NewGraph(edges), edges
-	}
+	c.graph = c.chart().graph
 	return c.graph != was
 }
 
-// graphOf returns the graph of a database, made by the first that asks.
-func (s *Shared) graphOf(db *lsdb.DB) *path.Graph {
-	if x, ok := s.graphs.Get(db.Ways()); ok {
-		return x.graph
+// chart returns the graph of the database as it is now. Equal edges have the same one.
+func (c *Control) chart() *charted {
+	s := c.cfg.Shared
+	if s != nil {
+		if x, ok := s.graphs.Get(c.db.Ways()); ok {
+			c.db.Caught()
+			c.charted = x
+			return x
+		}
 	}
-	edges := db.Edges()
-	i := slices.IndexFunc(s.recent[:], func(x *charted) bool { return x != nil && slices.EqualFunc(x.edges, edges, sameWay) })
-	if i < 0 { // else only one end of a link has announced it, or its end
+	was := c.charted
+	if edges := c.db.Patch(was.edges); len(edges) != len(was.edges) || len(edges) > 0 && &edges[0] != &was.edges[0] {
+		c.charted = s.chartOf(edges, was.graph)
+	}
+	if s != nil {
+		s.graphs.Put(c.db.Ways(), c.charted)
+	}
+	return c.charted
+}
+
+// chartOf returns the graph of edges, which differ a little from those of another.
+func (s *Shared) chartOf(edges []mesh.Edge, near *path.Graph) *charted {
+	if s == nil {
+		return &charted{near.Next(edges), edges}
+	}
+	i := slices.IndexFunc(s.recent[:], func(x *charted) bool { return x != nil && slices.EqualFunc(x.edges, edges, lsdb.SameWay) })
+	if i < 0 { // else others have come to them by another way
 		i = s.made % len(s.recent)
-		s.recent[i] = &charted{path.NewGraph(edges), edges}
+		s.recent[i] = &charted{near.Next(edges), edges}
 		s.made++
 	}
-	s.graphs.Put(db.Ways(), s.recent[i])
-	return s.recent[i].graph
+	return s.recent[i]
 }
 
 // changeFrom returns how the graph differs from an earlier one.
@@ -91,10 +106,43 @@ func (c *Control) changeFrom(was *path.Graph) *path.Change {
 	return s.change.change
 }
 
-// sameWay reports whether two edges are the same to who looks for paths: suspicion is none of it.
-func sameWay(a, b mesh.Edge) bool {
-	return a.From == b.From && a.To == b.To && a.Label == b.Label && a.Remote == b.Remote && a.Cost == b.Cost &&
-		a.Quality == b.Quality && a.MTU == b.MTU && a.Capacity == b.Capacity && slices.Equal(a.Groups, b.Groups)
+func (c *Control) spfDue(now time.Time) bool {
+	return c.version != c.db.Version() && now.Sub(c.lastSPF) >= spfPause
+}
+
+// syncTopology recomputes the paths of every peer when the topology changed, at most once per spfPause.
+func (c *Control) syncTopology(now time.Time) {
+	if !c.spfDue(now) {
+		return
+	}
+	c.version = c.db.Version()
+	c.lastSPF = now
+	c.unmapped = true
+	for _, p := range c.peers {
+		// Only the news of a later boot ends sessions: a node that jumped over its own stale announcements announces
+		// a boot that is later than the one its sessions carry, for as long as it lives.
+		if n, ok := c.db.Node(p.node); ok && n.Boot > p.boot {
+			p.boot = n.Boot
+			if dead := p.sess.EndBefore(n.Boot); len(dead) > 0 {
+				c.closeAll(dead, "the peer was restarted")
+			}
+		}
+	}
+	was := c.graph
+	if len(c.peers) == 0 || !c.mapTopology() {
+		return // what changed is no matter of paths, such as a suspicion
+	}
+	change := c.changeFrom(was)
+	for _, p := range c.peers {
+		switch {
+		case p.graph != was:
+			c.findPaths(p)
+		case change.Keeps(&p.found, c.cfg.Self, p.node):
+			p.graph = c.graph
+		default:
+			c.usePaths(p, change.Disjoint(&p.found, c.cfg.Self, p.node, c.cfg.Disjoint))
+		}
+	}
 }
 
 // mapAddresses makes addrs the addresses of the nodes in the database. To make one costs two hashes; nodes come and go one

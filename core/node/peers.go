@@ -100,7 +100,12 @@ func (c *Control) peerFor(now time.Time, n mesh.NodeID) *peer {
 // findPaths computes the disjoint paths to a peer and tells the fast loop if they changed.
 func (c *Control) findPaths(p *peer) {
 	c.mapTopology()
-	p.found, p.graph = c.graph.Disjoint(c.cfg.Self, p.node, c.cfg.Disjoint), c.graph
+	c.usePaths(p, c.graph.Disjoint(c.cfg.Self, p.node, c.cfg.Disjoint))
+}
+
+// usePaths makes what was found in the present graph the paths to a peer.
+func (c *Control) usePaths(p *peer, found path.Result) {
+	p.found, p.graph = found, c.graph
 	paths := p.found.Paths
 	if p.told && slices.EqualFunc(paths, p.paths, sameMetrics) {
 		return

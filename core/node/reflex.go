@@ -147,7 +147,20 @@ func NewReflex(cfg Config) *Reflex {
 
 // Step takes one event at time now and returns what is to be done.
 func (r *Reflex) Step(now time.Time, ev ReflexEvent) ReflexEffects {
+	r.take(now, ev)
+	return r.settle(now)
+}
+
+// settle does what is due, and returns what is to be done since it was called last.
+func (r *Reflex) settle(now time.Time) ReflexEffects {
+	r.tick(now)
+	out := r.out
 	r.out = ReflexEffects{}
+	return out
+}
+
+// take takes one event; settle follows.
+func (r *Reflex) take(now time.Time, ev ReflexEvent) {
 	switch ev := ev.(type) {
 	case LinkSet:
 		r.linkSet(now, ev)
@@ -205,10 +218,6 @@ func (r *Reflex) Step(now time.Time, ev ReflexEvent) ReflexEffects {
 		}
 	case Tick:
 	}
-	r.tick(now)
-	out := r.out
-	r.out = ReflexEffects{}
-	return out
 }
 
 // tick runs the links and flows whose time has come, or that the event touched, and publishes what changed.

@@ -37,3 +37,47 @@ func Wake(s *link.Steady, a, b LinkEnd) (flying [2][]link.Flight) {
 	}
 	return flying
 }
+
+// Doze returns until when all turns of a fast machine that has no destinations do nothing but say hello over links at rest, so
+// that CatchUp may take them later; zero if there is more to do.
+func (r *Reflex) Doze() (until time.Time) {
+	if len(r.peers) > 0 {
+		return time.Time{}
+	}
+	for _, l := range r.links {
+		if l.rest == nil {
+			return time.Time{}
+		}
+		quiet := l.rest.Quiet()
+		if quiet.IsZero() {
+			return quiet
+		}
+		until = sooner(until, quiet)
+	}
+	return until
+}
+
+// CatchUp takes the turns that fell due before a time, each at the first moment of a clock of this grain, and returns when
+// the last of them was; zero if there was none. Doze must have said that they can wait.
+func (r *Reflex) CatchUp(before time.Time, grain time.Duration) (last time.Time) {
+	for {
+		at := r.Deadline()
+		if whole := at.Truncate(grain); whole.Before(at) {
+			at = whole.Add(grain)
+		}
+		if at.IsZero() || !at.Before(before) {
+			return last
+		}
+		for _, l := range r.links {
+			l.rest.Tick(l.side, at)
+		}
+		last = at
+	}
+}
+
+// HeardLate tells of a frame that came over a link before the last turn that CatchUp took.
+func (r *Reflex) HeardLate(label mesh.Label, at time.Time) {
+	if l := r.link(label); l != nil {
+		l.live.Heard(at)
+	}
+}

@@ -9,9 +9,10 @@ import (
 	"x0tta6bl4/mesh"
 )
 
-// Turn takes what links heard since the last step, each with the time at which it came, and then does what is due. It
-// is a Step for each and one for the Tick, but for the ticks between them, which nothing tells from the last one.
-func (r *Reflex) Turn(now time.Time, hellos []HelloHeard, heard []Heard) ReflexEffects {
+// Turn takes what links heard since the last step, each with the time at which it came, and other events in their order, and
+// then does what is due. It is a Step for each and one for the Tick, but for the ticks between them, which nothing tells
+// from the last one, and but for all tables but the last.
+func (r *Reflex) Turn(now time.Time, hellos []HelloHeard, heard []Heard, others ...ReflexEvent) ReflexEffects {
 	for i := range hellos {
 		if l := r.link(hellos[i].Label); l != nil {
 			l.live.Hello(hellos[i].At, hellos[i].Hello)
@@ -22,7 +23,10 @@ func (r *Reflex) Turn(now time.Time, hellos []HelloHeard, heard []Heard) ReflexE
 			l.live.Heard(heard[i].At)
 		}
 	}
-	return r.Step(now, Tick{})
+	for _, ev := range others {
+		r.take(now, ev)
+	}
+	return r.settle(now)
 }
 
 // Waits is when a fast machine is due, for who lets hellos wait for its next turn: such a hello puts off the doubt that
@@ -67,4 +71,20 @@ func (w *Waits) Deadline() time.Time {
 		at = sooner(at, w.links[i].watch.Deadline())
 	}
 	return at
+}
+
+// patience is how long hellos may wait for a turn, and so how long a turn may be away.
+const patience = 100 * time.Millisecond
+
+// Patient reports whether hellos that ask for nothing can wait for the machine's next turn unseen: its own hellos bring one
+// soon, and until then none of them changes anything.
+func (r *Reflex) Patient() bool {
+	up := false
+	for _, l := range r.links {
+		if l.Hello > patience || l.rest == nil && !l.live.Patient() {
+			return false
+		}
+		up = up || l.live.Status().State == mesh.LinkUp
+	}
+	return up
 }

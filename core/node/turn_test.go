@@ -105,3 +105,39 @@ func TestNodeAtRestTurnsOnceForEachHello(t *testing.T) {
 		t.Errorf("%.1f turns a second without putting off: the test shows nothing", centre)
 	}
 }
+
+// Hellos can wait only where turns are frequent and no link is in doubt.
+func TestReflexIsPatientAtRestOnly(t *testing.T) {
+	f := newFast(t)
+	if f.r.Patient() {
+		t.Error("patient without a link")
+	}
+	f.do(linkSet(1, mesh.MustNodeID("a"), 11))
+	if f.r.Patient() {
+		t.Error("patient before the link is up")
+	}
+	f.pass(5 * time.Second)
+	if !f.r.Patient() {
+		t.Error("impatient at rest")
+	}
+	f.do(linkSet(2, mesh.MustNodeID("b"), 12))
+	if f.r.Patient() {
+		t.Error("patient while a link comes up")
+	}
+	f.pass(5 * time.Second)
+	f.broken[2] = true
+	f.pass(time.Second)
+	if f.r.Patient() {
+		t.Error("patient right after a link fell")
+	}
+	f.pass(12 * time.Second)
+	if !f.r.Patient() {
+		t.Error("impatient for a neighbour that is long gone")
+	}
+	slow := linkSet(1, mesh.MustNodeID("a"), 11)
+	slow.Hello = 2 * patience
+	f.do(slow)
+	if f.r.Patient() {
+		t.Error("patient with hellos that are seldom")
+	}
+}

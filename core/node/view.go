@@ -105,12 +105,13 @@ func (c *Control) Peers() []PeerView {
 // Database returns the link-state database, to be read between two steps only.
 func (c *Control) Database() *lsdb.DB { return c.db }
 
-// PathsTo computes the disjoint paths to a node from the topology of this moment.
+// PathsTo returns the disjoint paths to a node in the topology of this moment: those in use, if they are of it.
 func (c *Control) PathsTo(n mesh.NodeID) path.Result {
-	if s := c.cfg.Shared; s != nil {
-		return s.graphOf(c.db).Disjoint(c.cfg.Self, n, c.cfg.Disjoint)
+	g := c.chart().graph
+	if p := c.peer(n); p != nil && p.graph == g {
+		return p.found
 	}
-	return path.NewGraph(c.db.Edges()).Disjoint(c.cfg.Self, n, c.cfg.Disjoint)
+	return g.Disjoint(c.cfg.Self, n, c.cfg.Disjoint)
 }
 
 // States returns the state of each path to a destination in use.

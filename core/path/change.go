@@ -1,15 +1,20 @@
 package path
 
-import "x0tta6bl4/mesh"
+import (
+	"slices"
+
+	"x0tta6bl4/mesh"
+)
 
 // A Change is how a graph differs from an earlier one, for who has sets of paths in that one and wants to know which of
 // them to compute anew. In a large mesh hardly any is touched by one link that comes, goes, or has another cost.
 //
 // A set stays if it lost nothing and the rest of the graph has nothing better to offer. What became worse has not. What
-// became better has not if every way over it is too dear: each passes one end of the link, u say, so it costs d(s,u) + d(u,t)
-// at least, and the other paths of its set as much as the cheapest set of one path less. As in Disjoint the length is left
-// to a heuristic: a link that is on no path of MaxHops hops is taken not to make one possible. Among sets that are
-// equally good the one in use stays, where Disjoint might find another.
+// became better has not if no frame can go a way over it, for every one is longer than MaxLongHops; or if every one is too
+// dear: one over the link from u to v costs d(s,u) + w + d(v,t) at least, and the other paths of its set as much as the
+// cheapest set of one path less. As in Disjoint the length is left to a heuristic: a link that is on no path of MaxHops
+// hops is taken not to make one possible. Among sets that are equally good the one in use stays, where Disjoint might find
+// another.
 type Change struct {
 	g       *Graph
 	all     bool // nothing can be said
@@ -25,8 +30,10 @@ type place struct {
 
 // gain is a link that is new or cheaper.
 type gain struct {
-	u, v       int32
-	cost, hops *Tree // of u, made when they are needed
+	u, v   int32
+	weight int64
+	cost   [2]*Tree   // of u and v, made when they are needed
+	hops   [2][]int32 // to u and to v, likewise
 }
 
 // maxGains is how many links that became better are looked at one by one.
@@ -109,42 +116,62 @@ func (c *Change) touch(old *Graph, from, arc int32) {
 }
 
 func (c *Change) gain(from, arc int32) {
-	to := c.g.arcs[arc].to
+	to, weight := c.g.arcs[arc].to, c.g.arcs[arc].weight
 	for i := range c.better {
 		if x := &c.better[i]; x.u == to && x.v == from || x.u == from && x.v == to {
+			x.weight = min(x.weight, weight)
 			return
 		}
 	}
 	if len(c.better) <= maxGains {
-		c.better = append(c.better, gain{u: from, v: to})
+		c.better = append(c.better, gain{u: from, v: to, weight: weight})
 	}
 }
 
 // Keeps reports whether a set of paths from one node to another, as Disjoint gave it in the earlier graph, stays as good a
 // choice as any.
 func (c *Change) Keeps(r *Result, from, to mesh.NodeID) bool {
-	if c.all {
+	if c.all || c.touchesAny(r) {
 		return false
-	}
-	for i := range r.Paths {
-		if c.touches(&r.Paths[i]) {
-			return false
-		}
 	}
 	if len(c.better) == 0 {
 		return true
 	}
 	s, ok := c.g.index(from)
 	t, found := c.g.index(to)
-	if !ok || !found || !r.full {
+	if !ok || !found {
 		return false
 	}
+	standing := c.stands(limit{known: true, wall: r.apart.wall}, s, t).known && c.stands(limit{known: true, wall: r.byLink.wall}, s, t).known
 	for i := range c.better {
-		if x := &c.better[i]; x.u == s || x.v == s || x.u == t || x.v == t || c.improves(x, r, s, t) {
+		x := &c.better[i]
+		if way := c.hopsOver(x, s, t); way > MaxLongHops {
+			continue
+		} else if !r.full || !standing || way <= r.within {
+			return false
+		}
+		if c.costOver(x, s, t) < r.room {
 			return false
 		}
 	}
 	return true
+}
+
+// Disjoint returns what that of the graph does, but for sets that are equally good, and sooner: how many paths there are is
+// known unless a link became better that leads through the wall of the others, and whether there are shorter ones than the
+// cheapest is asked again only if there may be.
+func (c *Change) Disjoint(r *Result, from, to mesh.NodeID, k int) Result {
+	return c.g.disjoint(from, to, k, c, r)
+}
+
+// stays reports whether a set with long paths stays what was found instead of the cheapest, which is this now.
+func (c *Change) stays(r *Result, q *query, cheapest set) bool {
+	return !c.all && !c.touchesAny(r) && q.g.sameLabels(cheapest.paths, r.cheapest) &&
+		!slices.ContainsFunc(c.better, func(x gain) bool { return c.hopsOver(&x, q.tree.from, q.t) <= r.within })
+}
+
+func (c *Change) touchesAny(r *Result) bool {
+	return len(c.touched) > 0 && slices.ContainsFunc(r.Paths, func(p mesh.Path) bool { return c.touches(&p) })
 }
 
 func (c *Change) touches(p *mesh.Path) bool {
@@ -158,24 +185,21 @@ func (c *Change) touches(p *mesh.Path) bool {
 	return false
 }
 
-// improves reports whether a way over a link that became better may be worth having.
-func (c *Change) improves(x *gain, r *Result, s, t int32) bool {
-	if x.cost == nil {
-		x.cost = &Tree{g: c.g}
-		x.cost.grow(x.u, plain)
+// hopsOver returns the hops of the shortest way over a link that became better.
+func (c *Change) hopsOver(x *gain, s, t int32) int {
+	if x.hops[0] == nil {
+		x.hops = [2][]int32{slices.Clone(c.g.hopsTo(x.u)), slices.Clone(c.g.hopsTo(x.v))}
 	}
-	if x.cost.dist[s] == infinity || x.cost.dist[t] == infinity {
-		return false
+	return int(min(x.hops[0][s]+1+x.hops[1][t], x.hops[1][s]+1+x.hops[0][t]))
+}
+
+// costOver returns the least that a way over a link that became better costs.
+func (c *Change) costOver(x *gain, s, t int32) int64 {
+	if x.cost[0] == nil {
+		x.cost = [2]*Tree{{g: c.g}, {g: c.g}}
+		x.cost[0].grow(x.u, plain)
+		x.cost[1].grow(x.v, plain)
 	}
-	if x.cost.dist[s]+x.cost.dist[t] < r.room {
-		return true
-	}
-	if !r.long {
-		return false
-	}
-	if x.hops == nil {
-		x.hops = &Tree{g: c.g}
-		x.hops.grow(x.u, pricing{perHop: 1})
-	}
-	return x.hops.dist[s]+x.hops.dist[t] <= MaxHops
+	u, v := x.cost[0].dist, x.cost[1].dist
+	return x.weight + min(u[s]+v[t], v[s]+u[t])
 }

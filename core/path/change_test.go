@@ -129,3 +129,48 @@ func TestNotKept(t *testing.T) {
 		}
 	}
 }
+
+// What is found with the help of an earlier set is as good as what is found without.
+func TestFoundAgainIsAsGood(t *testing.T) {
+	same, long := 0, 0
+	for seed := range uint64(400) {
+		r := rand.New(rand.NewPCG(seed, 23))
+		n := 60 + r.IntN(60)
+		b := newBuilder() // a long strip, so that many sets have paths of more than MaxHops hops
+		for i := range n {
+			for _, j := range [...]int{i + 1, i + 2, i + 3 + r.IntN(3)} {
+				if j < n && r.IntN(6) > 0 {
+					b.link(i, j, mesh.Cost(1+r.IntN(400)))
+				}
+			}
+		}
+		old := NewGraph(b.edges)
+		from, to := node(r.IntN(n/4)), node(n-1-r.IntN(n/4))
+		was := old.Disjoint(from, to, 3)
+		now, what := altered(r, b.edges, n)
+		g := NewGraph(now)
+		got, want := g.Since(old).Disjoint(&was, from, to, 3), g.Disjoint(from, to, 3)
+		if len(got.Paths) < len(want.Paths) || got.Disjoint < want.Disjoint || got.SharedLinks > want.SharedLinks {
+			t.Fatalf("seed %d, %s: found %+v, there is %+v", seed, what, got, want)
+		}
+		for _, p := range got.Paths {
+			i, _ := g.index(p.Nodes[0])
+			for h, l := range p.Labels {
+				a := g.labelled(i, l)
+				if a < 0 || g.nodes[g.arcs[a].to] != p.Nodes[h+1] {
+					t.Fatalf("seed %d, %s: found %v, which is no path", seed, what, p)
+				}
+				i = g.arcs[a].to
+			}
+		}
+		if len(was.cheapest) > 0 {
+			long++
+			if len(got.Paths) > 0 && len(was.Paths) > 0 && &got.Paths[0] == &was.Paths[0] {
+				same++
+			}
+		}
+	}
+	if long < 50 || same < long/4 {
+		t.Errorf("%d sets of %d long ones stayed", same, long)
+	}
+}

@@ -10,6 +10,11 @@ import (
 // comment says which. The primary is the shortest path of all if the cheapest set that contains it is as
 // disjoint as, and at most 1.5 times as dear as, the cheapest set; else the cheapest path of the cheapest set.
 func (g *Graph) Disjoint(from, to mesh.NodeID, k int) Result {
+	return g.disjoint(from, to, k, &Change{g: g, all: true}, &Result{})
+}
+
+// disjoint is Disjoint with the help of what was found before a change.
+func (g *Graph) disjoint(from, to mesh.NodeID, k int, c *Change, was *Result) Result {
 	if k <= 0 {
 		k = DefaultPaths
 	}
@@ -29,23 +34,59 @@ func (g *Graph) Disjoint(from, to mesh.NodeID, k int) Result {
 	if g.solver == nil {
 		g.solver = newSolver(g)
 	}
+	q.apart, q.byLink = c.stands(was.apart, s, q.t), c.stands(was.byLink, s, q.t)
 	best := q.choose()
-	if best.longest() > MaxHops {
-		best = q.shorten(best)
+	if best.longest() <= MaxHops {
+		r := g.result(best.paths)
+		q.rate(&r, best)
+		return r
 	}
+	if c.stays(was, &q, best) {
+		return *was
+	}
+	cheapest := g.labelsOf(best.paths)
+	best = q.shorten(best)
 	r := g.result(best.paths)
-	q.rate(&r, best.paths)
+	q.rate(&r, best)
+	r.cheapest = cheapest
 	return r
 }
 
-// rate notes how good a result is.
-func (q *query) rate(r *Result, paths [][]int32) {
-	r.full = len(r.Paths) == len(paths) && len(paths) == min(q.k, q.fanout(true)) && len(r.SharedNodes) == 0 && r.SharedLinks == 0
+// rate notes how good a result is, which was made of a set.
+func (q *query) rate(r *Result, found set) {
+	n := len(found.paths)
+	r.apart, r.byLink = q.apart, q.byLink
+	proven := n > 1 && q.apart.known && n == q.apart.most && q.byLink.known && q.byLink.most <= n
+	r.full = found.links == 0 && found.relays == 0 && (proven || n == min(q.k, q.fanout(true)))
 	r.room = -q.lesser
-	for _, p := range paths {
+	for _, p := range found.paths {
 		r.room += q.g.weigh(p, plain)
-		r.long = r.long || len(p) > MaxHops
 	}
+	switch longest := found.longest(); {
+	case longest > MaxLongHops:
+		r.within = MaxLongHops
+	case longest > MaxHops:
+		r.within = MaxHops
+	}
+}
+
+// labelsOf names paths that begin at the same node.
+func (g *Graph) labelsOf(paths [][]int32) [][]mesh.Label {
+	all := make([][]mesh.Label, len(paths))
+	for i, p := range paths {
+		all[i] = make([]mesh.Label, len(p))
+		for h, a := range p {
+			all[i][h] = g.info[a].label
+		}
+	}
+	return all
+}
+
+// sameLabels reports whether labelsOf of paths is this.
+func (g *Graph) sameLabels(paths [][]int32, labels [][]mesh.Label) bool {
+	return slices.EqualFunc(paths, labels, func(p []int32, ls []mesh.Label) bool {
+		return slices.EqualFunc(p, ls, func(a int32, l mesh.Label) bool { return g.info[a].label == l })
+	})
 }
 
 // treeOf keeps the newest tree, as one node asks for its paths to many.
@@ -65,6 +106,8 @@ type query struct {
 	k    int
 
 	lesser int64 // what the cheapest node-disjoint set of one path less costs, if there are as many as the ends allow
+
+	apart, byLink limit // how many paths there are
 }
 
 // choose returns the set to use, as if any length would do.
@@ -100,15 +143,24 @@ func nearly(s, best set) bool {
 // cheapestSet walks down from node-disjoint to maximally disjoint and says where it stopped.
 func (q *query) cheapestSet() (set, sharing) {
 	var nodes, links set
-	if most := min(q.k, q.fanout(true)); most > 1 {
+	ends := min(q.k, q.fanout(true))
+	most := q.apart.of(ends)
+	if most > 1 {
 		nodes = q.solve(apart, most, nil)
 		q.lesser = q.g.solver.lesser
+		q.apart = q.apart.found(len(nodes.paths), most, ends, q.g.solver)
+	} else {
+		q.apart = limit{true, most, q.apart.wall}
 	}
 	if len(nodes.paths) == q.k {
 		return nodes, apart
 	}
-	if most := min(q.k, q.fanout(false)); most > max(1, len(nodes.paths)) {
+	ends = min(q.k, q.fanout(false))
+	if most = q.byLink.of(ends); most > max(1, len(nodes.paths)) {
 		links = q.solve(byLink, most, nil)
+		q.byLink = q.byLink.found(len(links.paths), most, ends, q.g.solver)
+	} else {
+		q.byLink = limit{true, most, q.byLink.wall}
 	}
 	switch {
 	case len(links.paths) > max(1, len(nodes.paths)):

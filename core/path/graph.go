@@ -22,8 +22,14 @@ type Graph struct {
 
 	heap   heap
 	spf    *Tree // the newest tree that Disjoint used
+	blind  Tree  // the same for shorter
+	hops   []int32
+	queue  []int32
+	weak   bool // there are weak links
 	solver *solver
-	reach  reacher
+
+	scratch Tree
+	reach   reacher
 }
 
 // arc is what the inner loops read of one direction of a link.
@@ -125,6 +131,7 @@ func (g *Graph) build(es []indexed) {
 	g.in = make([]inArc, len(es))
 	for i, e := range es {
 		cost := min(max(e.Cost, 1), mesh.MaxCost)
+		g.weak = g.weak || weakness(e.Quality) > 0
 		g.arcs[i] = arc{weight: int64(cost) + weakness(e.Quality)*weakUnit, to: e.to, link: int32(i)}
 		g.info[i] = arcInfo{from: e.from, label: e.Label, mtu: e.MTU, cost: cost}
 		g.first[e.from+1]++

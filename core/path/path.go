@@ -81,8 +81,11 @@ type Result struct {
 	SharedGroups []uint32      // shared-risk groups on more than one path, ascending
 	EndGroups    []uint32      // of those: groups of every link of one of the two ends, which no path avoids
 
-	// For Change.
-	full bool  // as many paths as the links of the two ends allow, none of which meet
-	long bool  // one of them has more than MaxHops hops
-	room int64 // what it costs more than the cheapest set of one path less
+	// For Change, of all paths that were found, those too long for a frame too.
+	full     bool           // there are as many as there can be, none of which meet
+	apart    limit          // how many of those there are at most
+	byLink   limit          // how many that share relays
+	within   int            // the hops that one more path may have to be welcome: MaxLongHops, MaxHops, or 0
+	room     int64          // what they cost more than the cheapest set of one path less
+	cheapest [][]mesh.Label // of the cheapest set, if it is not this one because of its length
 }

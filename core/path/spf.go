@@ -107,3 +107,28 @@ func (t *Tree) arcsTo(to int32) []int32 {
 	slices.Reverse(arcs)
 	return arcs
 }
+
+// hopsTo returns how many hops it is from each node to one, beyond MaxLongHops where there is no way. The result is good
+// until the next call.
+func (g *Graph) hopsTo(to int32) []int32 {
+	n := len(g.nodes)
+	g.hops = slices.Grow(g.hops[:0], n)[:n]
+	for i := range g.hops {
+		g.hops[i] = noWay
+	}
+	g.hops[to] = 0
+	g.queue = append(g.queue[:0], to)
+	for at := 0; at < len(g.queue); at++ {
+		v := g.queue[at]
+		for _, in := range g.in[g.inAt[v]:g.inAt[v+1]] {
+			if g.hops[in.from] == noWay {
+				g.hops[in.from] = g.hops[v] + 1
+				g.queue = append(g.queue, in.from)
+			}
+		}
+	}
+	return g.hops
+}
+
+// noWay is more hops than any path has.
+const noWay = int32(1 << 30)

@@ -68,6 +68,16 @@ type linkState struct {
 	expected  atomic.Uint64
 }
 
+// hear notes that a frame came. Those that waited are noted later than others that came after them.
+func (s *linkState) hear(at time.Duration) {
+	for {
+		last := s.heard.Load()
+		if int64(at) <= last || s.heard.CompareAndSwap(last, int64(at)) {
+			return
+		}
+	}
+}
+
 // traffic counts frames and their bytes.
 type traffic struct{ frames, bytes atomic.Uint64 }
 

@@ -165,7 +165,10 @@ func (c Callbacks) withDefaults() Callbacks {
 }
 
 // now is the time since base, never 0: stored times use 0 for never.
-func (p *Plane) now() time.Duration { return max(1, p.clock().Sub(p.base)) }
+func (p *Plane) now() time.Duration { return p.since(p.clock()) }
+
+// since is now as of a time.
+func (p *Plane) since(t time.Time) time.Duration { return max(1, t.Sub(p.base)) }
 
 // time turns a stored time back into a time.Time, zero for never.
 func (p *Plane) time(d int64) time.Time {

@@ -24,7 +24,14 @@ type arrival struct {
 func (a *arrival) back() outPath { return a.v.wayBack(a.b, a.in.label) }
 
 // HandleFrame takes one datagram that is not QUIC's. It changes b, and needs it only during the call.
-func (p *Plane) HandleFrame(from netip.AddrPort, b []byte) {
+func (p *Plane) HandleFrame(from netip.AddrPort, b []byte) { p.handle(from, b, time.Time{}) }
+
+// HandleWaiting is HandleFrame for a datagram that came some time ago, at a time since the plane was made. Others of its link
+// may have been handled since.
+func (p *Plane) HandleWaiting(from netip.AddrPort, b []byte, at time.Time) { p.handle(from, b, at) }
+
+// handle is HandleFrame; zero is now.
+func (p *Plane) handle(from netip.AddrPort, b []byte, at time.Time) {
 	f, err := wire.ParseFrame(b)
 	if err != nil {
 		p.count.inc(parseCounter(err))
@@ -43,8 +50,12 @@ func (p *Plane) HandleFrame(from netip.AddrPort, b []byte) {
 	if !ok {
 		return
 	}
-	a := arrival{v: v, in: in, f: f, b: b, from: from, now: p.now()}
-	in.state.heard.Store(int64(a.now))
+	a := arrival{v: v, in: in, f: f, b: b, from: from}
+	if at.IsZero() {
+		at = p.clock()
+	}
+	a.now = p.since(at)
+	in.state.hear(a.now)
 	in.state.rx.add(len(b))
 	if newest {
 		p.checkMoved(&a)

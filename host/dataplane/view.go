@@ -121,8 +121,8 @@ func (r *registry) compile(count *counters) *view {
 		links:      make(map[mesh.Label]*outLink, len(r.forwarding.Links)),
 		byAddr:     make(map[[16]byte]*outPeer, len(r.forwarding.Peers)),
 		byNode:     make(map[mesh.NodeID]*outPeer, len(r.forwarding.Peers)),
-		linkStates: make(map[mesh.Label]*linkState),
-		peerStates: make(map[mesh.NodeID]*peerState),
+		linkStates: make(map[mesh.Label]*linkState, len(r.linkStates)),
+		peerStates: make(map[mesh.NodeID]*peerState, len(r.peerStates)),
 	}
 	for _, s := range r.links {
 		v.linkRx[s.rxIndex] = s
@@ -150,7 +150,8 @@ func (r *registry) compile(count *counters) *view {
 		v.peerStates[f.Node] = r.peerState(f.Node, f.Addr)
 	}
 	// What neither a session nor the table names any more is forgotten.
-	r.linkStates, r.peerStates = maps.Clone(v.linkStates), maps.Clone(v.peerStates)
+	maps.DeleteFunc(r.linkStates, func(l mesh.Label, _ *linkState) bool { return v.linkStates[l] == nil })
+	maps.DeleteFunc(r.peerStates, func(n mesh.NodeID, _ *peerState) bool { return v.peerStates[n] == nil })
 	return v
 }
 

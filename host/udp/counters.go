@@ -11,7 +11,7 @@ import (
 type counters struct {
 	frames, quic, quicDropped, garbage, truncated, receiveErrors, sent, sendErrors, noInterface, receivedBytes, sentBytes atomic.Uint64
 
-	newcomers, newcomersLimited atomic.Uint64
+	newcomers, newcomersLimited, waited atomic.Uint64
 
 	read   [classes]atomic.Uint64 // datagrams, by the queue that they came by
 	kernel [classes]kernelDrops
@@ -33,10 +33,13 @@ func (s *Socket) Counters() map[string]uint64 {
 		"udp_no_interface":      s.count.noInterface.Load(),
 		"udp_newcomers":         s.count.newcomers.Load(),        // Initials of strangers that QUIC was given
 		"udp_newcomers_limited": s.count.newcomersLimited.Load(), // and those that came faster than it takes them
+		"udp_hellos":            s.count.read[calm].Load(),       // hellos that want no answer
+		"udp_hellos_waited":     s.count.waited.Load(),           // and those of them that waited to be collected
 
 		// What the kernel dropped: what the rules refuse, and what found its class's queue full.
 		"udp_refused":           s.dropped(refused),
 		"udp_overflow_frames":   s.dropped(framed),
+		"udp_overflow_hellos":   s.dropped(calm),
 		"udp_overflow_quic":     s.dropped(acquainted),
 		"udp_overflow_newcomer": s.dropped(strange) + s.dropped(expected),
 	}

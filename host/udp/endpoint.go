@@ -70,6 +70,20 @@ func arrivals(fd int) (*os.File, error) {
 	return os.NewFile(uintptr(ep), "udp arrivals"), nil
 }
 
+// announce says whether what arrives wakes the reader. What came while it did not is announced when it does again: that is why
+// the socket is taken out of the poller, and not just asked for nothing (epoll(7) tells of what is there when one is added).
+func (p *endpoint) announce(on bool) error {
+	op, ev := unix.EPOLL_CTL_DEL, &unix.EpollEvent{Events: unix.EPOLLIN}
+	if on {
+		op = unix.EPOLL_CTL_ADD
+	}
+	return p.control(func(fd int) error {
+		var failed error
+		err := p.poll.Control(func(ep uintptr) { failed = unix.EpollCtl(int(ep), op, fd, ev) }) // #nosec G115 -- a descriptor
+		return errors.Join(err, os.NewSyscallError("epoll_ctl", failed))
+	})
+}
+
 // control calls f with the descriptor.
 func (p *endpoint) control(f func(fd int) error) error {
 	var failed error

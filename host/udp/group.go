@@ -15,12 +15,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Socket is five of the kernel's on one port, one for each class, among which a program chooses (SO_REUSEPORT with
+// A Socket is six of the kernel's on one port, one for each class, among which a program chooses (SO_REUSEPORT with
 // SO_ATTACH_REUSEPORT_CBPF, socket(7)); none of it needs a privilege. Where the kernel does not do that, it is one, and the
 // classes are told apart when they are read.
 
 // Bytes that may wait of each class. Handshakes of strangers wait no longer than it takes to serve them in turn.
-var receiveBuffers = [classes]int{refused: 4 << 10, framed: 8 << 20, acquainted: 4 << 20, strange: 1 << 20, expected: 1 << 20}
+var receiveBuffers = [classes]int{refused: 4 << 10, framed: 8 << 20, acquainted: 4 << 20, strange: 1 << 20, expected: 1 << 20, calm: 4 << 20}
 
 const (
 	sendBuffer      = 2 << 20
@@ -105,6 +105,11 @@ func configureFD(fd int, c class, shared bool) error {
 	if c == acquainted {
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PRIORITY, controlPriority) // of use only where a queue has bands
 	}
+	if c == calm { // they are read later than they come
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1); err != nil {
+			return os.NewSyscallError("set SO_TIMESTAMPNS", err)
+		}
+	}
 	// Probe, not do: both set don't-fragment, but with do whoever forges an ICMP error, which takes no more than the two
 	// addresses, could make the kernel refuse our frames. What crosses a link is measured (core/link).
 	// An IPv6 socket has this one too, for the IPv4 that it carries when it is dual-stack.
@@ -153,7 +158,7 @@ func (g *group) tryAttach(r *rules) error {
 	})
 }
 
-func (r *rules) lenient() *rules { return &rules{mark: r.mark, members: r.members} }
+func (r *rules) lenient() *rules { return &rules{mark: r.mark, members: r.members, hellos: r.hellos} }
 
 // dropAll makes the kernel drop, and count, all that a socket is given.
 func dropAll(p *endpoint) error {
@@ -190,5 +195,5 @@ func (g *group) close() error {
 
 // readers returns the classes that are read.
 func (g *group) readers() []class {
-	return slices.DeleteFunc([]class{framed, acquainted, strange, expected}, func(c class) bool { return g[c] == nil })
+	return slices.DeleteFunc([]class{framed, acquainted, strange, expected, calm}, func(c class) bool { return g[c] == nil })
 }

@@ -21,18 +21,38 @@ type control struct {
 	b [controlSpace]byte
 }
 
-// arrival reads the index of the interface by which a datagram came from the n bytes that the kernel wrote; 0 = it did
-// not say.
-func (c *control) arrival(n int) uint32 {
-	h := (*unix.Cmsghdr)(unsafe.Pointer(&c.b))       // #nosec G103 -- aligned, and long enough
-	data := unsafe.Pointer(&c.b[unix.SizeofCmsghdr]) // #nosec G103 -- as above
-	switch {
-	case n >= pktinfo6Len && h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_PKTINFO:
-		return (*unix.Inet6Pktinfo)(data).Ifindex
-	case n >= pktinfo4Len && h.Level == unix.IPPROTO_IP && h.Type == unix.IP_PKTINFO:
-		return uint32((*unix.Inet4Pktinfo)(data).Ifindex) // #nosec G115 -- an index is positive
+// told is what the kernel says beside a datagram: by which interface it came, and when, if it was asked to.
+type told struct {
+	_ [0]unix.Cmsghdr
+	b [toldSpace]byte
+}
+
+const (
+	stampLen  = unix.SizeofCmsghdr + int(unsafe.Sizeof(unix.Timespec{}))
+	toldSpace = controlSpace + (stampLen+unix.SizeofPtr-1)/unix.SizeofPtr*unix.SizeofPtr
+)
+
+// read reads the n bytes that the kernel wrote: the index of the interface, 0 = it did not say, and the wall clock's
+// nanoseconds at the time, 0 = it did not say.
+func (c *told) read(n int) (index uint32, stamp int64) {
+	for at := 0; at+unix.SizeofCmsghdr <= n; {
+		h := (*unix.Cmsghdr)(unsafe.Pointer(&c.b[at])) // #nosec G103 -- aligned, and long enough
+		size := int(h.Len)                             // #nosec G115 -- checked next
+		if size <= unix.SizeofCmsghdr || size > n-at {
+			break
+		}
+		data := unsafe.Pointer(&c.b[at+unix.SizeofCmsghdr]) // #nosec G103 -- as above
+		switch {
+		case size >= pktinfo6Len && h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_PKTINFO:
+			index = (*unix.Inet6Pktinfo)(data).Ifindex
+		case size >= pktinfo4Len && h.Level == unix.IPPROTO_IP && h.Type == unix.IP_PKTINFO:
+			index = uint32((*unix.Inet4Pktinfo)(data).Ifindex) // #nosec G115 -- an index is positive
+		case size >= stampLen && h.Level == unix.SOL_SOCKET && h.Type == unix.SCM_TIMESTAMPNS:
+			stamp = (*unix.Timespec)(data).Nano()
+		}
+		at += (size + unix.SizeofPtr - 1) / unix.SizeofPtr * unix.SizeofPtr
 	}
-	return 0
+	return index, stamp
 }
 
 // byInterface writes the message for a datagram of either family. IPv4 takes that of IPv4 on a socket of both, too.

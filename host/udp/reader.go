@@ -3,8 +3,9 @@ package udp
 import (
 	"encoding/binary"
 	"net/netip"
-	"os"
+	"sync"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -12,24 +13,25 @@ import (
 
 const batch = 64
 
-// reader receives batches of datagrams without allocating. It belongs to one goroutine.
+// reader receives batches of datagrams without allocating. Whoever uses it holds its lock.
 type reader struct {
+	sync.Mutex
 	port  *endpoint
-	ready func(epoll uintptr) bool // made once: a closure per read would be garbage per read
-	recv  func(fd uintptr)
-	n     int
+	recv  func(fd uintptr) // made once: a closure per read would be garbage per read
+	n     int              // datagrams of the last batch
 	errno syscall.Errno
+	dates dates
 
 	msgs  [batch]unix.Mmsghdr
 	iovs  [batch]unix.Iovec
 	names [batch]unix.RawSockaddrInet6 // large enough for IPv4 too
 	bufs  [batch][MaxDatagram]byte
 	from  sources
-	ctrls [batch]control // where the kernel says by which interface each came, once it is asked to
+	told  [batch]told
 }
 
 func newReader(p *endpoint, z *zones) *reader {
-	r := &reader{port: p, from: sources{zones: z, named: &z.named}}
+	r := &reader{port: p, dates: dates{empty: time.Now()}, from: sources{zones: z, named: &z.named}}
 	for i := range r.msgs {
 		r.iovs[i].Base = &r.bufs[i][0]
 		r.iovs[i].SetLen(MaxDatagram)
@@ -37,33 +39,31 @@ func newReader(p *endpoint, z *zones) *reader {
 		h.Name = (*byte)(unsafe.Pointer(&r.names[i]))
 		h.Iov = &r.iovs[i]
 		h.SetIovlen(1)
-		h.Control = &r.ctrls[i].b[0]
+		h.Control = &r.told[i].b[0]
+		r.renew(i)
 	}
-	r.ready = r.attempt
 	r.recv = func(fd uintptr) { r.n, r.errno = recvmmsg(fd, r.msgs[:]) }
 	return r
 }
 
-// read waits for at least one datagram and returns how many came.
-func (r *reader) read() (int, error) {
-	for i := range r.msgs {
-		r.msgs[i].Hdr.Namelen = unix.SizeofSockaddrInet6 // the kernel overwrites both
-		r.msgs[i].Hdr.SetControllen(controlSpace)
-	}
-	if err := r.port.poll.Read(r.ready); err != nil {
-		return 0, err
-	}
-	if r.errno != 0 {
-		return 0, os.NewSyscallError("recvmmsg", r.errno)
-	}
-	return r.n, nil
+// renew sets what the kernel overwrites.
+func (r *reader) renew(i int) {
+	r.msgs[i].Hdr.Namelen = unix.SizeofSockaddrInet6
+	r.msgs[i].Hdr.SetControllen(toldSpace)
 }
 
-// attempt reports whether the call is over; false waits for something to arrive.
-func (r *reader) attempt(uintptr) bool {
+// read takes what has come, a batch at most; less than that is all. It does not wait: EAGAIN means that nothing has come,
+// EBADF that the socket is closed.
+func (r *reader) read() (int, syscall.Errno) {
+	for i := range r.n {
+		r.renew(i)
+	}
 	r.n, r.errno = 0, unix.EBADF // unless there is a descriptor to ask
 	_ = r.port.socket.Control(r.recv)
-	return r.errno != unix.EAGAIN
+	if r.errno != 0 {
+		r.n = 0
+	}
+	return r.n, r.errno
 }
 
 // datagram returns the i-th datagram of the last batch, valid until the next read, and whether it is whole.
@@ -74,9 +74,15 @@ func (r *reader) datagram(i int) (b []byte, from netip.AddrPort, whole bool) {
 	}
 	from = r.source(&r.names[i])
 	if r.from.named.Load() != nil {
-		from = r.from.byInterface(from, r.ctrls[i].arrival(int(m.Hdr.Controllen))) // #nosec G115 -- at most controlSpace
+		index, _ := r.said(i)
+		from = r.from.byInterface(from, index)
 	}
 	return r.bufs[i][:m.Len], from, true
+}
+
+// said returns what the kernel says of the i-th datagram.
+func (r *reader) said(i int) (index uint32, stamp int64) {
+	return r.told[i].read(int(r.msgs[i].Hdr.Controllen)) // #nosec G115 -- at most toldSpace
 }
 
 func (r *reader) source(sa *unix.RawSockaddrInet6) netip.AddrPort {

@@ -3,40 +3,89 @@ package udp
 import (
 	"net/netip"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-// readLoop reads one class. It ends only when the socket is closed: ICMP errors, full tables and refusals by a packet
-// filter come back here as errors too, and concern one peer.
+// readLoop reads one class until the socket is closed. It is one wait of the poller's, which between two of them would
+// forget what came meanwhile: so it need not ask the kernel once more each time whether nothing is left.
 func (s *Socket) readLoop(c class, r *reader) {
 	var pace allowance
+	take := func(uintptr) (over bool) {
+		for {
+			switch n, goOn := s.readBatch(c, r, &pace); {
+			case !goOn:
+				return true
+			case n < batch:
+				return false
+			}
+		}
+	}
 	for {
-		n, err := r.read()
-		switch {
-		case err != nil && s.closed():
+		err := r.port.poll.Read(take)
+		if s.closed() {
 			return
-		case err != nil:
+		}
+		if err != nil {
 			s.count.receiveErrors.Add(1)
-			if !s.pause(10 * time.Millisecond) { // never spin on an error that stays
-				return
-			}
-			continue
 		}
-		s.count.read[c].Add(uint64(n)) // #nosec G115 -- at most a batch
-		bytes := 0
-		for i := range n {
-			b, from, whole := r.datagram(i)
-			if !whole {
-				s.count.truncated.Add(1)
-				continue
-			}
-			bytes += len(b)
-			s.demux(c, from, b)
-		}
-		s.count.receivedBytes.Add(uint64(bytes)) // #nosec G115 -- lengths
-		if rate := paces[c]; rate != 0 && !pace.take(s.now(), rate, float64(n)) && !s.pause(pacePause) {
+		if !s.pause(errorPause) { // never spin on an error that stays
 			return
 		}
 	}
+}
+
+const errorPause = 10 * time.Millisecond
+
+// readBatch hands on what has come, a batch at most, and returns how much that was. It goes on until the socket is closed:
+// ICMP errors, full tables and refusals by a packet filter come back here as errors too, and concern one peer.
+func (s *Socket) readBatch(c class, r *reader, pace *allowance) (n int, goOn bool) {
+	if c == calm && s.gathers.Load() {
+		return 0, true // Collect's; what is left when it ends is announced
+	}
+	r.Lock()
+	n, errno := r.read()
+	if errno == 0 {
+		s.hand(c, r)
+	}
+	r.Unlock()
+	switch {
+	case s.closed():
+		return 0, false
+	case errno == unix.EAGAIN:
+		return 0, true
+	case errno != 0:
+		s.count.receiveErrors.Add(1)
+		return batch, s.pause(errorPause)
+	}
+	if rate := paces[c]; rate != 0 && !pace.take(s.now(), rate, float64(n)) {
+		return n, s.pause(pacePause)
+	}
+	return n, true
+}
+
+// hand gives the datagrams of the reader's last batch to whom they are for.
+func (s *Socket) hand(c class, r *reader) {
+	s.count.read[c].Add(uint64(r.n)) // #nosec G115 -- at most a batch
+	if c == calm {
+		r.dates.next(r.n < batch)
+	}
+	bytes := 0
+	for i := range r.n {
+		b, from, whole := r.datagram(i)
+		if !whole {
+			s.count.truncated.Add(1)
+			continue
+		}
+		bytes += len(b)
+		if c == calm {
+			_, stamp := r.said(i)
+			s.hello(from, b, r.dates.of(stamp))
+			continue
+		}
+		s.demux(c, from, b)
+	}
+	s.count.receivedBytes.Add(uint64(bytes)) // #nosec G115 -- lengths
 }
 
 // paces are how many datagrams of a class are read a second; 0 = as many as come. What comes faster waits in the kernel

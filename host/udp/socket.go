@@ -9,6 +9,7 @@
 // does not crowd out another:
 //
 //	frames               of the link sessions that Admit names
+//	hellos               of those: the ones that want no answer, which may wait (Gather)
 //	QUIC                 for connections whose IDs NewConnectionID made, once RequireMarks was called
 //	newcomers            QUIC that begins a connection: limited by network and altogether, and read at a bounded rate;
 //	                     those from addresses that Expect named apart from all others
@@ -50,6 +51,10 @@ type Handlers struct {
 	// Frame gets every mesh frame that is admitted. It is called by one goroutine, one datagram at a time; b is valid
 	// during the call only. It must not call Close of the socket.
 	Frame func(local *Socket, from netip.AddrPort, b []byte)
+
+	// Hello gets the hellos that want no answer, if it is not nil and the kernel sorts; else Frame gets them too. at is when
+	// one came. It is called by one goroutine at a time, at the same time as Frame. It must call neither Close nor Collect.
+	Hello func(local *Socket, from netip.AddrPort, b []byte, at time.Time)
 }
 
 // Socket is an open UDP port. Its methods may be called from any goroutine.
@@ -66,6 +71,8 @@ type Socket struct {
 	mark     *marker
 	started  time.Time
 	arrivals *newcomers
+	hellos   *reader       // of those that may wait; nil = they come with other frames
+	gathers  atomic.Bool   // they do wait
 	done     chan struct{} // closed when Close begins
 	wg       sync.WaitGroup
 	once     sync.Once
@@ -100,10 +107,24 @@ func listen(addr netip.AddrPort, h Handlers, share shareFunc) (*Socket, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("udp: write to %s: %w", s.local, err), s.ports.close())
 	}
-	for _, c := range s.ports.readers() {
-		s.wg.Go(func() { s.readLoop(c, newReader(s.ports[c], z)) })
+	s.read(z)
+	if s.hellos != nil {
+		if err := s.change(func(r *rules) { r.hellos = true }); err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
 	}
 	return s, nil
+}
+
+// read starts to read.
+func (s *Socket) read(z *zones) {
+	for _, c := range s.ports.readers() {
+		r := newReader(s.ports[c], z)
+		if c == calm && s.h.Hello != nil {
+			s.hellos = r
+		}
+		s.wg.Go(func() { s.readLoop(c, r) })
+	}
 }
 
 // Unsorted returns why the kernel does not sort what arrives, nil if it does. Without that a flood crowds out frames.

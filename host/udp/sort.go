@@ -18,6 +18,7 @@ const (
 	acquainted              // QUIC for connections of ours
 	strange                 // QUIC that begins a connection: anybody may send it
 	expected                // the same from an address at which a member has been: somebody who does not know one must guess
+	calm                    // hellos of the link sessions that were admitted, but for those that want an answer: they may wait
 	classes
 )
 
@@ -25,6 +26,10 @@ const (
 const (
 	minFrame       = 20   // bytes of a frame's header (wire.HeaderLen)
 	sessionOffset  = 4    // of a frame: the receiver's link session
+	helloFrame     = 0x31 // the first byte of a hello (wire.TypeHello)
+	minHello       = 61   // bytes of a hello without padding (wire.HeaderLen, wire.HelloLen)
+	probeOffset    = 60   // the byte of a hello that tells whether an answer is wanted,
+	probeBit       = 1    // and how
 	minInitial     = 1200 // a datagram with a client's Initial is at least so long, others are dropped (RFC 9000 §14.1)
 	minInitialID   = 8    // and its connection ID at least so (RFC 9000 §7.2)
 	quicVersion    = 1
@@ -41,6 +46,7 @@ const (
 type rules struct {
 	sessions []uint32 // in order: the link sessions whose frames are wanted
 	only     bool     // no other frames are
+	hellos   bool     // those that may wait are a class of their own
 	mark     *marker  // of our connection IDs; nil = QUIC is not looked at
 	members  []uint32 // in order: lastWord of the addresses at which members have been
 }
@@ -79,8 +85,12 @@ func (r *rules) classifyFrame(b []byte) class {
 	if b[0]&0xf0 != 0x30 {
 		return refused
 	}
+	admitted := framed
+	if r.hellos && mayWait(b) {
+		admitted = calm
+	}
 	if !r.only {
-		return framed
+		return admitted
 	}
 	if len(b) < minFrame {
 		return refused
@@ -88,7 +98,12 @@ func (r *rules) classifyFrame(b []byte) class {
 	if _, known := slices.BinarySearch(r.sessions, binary.BigEndian.Uint32(b[sessionOffset:])); !known {
 		return refused
 	}
-	return framed
+	return admitted
+}
+
+// mayWait reports whether a frame is a hello that wants no answer.
+func mayWait(b []byte) bool {
+	return len(b) >= minHello && b[0] == helloFrame && b[probeOffset]&probeBit == 0
 }
 
 func (r *rules) classifyLong(b []byte) class {
@@ -118,14 +133,31 @@ func (r *rules) program() ([]bpf.RawInstruction, error) {
 
 // frameProgram begins with the first byte in A.
 func (r *rules) frameProgram() []bpf.Instruction {
-	yes := verdict(framed)
+	admitted := []bpf.Instruction{bpf.LoadScratch{Dst: bpf.RegA}, bpf.RetA{}}
+	yes := admitted
 	if r.only {
 		yes = []bpf.Instruction{bpf.LoadExtension{Num: bpf.ExtLen}}
-		find := append([]bpf.Instruction{bpf.LoadAbsolute{Off: sessionOffset, Size: 4}}, search(r.sessions, verdict(framed), verdict(refused))...)
+		find := append([]bpf.Instruction{bpf.LoadAbsolute{Off: sessionOffset, Size: 4}}, search(r.sessions, admitted, verdict(refused))...)
 		yes = append(yes, branch(bpf.JumpGreaterOrEqual, minFrame, find, verdict(refused))...)
 	}
+	yes = append(r.kindProgram(), yes...)
 	p := []bpf.Instruction{bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: 0xf0}}
 	return append(p, branch(bpf.JumpEqual, 0x30, yes, verdict(refused))...)
+}
+
+// kindProgram leaves in the scratch memory of which class a frame is if its session is admitted.
+func (r *rules) kindProgram() []bpf.Instruction {
+	class := func(c class) []bpf.Instruction {
+		return []bpf.Instruction{bpf.LoadConstant{Dst: bpf.RegA, Val: uint32(c)}, bpf.StoreScratch{Src: bpf.RegA}} // #nosec G115 -- a few
+	}
+	if !r.hellos {
+		return class(framed)
+	}
+	p := class(calm)
+	p = append([]bpf.Instruction{bpf.LoadAbsolute{Off: probeOffset, Size: 1}, bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: probeBit, SkipTrue: uint8(len(p))}}, p...)
+	p = append([]bpf.Instruction{bpf.LoadAbsolute{Off: 0, Size: 1}, bpf.JumpIf{Cond: bpf.JumpEqual, Val: helloFrame, SkipFalse: uint8(len(p))}}, p...)
+	p = append([]bpf.Instruction{bpf.LoadExtension{Num: bpf.ExtLen}, bpf.JumpIf{Cond: bpf.JumpGreaterOrEqual, Val: minHello, SkipFalse: uint8(len(p))}}, p...)
+	return append(class(framed), p...)
 }
 
 func (r *rules) longProgram() []bpf.Instruction {

@@ -55,7 +55,7 @@ func TestClasses(t *testing.T) {
 	m := testMarker
 	ours, theirs := m.id(), slices.Repeat([]byte{7}, ConnectionIDLen)
 	short := func(id []byte) []byte { return append(append([]byte{0x40}, id...), make([]byte, 30)...) }
-	r := &rules{sessions: []uint32{5, 77, 0x80000000, 0xffffffff}, only: true, mark: m}
+	r := &rules{sessions: []uint32{5, 77, 0x80000000, 0xffffffff}, only: true, mark: m, hellos: true}
 	kernel := classVM(t, r)
 	for _, tt := range []struct {
 		what string
@@ -65,6 +65,12 @@ func TestClasses(t *testing.T) {
 		{"nothing", nil, refused},
 		{"no known first byte", []byte{0x20, 1, 2}, refused},
 		{"a frame of an admitted session", frameOf(77, 60), framed},
+		{"a hello that asks for nothing", helloOf(77, false), calm},
+		{"a longer one", append(helloOf(77, false), 1, 1, 1), calm},
+		{"a hello that wants an answer", helloOf(77, true), framed},
+		{"half a hello", helloOf(77, false)[:minHello-1], framed},
+		{"data as long as a hello", append([]byte{0x30}, helloOf(77, false)[1:]...), framed},
+		{"a hello of no admitted session", helloOf(78, false), refused},
 		{"the least session", frameOf(5, 20), framed},
 		{"a session with the high bit", frameOf(0x80000000, 20), framed},
 		{"the greatest session", frameOf(0xffffffff, 20), framed},
@@ -117,7 +123,7 @@ func TestClassesBeforeAnythingIsKnown(t *testing.T) {
 func TestProgramFindsEverySession(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	for _, n := range []int{0, 1, 2, 3, 100, maxSessions} {
-		r := &rules{only: true, mark: testMarker}
+		r := &rules{only: true, mark: testMarker, hellos: true}
 		for range n {
 			r.sessions = append(r.sessions, rnd.Uint32())
 		}
@@ -170,9 +176,11 @@ func TestMarks(t *testing.T) {
 }
 
 func FuzzSort(f *testing.F) {
-	r := &rules{sessions: []uint32{1, 2, 3, 500, 1 << 31}, only: true, mark: testMarker}
+	r := &rules{sessions: []uint32{1, 2, 3, 500, 1 << 31}, only: true, mark: testMarker, hellos: true}
 	kernel := classVM(f, r)
 	f.Add(frameOf(3, 20), 0)
+	f.Add(helloOf(3, false), 0)
+	f.Add(helloOf(3, true), 0)
 	f.Add(longHeaderOf(0xc0, 1, make([]byte, 8), 64), 1200)
 	f.Add(longHeaderOf(0xe0, 1, testMarker.id(), 64), 0)
 	f.Add(append([]byte{0x40}, testMarker.id()...), 0)
