@@ -194,11 +194,14 @@ func (d *Daemon) open() (err error) {
 		d.warn(d.addr.String() + " can be reached from the underlay, past the mesh and without identity: " + err.Error())
 	}
 	d.plane = dataplane.New(dataplane.Config{
-		Self: d.addr, Prefix: mesh.Prefix(d.domain), Tun: d.tun, Send: d.sendDatagram, Callbacks: d.planeCallbacks(),
+		Self: d.addr, Prefix: mesh.Prefix(d.domain), Tun: d.tun, Send: d.sendDatagram, SendRun: d.sendRun,
+		Callbacks: d.planeCallbacks(),
 	})
 	for _, a := range d.opt.Config.Links.Listen {
+		r := d.plane.NewReceiver()
 		s, err := udp.Listen(a, udp.Handlers{
-			Frame: func(_ *udp.Socket, from netip.AddrPort, b []byte) { d.plane.HandleFrame(from, b) },
+			Frame: func(_ *udp.Socket, from netip.AddrPort, b []byte) { r.HandleFrame(from, b) },
+			Flush: r.Flush,
 			Hello: func(_ *udp.Socket, from netip.AddrPort, b []byte, at time.Time) { d.plane.HandleWaiting(from, b, at) },
 		})
 		if err != nil {

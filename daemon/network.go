@@ -243,6 +243,14 @@ func (d *Daemon) sendDatagram(to netip.AddrPort, b []byte) error {
 	return d.sockets[s].Send(to, b)
 }
 
+func (d *Daemon) sendRun(to netip.AddrPort, run []byte, size int) error {
+	s := d.socketFor(to.Addr())
+	if s < 0 {
+		return fmt.Errorf("no socket of the family of %s", to)
+	}
+	return d.sockets[s].SendRun(to, run, size)
+}
+
 func (d *Daemon) planeCallbacks() dataplane.Callbacks {
 	return dataplane.Callbacks{
 		Hello:     d.helloHeard,

@@ -91,7 +91,7 @@ func TestInnerRefuses(t *testing.T) {
 		t.Errorf("kind 4: %v", err)
 	}
 	in, rest, err := ParseInner([]byte{3, 0xff, 1, 2, 9})
-	if err != nil || in != (Inner{InnerKeepalive, ClassECN | ClassProtected, 0x102, 0x1f}) || !bytes.Equal(rest, []byte{9}) {
+	if err != nil || in != (Inner{InnerKeepalive, ClassECN | ClassProtected, false, 0x1f}) || !bytes.Equal(rest, []byte{9}) {
 		t.Errorf("class bits: %+v %v %v", in, rest, err)
 	}
 	b := testProbe.Append(nil)

@@ -50,11 +50,11 @@
 // field that is constant for a key, the construction of RFC 5116 §3.2: an index belongs to exactly one key. The
 // plaintext begins with
 //
-//	kind (1) ‖ class (1) ‖ segment size (2)
+//	kind (1) ‖ class (1) ‖ flags (2)
 //
 // Kinds: 0 IP packet, 1 probe request, 2 probe reply, 3 keepalive. Class: bits 0 and 1 ECN, bit 2 protected, bits 3 to 7
-// the sender's number of the path (0: counted for none). Segment size is 0 unless the packet is a super-packet. Behind
-// it a probe has
+// the sender's number of the path (0: counted for none). Flags: bit 0, the packet's TCP or UDP checksum is
+// 0, and whoever opens it makes it anew. Behind them a probe has
 //
 //	id (8) ‖ sender's clock (8) ‖ path number (1) ‖ label count (1) ‖ labels (2 each, at most 32)
 //	session index (4) ‖ frames sent by that path (4) ‖ frames received of them (4)

@@ -111,6 +111,9 @@ func PutHeader(b []byte, t FrameType, hop, n int, fl Flags) {
 	b[3] = byte(fl &^ flagsReserved)
 }
 
+// FlagsOf returns the flags of a parsed frame.
+func FlagsOf(b []byte) Flags { return Flags(b[3]) &^ flagsReserved }
+
 // SetFlags replaces the flags of a parsed frame, as a relay does that marks congestion or repairs. Seal after it.
 func SetFlags(b []byte, fl Flags) { b[3] = byte(fl &^ flagsReserved) }
 

@@ -142,6 +142,7 @@ func TestGoldenPayloads(t *testing.T) {
 	counted.Labels, counted.Counts = nil, &ProbeCounts{Index: 0xdeadbeef, Sent: 300, Received: 1<<32 - 16}
 	equal(t, "probe-counts", counted.Append(nil), g["probe-counts"])
 	equal(t, "inner-path", Inner{Kind: InnerProbe, Class: 2, Path: 31}.Append(nil), g["inner-path"])
+	equal(t, "inner-partial", Inner{Kind: InnerPacket, Class: 1, Path: 1, Partial: true}.Append(nil), g["inner-partial"])
 	equal(t, "hello", testHello.Append(nil), g["hello"])
 	equal(t, "error", testError.Append(nil), g["error"])
 	equal(t, "handshake", testHandshake.Append(nil), g["handshake"])

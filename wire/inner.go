@@ -27,6 +27,8 @@ const (
 	ClassProtected = 0x04 // the sender asked for two paths
 	classMask      = 0x07
 	pathShift      = 3
+
+	innerPartial = 1 // of the flags behind the class
 )
 
 // PathNumbers is how many numbers of paths there are, 0 included, which is that of no path.
@@ -40,15 +42,19 @@ const (
 // Inner is the header of an end-to-end plaintext.
 type Inner struct {
 	Kind    InnerKind
-	Class   uint8  // ClassECN and ClassProtected
-	Segment uint16 // bytes per segment of a super-packet; 0 = one packet
-	Path    uint8  // the sender's number of the path that this goes by, below PathNumbers; 0 = counted for none
+	Class   uint8 // ClassECN and ClassProtected
+	Partial bool  // a packet's TCP or UDP checksum is 0: whoever opens this makes it anew
+	Path    uint8 // the sender's number of the path that this goes by, below PathNumbers; 0 = counted for none
 }
 
 // Append appends the header.
 func (i Inner) Append(dst []byte) []byte {
 	dst = append(dst, byte(i.Kind), i.Class&classMask|i.Path<<pathShift)
-	return binary.BigEndian.AppendUint16(dst, i.Segment)
+	flags := uint16(0)
+	if i.Partial {
+		flags |= innerPartial
+	}
+	return binary.BigEndian.AppendUint16(dst, flags)
 }
 
 // ParseInner reads the header of an end-to-end plaintext and returns what follows it.
@@ -59,7 +65,8 @@ func ParseInner(b []byte) (Inner, []byte, error) {
 	if b[0] >= byte(innerKindCount) {
 		return Inner{}, nil, ErrInnerKind
 	}
-	i := Inner{Kind: InnerKind(b[0]), Class: b[1] & classMask, Segment: binary.BigEndian.Uint16(b[2:]), Path: b[1] >> pathShift}
+	i := Inner{Kind: InnerKind(b[0]), Class: b[1] & classMask, Path: b[1] >> pathShift}
+	i.Partial = binary.BigEndian.Uint16(b[2:])&innerPartial != 0
 	return i, b[InnerHeader:], nil
 }
 

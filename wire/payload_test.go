@@ -21,10 +21,10 @@ var payloads = map[string]struct {
 	"error":     {testError.Append(nil), func(b []byte) (any, error) { return ParseErrorFrame(b) }, testError},
 	"probe":     {testProbe.Append(nil), func(b []byte) (any, error) { return ParseProbe(b) }, testProbe},
 	"challenge": {Challenge(testQuote).Append(nil), func(b []byte) (any, error) { return ParseChallenge(b) }, Challenge(testQuote)},
-	"inner": {Inner{InnerProbe, 1, 2, 31}.Append(nil), func(b []byte) (any, error) {
+	"inner": {Inner{InnerProbe, 1, true, 31}.Append(nil), func(b []byte) (any, error) {
 		i, _, err := ParseInner(b)
 		return i, err
-	}, Inner{InnerProbe, 1, 2, 31}},
+	}, Inner{InnerProbe, 1, true, 31}},
 }
 
 func TestPayloadTruncation(t *testing.T) {

@@ -38,6 +38,7 @@ const (
 	tunWriteFailed
 
 	tunRead
+	tunMalformed
 	tunNotIPv6
 	tunOutside
 	tunBadSource
@@ -111,7 +112,8 @@ var counterNames = [numCounters]string{
 	delivered:          "delivered",            // packets written to the TUN
 	tunWriteFailed:     "tun_write_failed",     // packets the TUN refused
 
-	tunRead:       "tun_read",       // packets read from the TUN
+	tunRead:       "tun_read",       // packets read from the TUN, large ones counted once
+	tunMalformed:  "tun_malformed",  // headers that contradict each other: no kernel writes them
 	tunNotIPv6:    "tun_not_ipv6",   // not IPv6, or shorter than its header
 	tunOutside:    "tun_outside",    // destination outside the mesh prefix, or this node itself
 	tunBadSource:  "tun_bad_source", // source is not this node's mesh address
@@ -156,6 +158,8 @@ var counterNames = [numCounters]string{
 type counters [numCounters]atomic.Uint64
 
 func (c *counters) inc(k counter) { c[k].Add(1) }
+
+func (c *counters) add(k counter, n int) { c[k].Add(uint64(n)) } // #nosec G115 -- a length
 
 // sized counts one thing under k and its n bytes under the counter that follows.
 func (c *counters) sized(k counter, n int) {

@@ -191,7 +191,7 @@ func TestBadFrames(t *testing.T) {
 				return 0
 			}
 			pkt := a.sendTo(d, 200)
-			d.plane.HandleFrame(n.nodes["c"].under, c.damage(bytes.Clone(last)))
+			d.plane.handleFrame(n.nodes["c"].under, c.damage(bytes.Clone(last)))
 			d.wantCount(c.counter, 1)
 			if c.counter == "delivered" {
 				d.wantDelivered(pkt)
@@ -199,7 +199,7 @@ func TestBadFrames(t *testing.T) {
 				d.wantDelivered()
 			}
 			// A damaged frame takes nothing from the good one, except its place in the link's replay window.
-			d.plane.HandleFrame(n.nodes["c"].under, bytes.Clone(last))
+			d.plane.handleFrame(n.nodes["c"].under, bytes.Clone(last))
 			if c.counter == "peer_bad_seal" || c.counter == "delivered" {
 				d.wantDelivered()
 				d.wantCount("link_replay", 1)
@@ -224,7 +224,7 @@ func TestEveryBitFlip(t *testing.T) {
 		a.sendTo(b, 48)
 		f := bytes.Clone(frame)
 		f[bit/8] ^= 1 << (bit % 8)
-		b.plane.HandleFrame(a.under, f)
+		b.plane.handleFrame(a.under, f)
 		if got := b.tun.take(); len(got) != 0 {
 			// Reserved flag bits are covered by the MAC too: nothing may pass.
 			t.Fatalf("bit %d of byte %d changed and delivered", bit%8, bit/8)
@@ -232,7 +232,7 @@ func TestEveryBitFlip(t *testing.T) {
 		n.now = n.now.Add(time.Second)
 	}
 	a.sendTo(b, 48)
-	b.plane.HandleFrame(a.under, bytes.Clone(frame))
+	b.plane.handleFrame(a.under, bytes.Clone(frame))
 	if len(b.tun.take()) != 1 {
 		t.Error("the unchanged frame was not delivered")
 	}

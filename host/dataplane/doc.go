@@ -5,18 +5,18 @@
 //	         RunTUN                                  HandleFrame
 //	TUN ──► own packet? ──► peer, session            parse ─► link session, MAC, replay window
 //	              │none          │                     │
-//	          queue, Need     seal once      ┌─────────┼──────────────┐ labels left
+//	          queue, Need   cut, seal once   ┌─────────┼──────────────┐ labels left
 //	                             │           │hop = n  │part          │
 //	                  a copy per path        │        join          relay: swap label,
 //	                             ▼           ▼                     │ MAC of the next link
 //	                       link MAC ──► underlay ◄─────────────────┘
-//	                                    deliver: data ► window, open, address check ► TUN
+//	                                    deliver: data ► window, open, address check ► join ► TUN
 //	                                             hello, challenge, handshake, error ► callbacks
 //
 // # Goroutines
 //
 // The packet path reads one immutable view behind an atomic pointer and runs to completion on the goroutine that
-// read the packet: nothing is queued between a read and a send, so a neighbour can take no more of the relay than
+// read the packet: nothing is queued between a read and a send but what came with one read (Receiver), so a neighbour can take no more of the relay than
 // its share of what is read. Every method may be called from any goroutine. The only locks of the path guard one
 // replay window, or one ring of recent sends, for some tens of nanoseconds; none is held while Config.Send, the TUN
 // or a callback runs, so those may call back into the plane. They must not block.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
+	"x0tta6bl4/host/dataplane/segment"
 	"x0tta6bl4/mesh"
 	"x0tta6bl4/wire"
 )
@@ -53,6 +54,7 @@ type testNode struct {
 	challenges []wire.Challenge
 	moved      []netip.AddrPort
 	unknown    []uint32
+	runs       []int // datagrams of each that was sent
 }
 
 type shake struct {
@@ -65,6 +67,7 @@ type shake struct {
 type memTUN struct {
 	mu      sync.Mutex
 	written [][]byte
+	headers [][]byte // virtio's, of each
 	fail    error
 	in      chan []byte
 }
@@ -74,24 +77,27 @@ func (d *memTUN) Read(b []byte) (int, error) {
 	if !ok {
 		return 0, io.ErrClosedPipe
 	}
-	return copy(b, p), nil
+	clear(b[:segment.HeaderLen])
+	return segment.HeaderLen + copy(b[segment.HeaderLen:], p), nil
 }
 
-func (d *memTUN) Write(b []byte) (int, error) {
+func (d *memTUN) LargeUDP() bool { return true }
+
+func (d *memTUN) WritePacket(bufs [][]byte) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.fail != nil {
-		return 0, d.fail
+		return d.fail
 	}
-	d.written = append(d.written, bytes.Clone(b))
-	return len(b), nil
+	d.written, d.headers = append(d.written, slices.Concat(bufs[1:]...)), append(d.headers, bytes.Clone(bufs[0]))
+	return nil
 }
 
 func (d *memTUN) take() [][]byte {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	w := d.written
-	d.written = nil
+	d.written, d.headers = nil, nil
 	return w
 }
 
@@ -116,7 +122,8 @@ func (n *testNet) add(name string, i int) {
 	}
 	d.plane = New(Config{
 		Self: d.addr, Prefix: testPrefix, Tun: &d.tun, Now: func() time.Time { return n.now },
-		Send: func(to netip.AddrPort, b []byte) error { return n.carry(d, to, b) },
+		Send:    func(to netip.AddrPort, b []byte) error { return n.carry(d, to, b) },
+		SendRun: func(to netip.AddrPort, run []byte, size int) error { return n.carryRun(d, to, run, size) },
 		Callbacks: Callbacks{
 			Hello: func(_ mesh.Label, h wire.Hello, _ time.Time) { d.hellos = append(d.hellos, h) },
 			Error: func(e wire.ErrorFrame, _ mesh.Label, _ time.Time, m *SentMatch) {
@@ -145,8 +152,26 @@ func (n *testNet) carry(from *testNode, to netip.AddrPort, b []byte) error {
 	}
 	c := bytes.Clone(b)
 	for range n.tap(from, d, c) {
-		d.plane.HandleFrame(from.under, bytes.Clone(c))
+		d.plane.handleFrame(from.under, bytes.Clone(c))
 	}
+	return nil
+}
+
+// carryRun has them arrive as the kernel hands them over: in one buffer.
+func (n *testNet) carryRun(from *testNode, to netip.AddrPort, run []byte, size int) error {
+	d := n.at[to]
+	if d == nil {
+		return fmt.Errorf("nobody at %v", to)
+	}
+	from.runs = append(from.runs, frames(run, size))
+	r, c := d.plane.NewReceiver(), bytes.Clone(run)
+	for at := 0; at < len(c); at += size {
+		f := c[at:min(at+size, len(c))]
+		for range n.tap(from, d, f) {
+			r.HandleFrame(from.under, f)
+		}
+	}
+	r.Flush()
 	return nil
 }
 
@@ -258,8 +283,8 @@ func packet(from, to netip.Addr, n int, fill byte) []byte {
 
 // send gives d a packet as if read from its TUN.
 func (d *testNode) send(pkt []byte) {
-	s := new(sealer)
-	d.plane.handlePacket(s, copy(s.packet(), pkt))
+	s := new(outbox)
+	d.plane.handlePacket(s, segment.HeaderLen+copy(s.in[segment.HeaderLen:], pkt))
 }
 
 func (d *testNode) sendTo(to *testNode, n int) []byte {
@@ -303,4 +328,12 @@ func line(t testing.TB) *testNet {
 	n.route("a", 12, "b", 22, "c", 32, "d")
 	n.route("d", 41, "c", 31, "b", 21, "a")
 	return n
+}
+
+// handleFrame is what a reader does that found one datagram.
+func (p *Plane) handleFrame(from netip.AddrPort, b []byte) {
+	r := p.receivers.Get().(*Receiver)
+	defer p.receivers.Put(r)
+	r.HandleFrame(from, b)
+	r.Flush()
 }

@@ -166,7 +166,7 @@ func TestReplayOfEveryKind(t *testing.T) {
 				if i%2 == 1 {
 					from = netip.MustParseAddrPort("203.0.113.1:9")
 				}
-				c.plane.HandleFrame(from, append([]byte(nil), frame...))
+				c.plane.handleFrame(from, append([]byte(nil), frame...))
 			}
 			c.wantCount("link_replay", 100)
 			if got := tt.told(c); got != told || len(c.moved) != 0 {

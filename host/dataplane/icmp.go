@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"x0tta6bl4/host/dataplane/segment"
 )
 
 // ICMPv6 errors to applications on this machine (RFC 4443): a packet that no frame holds, or that nobody will take, is
@@ -56,7 +58,7 @@ func (p *Plane) refuse(pkt []byte, kind, code byte, param uint32) {
 		p.count.inc(icmpLimited)
 		return
 	}
-	if _, err := p.tun.Write(icmpError(p.self, pkt, kind, code, param)); err != nil {
+	if err := p.tun.WritePacket([][]byte{make([]byte, segment.HeaderLen), icmpError(p.self, pkt, kind, code, param)}); err != nil {
 		p.count.inc(tunWriteFailed)
 		return
 	}

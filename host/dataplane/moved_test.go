@@ -29,13 +29,13 @@ func TestStrangersMoveNothing(t *testing.T) {
 	late, newest := seen[0], seen[2]
 	evil := netip.MustParseAddrPort("203.0.113.66:666")
 	n.now = n.now.Add(time.Second)
-	b.plane.HandleFrame(evil, bytes.Clone(newest))
+	b.plane.handleFrame(evil, bytes.Clone(newest))
 	b.wantCount("link_replay", 1)
 	forged := bytes.Clone(newest)
 	forged[len(forged)-1] ^= 1
-	b.plane.HandleFrame(evil, forged)
+	b.plane.handleFrame(evil, forged)
 	b.wantCount("link_bad_mac", 1)
-	b.plane.HandleFrame(evil, bytes.Clone(late)) // authentic and fresh, but not the newest
+	b.plane.handleFrame(evil, bytes.Clone(late)) // authentic and fresh, but not the newest
 	if len(b.hellos) != 3 || len(b.moved) != 0 {
 		t.Errorf("%d hellos, moved %v", len(b.hellos), b.moved)
 	}

@@ -110,6 +110,17 @@ func (r *ring) add(payload []byte, path *mesh.Path) {
 	r.mu.Unlock()
 }
 
+// addRun remembers each frame of a run; its payload begins front bytes behind its beginning.
+func (r *ring) addRun(run []byte, size, front int, path *mesh.Path) {
+	r.mu.Lock()
+	for at := 0; at+front+wire.QuoteLen <= len(run); at += size {
+		e := &r.at[r.next&(len(r.at)-1)]
+		e.quote, e.path = [wire.QuoteLen]byte(run[at+front:]), path
+		r.next++
+	}
+	r.mu.Unlock()
+}
+
 // match returns the path on which what e quotes was sent, if it left by the link in that the error came back by
 // and the place that e names lies on it. A send is matched once: one packet on one path can cause one error.
 func (r *ring) match(e *wire.ErrorFrame, in mesh.Label) (*mesh.Path, bool) {

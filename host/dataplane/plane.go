@@ -3,7 +3,6 @@ package dataplane
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -26,16 +25,32 @@ type Config struct {
 	Self   netip.Addr   // this node's mesh address: the only source of its packets
 	Prefix netip.Prefix // of the mesh: packets to anywhere else are dropped
 
-	// Tun carries one IPv6 packet per Read and Write. Writes may come from several goroutines at once.
-	Tun io.ReadWriter
+	Tun TUN
 
 	// Send hands a datagram to the underlay. b is the plane's and valid only during the call. Send must not block. An
 	// error that wraps EMSGSIZE says that b is larger than the way there carries.
 	Send func(to netip.AddrPort, b []byte) error
 
+	// SendRun hands over several datagrams of size bytes that lie one behind the other in run; only the last may be shorter.
+	// There are at most 64, of 65,000 bytes together. The rest is as with Send. nil = they are sent one by one.
+	SendRun func(to netip.AddrPort, run []byte, size int) error
+
 	Now func() time.Time // nil = time.Now; should be monotonic
 
 	Callbacks Callbacks
+}
+
+// TUN is the network device of this node. What it carries are packets behind the virtio header that package segment knows, of
+// up to 64 KiB. Writes may come from several goroutines at once.
+type TUN interface {
+	// Read waits for a packet and copies it, behind its header, to b.
+	Read(b []byte) (int, error)
+
+	// WritePacket takes one packet, in at most 65 buffers, the first of which is its header.
+	WritePacket(bufs [][]byte) error
+
+	// LargeUDP reports whether WritePacket takes large UDP packets; large TCP packets it does take.
+	LargeUDP() bool
 }
 
 // Callbacks are called on the goroutine that handled the packet, with no lock held. They must not block. What they
@@ -91,19 +106,21 @@ type SentMatch struct {
 
 // Plane is one node's data plane. Make it with New.
 type Plane struct {
-	self    [16]byte
-	prefix  netip.Prefix
-	tun     io.ReadWriter
-	send    func(netip.AddrPort, []byte) error
-	clock   func() time.Time
-	base    time.Time // the plane's own clock counts from here
-	cb      Callbacks
-	count   counters
-	view    atomic.Pointer[view]
-	queue   queue
-	sealers sync.Pool
-	shakes  ring // handshake frames sent
-	unknown limiter
+	self      [16]byte
+	prefix    netip.Prefix
+	tun       TUN
+	send      func(netip.AddrPort, []byte) error
+	sendRunTo func(netip.AddrPort, []byte, int) error
+	clock     func() time.Time
+	base      time.Time // the plane's own clock counts from here
+	cb        Callbacks
+	count     counters
+	view      atomic.Pointer[view]
+	queue     queue
+	sealers   sync.Pool
+	receivers sync.Pool
+	shakes    ring // handshake frames sent
+	unknown   limiter
 
 	refusals icmpBucket
 
@@ -116,12 +133,16 @@ func New(cfg Config) *Plane {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.SendRun == nil {
+		cfg.SendRun = oneByOne(cfg.Send)
+	}
 	p := &Plane{
-		self: cfg.Self.As16(), prefix: cfg.Prefix.Masked(), tun: cfg.Tun, send: cfg.Send,
+		self: cfg.Self.As16(), prefix: cfg.Prefix.Masked(), tun: cfg.Tun, send: cfg.Send, sendRunTo: cfg.SendRun,
 		clock: cfg.Now, base: cfg.Now().Add(-1), cb: cfg.Callbacks.withDefaults(),
 		reg: newRegistry(), shakes: newRing(handshakeSends),
 	}
 	p.queue.to = make(map[[16]byte]*waiting)
+	p.receivers.New = func() any { return p.NewReceiver() }
 	p.sealers.New = func() any { return new(sealer) }
 	p.view.Store(p.reg.compile(&p.count))
 	return p

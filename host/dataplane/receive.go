@@ -18,20 +18,23 @@ type arrival struct {
 	b    []byte // the whole frame
 	from netip.AddrPort
 	now  time.Duration
+	to   *Receiver // nil: b does not last, what is done with it is done at once
 }
 
 // back returns the path to the frame's source.
 func (a *arrival) back() outPath { return a.v.wayBack(a.b, a.in.label) }
 
-// HandleFrame takes one datagram that is not QUIC's. It changes b, and needs it only during the call.
-func (p *Plane) HandleFrame(from netip.AddrPort, b []byte) { p.handle(from, b, time.Time{}) }
+// HandleFrame takes one datagram that is not QUIC's. It changes b, and needs it until Flush.
+func (r *Receiver) HandleFrame(from netip.AddrPort, b []byte) { r.p.handle(r, from, b, time.Time{}) }
 
-// HandleWaiting is HandleFrame for a datagram that came some time ago, at a time since the plane was made. Others of its link
-// may have been handled since.
-func (p *Plane) HandleWaiting(from netip.AddrPort, b []byte, at time.Time) { p.handle(from, b, at) }
+// HandleWaiting takes a datagram that came some time ago, at a time since the plane was made. Others of its link may have been
+// handled since. It changes b, and needs it only during the call.
+func (p *Plane) HandleWaiting(from netip.AddrPort, b []byte, at time.Time) {
+	p.handle(nil, from, b, at)
+}
 
-// handle is HandleFrame; zero is now.
-func (p *Plane) handle(from netip.AddrPort, b []byte, at time.Time) {
+// handle takes a datagram that came at a time; zero is now.
+func (p *Plane) handle(to *Receiver, from netip.AddrPort, b []byte, at time.Time) {
 	f, err := wire.ParseFrame(b)
 	if err != nil {
 		p.count.inc(parseCounter(err))
@@ -50,7 +53,7 @@ func (p *Plane) handle(from netip.AddrPort, b []byte, at time.Time) {
 	if !ok {
 		return
 	}
-	a := arrival{v: v, in: in, f: f, b: b, from: from}
+	a := arrival{v: v, in: in, f: f, b: b, from: from, to: to}
 	if at.IsZero() {
 		at = p.clock()
 	}
@@ -105,8 +108,11 @@ func (p *Plane) handlePart(a *arrival) {
 	if !whole {
 		return
 	}
+	if a.to != nil {
+		a.to.Flush() // what came before it goes first
+	}
 	joined := *a
-	joined.b = b
+	joined.b, joined.to = b, nil
 	if joined.f, err = wire.ParseFrame(b); err != nil {
 		p.count.inc(partMalformed)
 		return
@@ -273,7 +279,7 @@ func (p *Plane) deliverData(a *arrival) {
 	s.in[inner.Path%wire.PathNumbers].Add(1)
 	switch inner.Kind {
 	case wire.InnerPacket:
-		p.deliverPacket(a, s, rest)
+		p.deliverPacket(a, s, rest, inner.Partial)
 	case wire.InnerProbe, wire.InnerProbeReply:
 		p.deliverProbe(a, s, inner.Kind, rest)
 	case wire.InnerKeepalive:
@@ -281,7 +287,7 @@ func (p *Plane) deliverData(a *arrival) {
 }
 
 // deliverPacket writes a packet to the TUN if the peer may have sent it: only from its own address, only to ours.
-func (p *Plane) deliverPacket(a *arrival, s *peerSession, pkt []byte) {
+func (p *Plane) deliverPacket(a *arrival, s *peerSession, pkt []byte, partial bool) {
 	switch {
 	case !wholePacket(pkt):
 		p.count.inc(peerBadPacket)
@@ -298,11 +304,13 @@ func (p *Plane) deliverPacket(a *arrival, s *peerSession, pkt []byte) {
 	}
 	s.peer.lastRx.Store(int64(a.now))
 	s.peer.rx.add(len(pkt))
-	if _, err := p.tun.Write(pkt); err != nil {
-		p.count.inc(tunWriteFailed)
-		return
+	r := a.to
+	if r == nil {
+		r = p.receivers.Get().(*Receiver)
+		defer p.receivers.Put(r)
+		defer r.Flush()
 	}
-	p.count.inc(delivered)
+	r.add(pkt, partial)
 }
 
 func (p *Plane) deliverProbe(a *arrival, s *peerSession, kind wire.InnerKind, b []byte) {

@@ -33,6 +33,10 @@ func (p *Plane) relay(a *arrival) {
 		p.count.inc(relayNoLabel)
 		return
 	}
+	if a.to != nil {
+		a.to.forward(out, a.in.state, a.b)
+		return
+	}
 	if p.emit(out, a.b) {
 		p.count.inc(relayForwarded)
 		a.in.state.forwarded.add(n)

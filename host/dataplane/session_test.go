@@ -87,16 +87,16 @@ func TestRenewal(t *testing.T) {
 	b.addLink(301, 2, a, 1452, n.linkKeys(secret, false), 0x301)
 	a.plane.SetLinkTx(300, 0x301)
 
-	b.plane.HandleFrame(a.under, frames[0])
+	b.plane.handleFrame(a.under, frames[0])
 	b.wantDelivered(first)
 	n.tap = func(_, _ *testNode, f []byte) int { return 1 }
 	b.wantDelivered(a.sendTo(b, 62))
 	b.plane.RemovePeer(oldPeer)
-	b.plane.HandleFrame(a.under, bytes.Clone(frames[1]))
+	b.plane.handleFrame(a.under, bytes.Clone(frames[1]))
 	b.wantDelivered()
 	b.wantCount("peer_unknown_session", 1)
 	b.plane.RemoveLink(oldLink)
-	b.plane.HandleFrame(a.under, bytes.Clone(frames[1]))
+	b.plane.handleFrame(a.under, bytes.Clone(frames[1]))
 	b.wantCount("link_unknown_session", 1)
 	b.wantDelivered(a.sendTo(b, 63))
 	if u := b.plane.LinkCounters()[2]; u.RxFrames != 4 {
@@ -172,8 +172,8 @@ func TestMovedAndUnknown(t *testing.T) {
 	}
 	f := wire.AppendFrame(nil, wire.TypeHello, 0, nil, make([]byte, 41))
 	f[7] = 9
-	b.plane.HandleFrame(old, bytes.Clone(f))
-	b.plane.HandleFrame(old, bytes.Clone(f))
+	b.plane.handleFrame(old, bytes.Clone(f))
+	b.plane.handleFrame(old, bytes.Clone(f))
 	b.wantCount("link_unknown_session", 2)
 	if len(b.unknown) != 1 || b.unknown[0] != 9 {
 		t.Errorf("unknown %v", b.unknown)
@@ -224,9 +224,9 @@ func TestDefaults(t *testing.T) {
 		Send: func(netip.AddrPort, []byte) error { return nil },
 	})
 	p.Publish(nil)
-	p.HandleFrame(netip.AddrPort{}, []byte("not a frame, but long enough for one header"))
+	p.handleFrame(netip.AddrPort{}, []byte("not a frame, but long enough for one header"))
 	f := wire.AppendFrame(nil, wire.TypeData, 0, nil, make([]byte, 40))
-	p.HandleFrame(netip.AddrPort{}, f)
+	p.handleFrame(netip.AddrPort{}, f)
 	if c := p.Counters(); c["link_unknown_session"] != 1 || c["frame_bad_type"] != 1 || len(c) != int(numCounters) {
 		t.Errorf("counters %v", c)
 	}
@@ -311,7 +311,7 @@ func FuzzHandleFrame(f *testing.F) {
 	r := rand.New(rand.NewPCG(1, 2))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		n.now = n.now.Add(time.Duration(r.IntN(1e6)))
-		c.plane.HandleFrame(d.under, bytes.Clone(b))
+		c.plane.handleFrame(d.under, bytes.Clone(b))
 		if len(b) >= wire.HeaderLen && len(b) <= wire.MaxFrame {
 			a.plane.emit(a.plane.view.Load().links[12], bytes.Clone(b))
 		}

@@ -1,9 +1,7 @@
 package dataplane
 
 import (
-	"context"
 	"encoding/binary"
-	"fmt"
 
 	"x0tta6bl4/mesh"
 	"x0tta6bl4/wire"
@@ -53,39 +51,6 @@ func (s *sealer) frame(t wire.FrameType, fl wire.Flags, labels []byte, n int) []
 	wire.PutHeader(b, t, 0, len(labels)/2, fl)
 	copy(b[wire.HeaderLen:], labels)
 	return b
-}
-
-// RunTUN reads packets from the TUN and sends them, until ctx ends or the TUN fails. A Read that waits is not ended by
-// ctx: close the TUN. It may run in several goroutines where the TUN has several queues.
-func (p *Plane) RunTUN(ctx context.Context) error {
-	s := new(sealer)
-	for ctx.Err() == nil {
-		n, err := p.tun.Read(s.packet())
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("dataplane: read a packet: %w", err)
-		}
-		p.count.inc(tunRead)
-		p.handlePacket(s, n)
-	}
-	return nil
-}
-
-// handlePacket sends the n bytes at s.packet() on their way, or queues or drops them.
-func (p *Plane) handlePacket(s *sealer, n int) {
-	pkt := s.packet()[:n]
-	dst, ok := p.ownPacket(pkt)
-	if !ok {
-		return
-	}
-	peer := p.view.Load().byAddr[dst]
-	if !peer.ready() || p.queue.holds(dst) {
-		p.wait(dst, pkt, p.now())
-		return
-	}
-	p.sendPacket(s, peer, n)
 }
 
 // ownPacket reports whether pkt may leave this node, and for where.

@@ -24,7 +24,7 @@ func TestHelloThatWaited(t *testing.T) {
 	}
 	came := n.now.Add(10 * time.Millisecond)
 	n.now = n.now.Add(50 * time.Millisecond)
-	b.plane.HandleFrame(a.under, bytes.Clone(frames[1]))
+	b.plane.handleFrame(a.under, bytes.Clone(frames[1]))
 	for range 2 {
 		b.plane.HandleWaiting(a.under, bytes.Clone(frames[0]), came)
 	}

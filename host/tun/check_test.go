@@ -62,7 +62,7 @@ func TestCheckAndRestore(t *testing.T) {
 	if _, err := c.WriteToUDP([]byte("ping"), &net.UDPAddr{IP: net.ParseIP("fd00:1:2::2"), Port: 9}); err != nil {
 		t.Fatal(err)
 	}
-	if p := readUDP(t, d); string(p[48:]) != "ping" {
+	if p := readUDP(t, d); string(p[virtio+48:]) != "ping" {
 		t.Errorf("packet %x", p)
 	}
 	if routes, err := netlink.RouteListFiltered(netlink.FAMILY_V6, localRoute(link, own, 255), netlink.RT_FILTER_TABLE|netlink.RT_FILTER_DST); err != nil || len(routes) != 0 {

@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -24,10 +26,13 @@ var (
 
 const devicePath = "/dev/net/tun"
 
-// Device is an open TUN interface. It carries one IP packet per Read and Write, without any header before it. The
-// interface vanishes when the Device is closed. Its methods may be called from any goroutine.
+// Device is an open TUN interface with offload: what it carries are packets of up to 64 KiB, each behind a virtio header
+// (see package segment). The interface vanishes when the Device is closed. Its methods may be called from any goroutine.
 type Device struct {
 	file    *os.File
+	raw     syscall.RawConn
+	writes  sync.Pool // of *writeCall
+	udp     bool      // large UDP packets, too
 	name    string
 	guarded bool
 	exposed error // why it is not
@@ -81,12 +86,21 @@ func create(name string) (*Device, error) {
 	if err != nil {
 		return nil, fmt.Errorf("tun: %w", explain(&fs.PathError{Op: "open", Path: devicePath, Err: err}))
 	}
-	ifr.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
+	ifr.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
 	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr); err != nil {
 		unix.Close(fd)
 		return nil, fmt.Errorf("tun: create interface %q: %w", name, explain(err))
 	}
-	return &Device{file: os.NewFile(uintptr(fd), devicePath), name: ifr.Name()}, nil
+	d := &Device{file: os.NewFile(uintptr(fd), devicePath), name: ifr.Name()}
+	d.writes.New = func() any { return newWriteCall() }
+	if d.udp, err = offload(fd); err == nil {
+		d.raw, err = d.file.SyscallConn()
+	}
+	if err != nil {
+		d.file.Close()
+		return nil, fmt.Errorf("tun: interface %q: %w", name, err)
+	}
+	return d, nil
 }
 
 // explain puts the sentinel that tells what to do in front of an error of the system.
@@ -112,19 +126,14 @@ func (d *Device) Exposed() error { return d.exposed }
 // Name returns the name of the interface.
 func (d *Device) Name() string { return d.name }
 
-// Read waits for the next packet that the host sends into the mesh and copies it to b; what exceeds b is lost. After
-// Close it returns an error that wraps net.ErrClosed, after somebody else deleted the interface ErrGone.
+// Read waits for the next packet that the host sends into the mesh and copies it to b, behind its virtio header; what
+// exceeds b is lost: MaxRead bytes hold any. After Close it returns an error that wraps net.ErrClosed, after somebody else
+// deleted the interface ErrGone.
 func (d *Device) Read(b []byte) (int, error) {
 	n, err := d.file.Read(b)
 	if errors.Is(err, unix.EBADFD) { // what a descriptor reads whose interface was taken from it
 		return n, fmt.Errorf("tun: %s: %w (%w)", d.name, ErrGone, err)
 	}
-	return n, closed(err)
-}
-
-// Write hands one packet to the host. The kernel drops it, with an error, while the interface is down.
-func (d *Device) Write(b []byte) (int, error) {
-	n, err := d.file.Write(b)
 	return n, closed(err)
 }
 

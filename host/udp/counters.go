@@ -12,6 +12,7 @@ type counters struct {
 	frames, quic, quicDropped, garbage, truncated, receiveErrors, sent, sendErrors, noInterface, receivedBytes, sentBytes atomic.Uint64
 
 	newcomers, newcomersLimited, waited atomic.Uint64
+	runs, runsRefused                   atomic.Uint64
 
 	read   [classes]atomic.Uint64 // datagrams, by the queue that they came by
 	kernel [classes]kernelDrops
@@ -29,6 +30,8 @@ func (s *Socket) Counters() map[string]uint64 {
 		"udp_received_bytes":    s.count.receivedBytes.Load(), // of whole datagrams, whatever is in them
 		"udp_sent":              s.count.sent.Load(),
 		"udp_sent_bytes":        s.count.sentBytes.Load(),
+		"udp_runs":              s.count.runs.Load(),        // calls that sent several
+		"udp_runs_refused":      s.count.runsRefused.Load(), // that the kernel did not take: sent one by one
 		"udp_send_errors":       s.count.sendErrors.Load(),
 		"udp_no_interface":      s.count.noInterface.Load(),
 		"udp_newcomers":         s.count.newcomers.Load(),        // Initials of strangers that QUIC was given

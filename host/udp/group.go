@@ -105,6 +105,9 @@ func configureFD(fd int, c class, shared bool) error {
 	if c == acquainted {
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PRIORITY, controlPriority) // of use only where a queue has bands
 	}
+	if c == framed {
+		_ = unix.SetsockoptInt(fd, unix.SOL_UDP, unix.UDP_GRO, 1) // datagrams that come together are read together, if it can
+	}
 	if c == calm { // they are read later than they come
 		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1); err != nil {
 			return os.NewSyscallError("set SO_TIMESTAMPNS", err)

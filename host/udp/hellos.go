@@ -49,7 +49,7 @@ func (s *Socket) Collect() (all bool) {
 			continue
 		}
 		s.count.waited.Add(uint64(n)) // #nosec G115 -- at most a batch
-		if s.hand(calm, s.hellos); n < batch {
+		if s.hand(calm, s.hellos); n < s.hellos.size {
 			return true
 		}
 	}

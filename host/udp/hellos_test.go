@@ -180,19 +180,20 @@ func TestTold(t *testing.T) {
 		stamp[i] = *(*uint32)(unsafe.Add(unsafe.Pointer(&ts), 4*i))
 	}
 	n := put(0, unix.SOL_SOCKET, unix.SCM_TIMESTAMPNS, stamp...)
-	all := put(n, unix.IPPROTO_IPV6, unix.IPV6_PKTINFO, 0, 0, 0, 0, 42)
-	if index, at := c.read(all); index != 42 || at != 1_700_000_000_123_456_789 {
-		t.Errorf("interface %d at %d", index, at)
+	m := put(n, unix.IPPROTO_IPV6, unix.IPV6_PKTINFO, 0, 0, 0, 0, 42)
+	all := put(m, unix.SOL_UDP, unix.UDP_GRO, 1400)
+	if index, at, length := c.read(all); index != 42 || at != 1_700_000_000_123_456_789 || length != 1400 {
+		t.Errorf("interface %d at %d, each of %d bytes", index, at, length)
 	}
-	if index, at := c.read(n); index != 0 || at != 1_700_000_000_123_456_789 {
-		t.Errorf("interface %d at %d without any", index, at)
+	if index, at, length := c.read(n); index != 0 || at != 1_700_000_000_123_456_789 || length != 0 {
+		t.Errorf("interface %d at %d, each of %d bytes, without any", index, at, length)
 	}
 	for n := range all + 1 {
 		c.read(n)
 	}
 	for _, size := range []int{0, 1, unix.SizeofCmsghdr, 1 << 30} { // lengths that no kernel writes
 		(*unix.Cmsghdr)(unsafe.Pointer(&c.b)).SetLen(size)
-		if index, at := c.read(toldSpace); index != 0 || at != 0 {
+		if index, at, _ := c.read(toldSpace); index != 0 || at != 0 {
 			t.Errorf("length %d: interface %d at %d", size, index, at)
 		}
 	}

@@ -13,6 +13,7 @@ const (
 	pktinfo4Len  = unix.SizeofCmsghdr + unix.SizeofInet4Pktinfo
 	pktinfo6Len  = unix.SizeofCmsghdr + unix.SizeofInet6Pktinfo
 	controlSpace = (pktinfo6Len + unix.SizeofPtr - 1) / unix.SizeofPtr * unix.SizeofPtr // the larger of the two
+	segmentSpace = (unix.SizeofCmsghdr + 2 + unix.SizeofPtr - 1) / unix.SizeofPtr * unix.SizeofPtr
 )
 
 // control holds one such message; the kernel reads a header at its start, so it is aligned as one.
@@ -21,7 +22,8 @@ type control struct {
 	b [controlSpace]byte
 }
 
-// told is what the kernel says beside a datagram: by which interface it came, and when, if it was asked to.
+// told is what the kernel says beside a datagram: by which interface it came, and when, if it was asked to, and of several
+// that it joined how long each is.
 type told struct {
 	_ [0]unix.Cmsghdr
 	b [toldSpace]byte
@@ -29,12 +31,13 @@ type told struct {
 
 const (
 	stampLen  = unix.SizeofCmsghdr + int(unsafe.Sizeof(unix.Timespec{}))
-	toldSpace = controlSpace + (stampLen+unix.SizeofPtr-1)/unix.SizeofPtr*unix.SizeofPtr
+	sizeLen   = unix.SizeofCmsghdr + 4
+	toldSpace = controlSpace + (stampLen+unix.SizeofPtr-1)/unix.SizeofPtr*unix.SizeofPtr + (sizeLen+unix.SizeofPtr-1)/unix.SizeofPtr*unix.SizeofPtr
 )
 
 // read reads the n bytes that the kernel wrote: the index of the interface, 0 = it did not say, and the wall clock's
-// nanoseconds at the time, 0 = it did not say.
-func (c *told) read(n int) (index uint32, stamp int64) {
+// nanoseconds at the time, 0 = it did not say; the length of each of several, 0 = it is one.
+func (c *told) read(n int) (index uint32, stamp int64, length int) {
 	for at := 0; at+unix.SizeofCmsghdr <= n; {
 		h := (*unix.Cmsghdr)(unsafe.Pointer(&c.b[at])) // #nosec G103 -- aligned, and long enough
 		size := int(h.Len)                             // #nosec G115 -- checked next
@@ -49,25 +52,39 @@ func (c *told) read(n int) (index uint32, stamp int64) {
 			index = uint32((*unix.Inet4Pktinfo)(data).Ifindex) // #nosec G115 -- an index is positive
 		case size >= stampLen && h.Level == unix.SOL_SOCKET && h.Type == unix.SCM_TIMESTAMPNS:
 			stamp = (*unix.Timespec)(data).Nano()
+		case size >= sizeLen && h.Level == unix.SOL_UDP && h.Type == unix.UDP_GRO:
+			length = int(*(*int32)(data))
 		}
 		at += (size + unix.SizeofPtr - 1) / unix.SizeofPtr * unix.SizeofPtr
 	}
-	return index, stamp
+	return index, stamp, max(length, 0)
 }
 
-// byInterface writes the message for a datagram of either family. IPv4 takes that of IPv4 on a socket of both, too.
-func (c *sendCall) byInterface(inet4 bool) {
-	c.control.b = [controlSpace]byte{}
-	h := (*unix.Cmsghdr)(unsafe.Pointer(&c.control.b))       // #nosec G103 -- aligned, and long enough
-	data := unsafe.Pointer(&c.control.b[unix.SizeofCmsghdr]) // #nosec G103 -- as above
-	if inet4 {
-		h.Level, h.Type = unix.IPPROTO_IP, unix.IP_PKTINFO
-		h.SetLen(pktinfo4Len)
+// ancillary makes room for one more message and returns where its n bytes of data belong.
+func (c *sendCall) ancillary(level, kind int32, n int) unsafe.Pointer {
+	at := c.said
+	h := (*unix.Cmsghdr)(unsafe.Pointer(&c.control.b[at])) // #nosec G103 -- aligned, and long enough
+	h.Level, h.Type = level, kind
+	h.SetLen(unix.SizeofCmsghdr + n)
+	c.said += (unix.SizeofCmsghdr + n + unix.SizeofPtr - 1) / unix.SizeofPtr * unix.SizeofPtr
+	return unsafe.Pointer(&c.control.b[at+unix.SizeofCmsghdr]) // #nosec G103 -- as above
+}
+
+// message writes what beside the address the kernel is told: the interface to send by, and where to cut a run. IPv4 takes the
+// former in the form of IPv4 on a socket of both, too.
+func (c *sendCall) message(inet4 bool) {
+	c.control.b, c.said = [controlSpace + segmentSpace]byte{}, 0
+	switch {
+	case c.by == 0:
+	case inet4:
+		data := c.ancillary(unix.IPPROTO_IP, unix.IP_PKTINFO, unix.SizeofInet4Pktinfo)
 		(*unix.Inet4Pktinfo)(data).Ifindex = int32(c.by) // #nosec G115 -- an index is positive
-	} else {
-		h.Level, h.Type = unix.IPPROTO_IPV6, unix.IPV6_PKTINFO
-		h.SetLen(pktinfo6Len)
+	default:
+		data := c.ancillary(unix.IPPROTO_IPV6, unix.IPV6_PKTINFO, unix.SizeofInet6Pktinfo)
 		(*unix.Inet6Pktinfo)(data).Ifindex = c.by
+	}
+	if c.size != 0 {
+		*(*uint16)(c.ancillary(unix.SOL_UDP, unix.UDP_SEGMENT, 2)) = c.size
 	}
 	c.msg = unix.Msghdr{
 		Name: &c.name[0], Namelen: uint32(c.len), // #nosec G115 -- the length of an address
@@ -75,10 +92,10 @@ func (c *sendCall) byInterface(inet4 bool) {
 		Control: &c.control.b[0],
 	}
 	c.msg.SetIovlen(1)
-	c.msg.SetControllen(int(h.Len)) // #nosec G115 -- written above
+	c.msg.SetControllen(c.said)
 }
 
-// sendmsg sends the datagram by the interface that byInterface wrote.
+// sendmsg sends what message describes.
 func (c *sendCall) sendmsg(fd uintptr) syscall.Errno {
 	c.iov.Base = unsafe.SliceData(c.b)
 	c.iov.SetLen(len(c.b))

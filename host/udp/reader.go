@@ -11,30 +11,41 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const batch = 64
+// batch is how many datagrams are read at once; of frames, which the kernel hands over joined, fewer.
+const (
+	batch       = 64
+	joinedBatch = 16
+	joinedRoom  = 1 << 16
+)
 
 // reader receives batches of datagrams without allocating. Whoever uses it holds its lock.
 type reader struct {
 	sync.Mutex
 	port  *endpoint
 	recv  func(fd uintptr) // made once: a closure per read would be garbage per read
-	n     int              // datagrams of the last batch
+	size  int              // of the batch
+	n     int              // datagrams of the last batch, joined ones counted once
 	errno syscall.Errno
 	dates dates
 
 	msgs  [batch]unix.Mmsghdr
 	iovs  [batch]unix.Iovec
 	names [batch]unix.RawSockaddrInet6 // large enough for IPv4 too
-	bufs  [batch][MaxDatagram]byte
+	bufs  []byte                       // one behind the other, of room bytes each
+	room  int
 	from  sources
 	told  [batch]told
 }
 
-func newReader(p *endpoint, z *zones) *reader {
-	r := &reader{port: p, dates: dates{empty: time.Now()}, from: sources{zones: z, named: &z.named}}
-	for i := range r.msgs {
-		r.iovs[i].Base = &r.bufs[i][0]
-		r.iovs[i].SetLen(MaxDatagram)
+func newReader(p *endpoint, c class, z *zones) *reader {
+	r := &reader{port: p, size: batch, room: MaxDatagram, dates: dates{empty: time.Now()}, from: sources{zones: z, named: &z.named}}
+	if c == framed {
+		r.size, r.room = joinedBatch, joinedRoom // of which only what is filled takes memory
+	}
+	r.bufs = make([]byte, r.size*r.room)
+	for i := range r.size {
+		r.iovs[i].Base = &r.bufs[i*r.room]
+		r.iovs[i].SetLen(r.room)
 		h := &r.msgs[i].Hdr
 		h.Name = (*byte)(unsafe.Pointer(&r.names[i]))
 		h.Iov = &r.iovs[i]
@@ -42,7 +53,7 @@ func newReader(p *endpoint, z *zones) *reader {
 		h.Control = &r.told[i].b[0]
 		r.renew(i)
 	}
-	r.recv = func(fd uintptr) { r.n, r.errno = recvmmsg(fd, r.msgs[:]) }
+	r.recv = func(fd uintptr) { r.n, r.errno = recvmmsg(fd, r.msgs[:r.size]) }
 	return r
 }
 
@@ -66,22 +77,26 @@ func (r *reader) read() (int, syscall.Errno) {
 	return r.n, r.errno
 }
 
-// datagram returns the i-th datagram of the last batch, valid until the next read, and whether it is whole.
-func (r *reader) datagram(i int) (b []byte, from netip.AddrPort, whole bool) {
+// datagrams returns what came as the i-th of the last batch, valid until the next read: one datagram, or several of size bytes of
+// which only the last may be shorter, and whether it is whole.
+func (r *reader) datagrams(i int) (b []byte, size int, from netip.AddrPort, whole bool) {
 	m := &r.msgs[i]
-	if m.Hdr.Flags&unix.MSG_TRUNC != 0 || m.Len > MaxDatagram {
-		return nil, netip.AddrPort{}, false
+	index, _, size := r.said(i)
+	if size == 0 {
+		size = int(m.Len)
+	}
+	if m.Hdr.Flags&unix.MSG_TRUNC != 0 || int(m.Len) > r.room || size > MaxDatagram {
+		return nil, 0, netip.AddrPort{}, false
 	}
 	from = r.source(&r.names[i])
 	if r.from.named.Load() != nil {
-		index, _ := r.said(i)
 		from = r.from.byInterface(from, index)
 	}
-	return r.bufs[i][:m.Len], from, true
+	return r.bufs[i*r.room:][:m.Len], size, from, true
 }
 
 // said returns what the kernel says of the i-th datagram.
-func (r *reader) said(i int) (index uint32, stamp int64) {
+func (r *reader) said(i int) (index uint32, stamp int64, size int) {
 	return r.told[i].read(int(r.msgs[i].Hdr.Controllen)) // #nosec G115 -- at most toldSpace
 }
 

@@ -16,7 +16,7 @@ func (s *Socket) readLoop(c class, r *reader) {
 			switch n, goOn := s.readBatch(c, r, &pace); {
 			case !goOn:
 				return true
-			case n < batch:
+			case n < r.size:
 				return false
 			}
 		}
@@ -56,7 +56,7 @@ func (s *Socket) readBatch(c class, r *reader, pace *allowance) (n int, goOn boo
 		return 0, true
 	case errno != 0:
 		s.count.receiveErrors.Add(1)
-		return batch, s.pause(errorPause)
+		return r.size, s.pause(errorPause)
 	}
 	if rate := paces[c]; rate != 0 && !pace.take(s.now(), rate, float64(n)) {
 		return n, s.pause(pacePause)
@@ -66,25 +66,34 @@ func (s *Socket) readBatch(c class, r *reader, pace *allowance) (n int, goOn boo
 
 // hand gives the datagrams of the reader's last batch to whom they are for.
 func (s *Socket) hand(c class, r *reader) {
-	s.count.read[c].Add(uint64(r.n)) // #nosec G115 -- at most a batch
 	if c == calm {
-		r.dates.next(r.n < batch)
+		r.dates.next(r.n < r.size)
 	}
-	bytes := 0
+	bytes, count := 0, 0
 	for i := range r.n {
-		b, from, whole := r.datagram(i)
-		if !whole {
-			s.count.truncated.Add(1)
-			continue
+		b, size, from, whole := r.datagrams(i)
+		total := len(b)
+		bytes += total
+		for ok := true; ok; ok = len(b) > 0 {
+			count++
+			if !whole {
+				s.count.truncated.Add(1)
+				continue
+			}
+			d := b[:min(size, len(b))] // of its capacity the rest is of those that follow
+			b = b[len(d):]
+			if c == calm {
+				_, stamp, _ := r.said(i)
+				s.hello(from, d, r.dates.of(stamp))
+				continue
+			}
+			s.demux(c, from, d)
 		}
-		bytes += len(b)
-		if c == calm {
-			_, stamp := r.said(i)
-			s.hello(from, b, r.dates.of(stamp))
-			continue
+		if c == framed && s.h.Flush != nil && (i == r.n-1 || size < total) {
+			s.h.Flush() // many that came together have waited enough
 		}
-		s.demux(c, from, b)
 	}
+	s.count.read[c].Add(uint64(count)) // #nosec G115 -- a number of things
 	s.count.receivedBytes.Add(uint64(bytes)) // #nosec G115 -- lengths
 }
 

@@ -28,9 +28,15 @@ type sendCall struct {
 	by    uint32 // the interface to send by, where the address does not say; 0 = the kernel chooses
 	errno syscall.Errno
 
-	msg     unix.Msghdr // these three serve only a datagram with an interface of its own
+	size uint16 // of the datagrams that b consists of, the last may be shorter; 0 = it is one
+
+	msg     unix.Msghdr // these serve only a run, or a datagram with an interface of its own
 	iov     unix.Iovec
-	control control
+	said    int // bytes of control
+	control struct {
+		_ [0]unix.Cmsghdr // the kernel reads headers in it, so it is aligned as one
+		b [controlSpace + segmentSpace]byte
+	}
 }
 
 func newSender(p *endpoint, z *zones) (*sender, error) {
@@ -48,7 +54,8 @@ func newSender(p *endpoint, z *zones) (*sender, error) {
 	return s, os.NewSyscallError("get SO_DOMAIN", err)
 }
 
-func (s *sender) send(to netip.AddrPort, b []byte) error {
+// send writes one datagram, or several of size bytes of which only the last may be shorter.
+func (s *sender) send(to netip.AddrPort, b []byte, size uint16) error {
 	ip := to.Addr()
 	if !to.IsValid() || s.inet4 && !ip.Is4() && !ip.Is4In6() {
 		return os.NewSyscallError("sendto", unix.EAFNOSUPPORT)
@@ -61,6 +68,7 @@ func (s *sender) send(to netip.AddrPort, b []byte) error {
 			return noInterface(name)
 		}
 	}
+	c.size = size
 	c.address(to, s.inet4, zone)
 	c.b, c.errno = b, 0
 	err := s.port.socket.Control(c.do)
@@ -98,8 +106,8 @@ func (c *sendCall) address(to netip.AddrPort, inet4 bool, zone uint32) {
 		binary.NativeEndian.PutUint32(c.name[24:], zone)
 		c.len = unix.SizeofSockaddrInet6
 	}
-	if c.by != 0 {
-		c.byInterface(inet4 || to.Addr().Is4In6())
+	if c.by != 0 || c.size != 0 {
+		c.message(inet4 || to.Addr().Is4In6())
 	}
 }
 
@@ -113,7 +121,7 @@ func (c *sendCall) send(fd uintptr) {
 }
 
 func (c *sendCall) attempt(fd uintptr) syscall.Errno {
-	if c.by == 0 {
+	if c.by == 0 && c.size == 0 {
 		return sendto(fd, c.b, c.name[:c.len])
 	}
 	return c.sendmsg(fd)

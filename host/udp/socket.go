@@ -48,9 +48,13 @@ const MaxDatagram = 2048
 
 // Handlers are the receivers of what arrives. A nil field drops and counts.
 type Handlers struct {
-	// Frame gets every mesh frame that is admitted. It is called by one goroutine, one datagram at a time; b is valid
-	// during the call only. It must not call Close of the socket.
+	// Frame gets every mesh frame that is admitted. It is called by one goroutine, one datagram at a time; b is the
+	// handler's until Flush has returned, and of its capacity what belongs to datagrams that were given before, or to none.
+	// It must not call Close of the socket.
 	Frame func(local *Socket, from netip.AddrPort, b []byte)
+
+	// Flush is called by the same goroutine after the last of the frames that came together.
+	Flush func()
 
 	// Hello gets the hellos that want no answer, if it is not nil and the kernel sorts; else Frame gets them too. at is when
 	// one came. It is called by one goroutine at a time, at the same time as Frame. It must call neither Close nor Collect.
@@ -119,7 +123,7 @@ func listen(addr netip.AddrPort, h Handlers, share shareFunc) (*Socket, error) {
 // read starts to read.
 func (s *Socket) read(z *zones) {
 	for _, c := range s.ports.readers() {
-		r := newReader(s.ports[c], z)
+		r := newReader(s.ports[c], c, z)
 		if c == calm && s.h.Hello != nil {
 			s.hellos = r
 		}
@@ -205,7 +209,7 @@ func (s *Socket) Send(to netip.AddrPort, b []byte) error {
 	if len(b) > 0 && b[0] != dataFrame {
 		out = s.control
 	}
-	err := out.send(to, b)
+	err := out.send(to, b, 0)
 	if err == nil {
 		s.count.sent.Add(1)
 		s.count.sentBytes.Add(uint64(len(b)))
@@ -219,6 +223,38 @@ func (s *Socket) Send(to netip.AddrPort, b []byte) error {
 		return fmt.Errorf("udp: send %d bytes to %s: %w: %w", len(b), to, ErrTooBig, err)
 	}
 	return fmt.Errorf("udp: send to %s: %w", to, err)
+}
+
+// Bounds of a run: the kernel cuts it into 64 datagrams at most (UDP_MAX_SEGMENTS), and takes no more than an IPv4 packet holds.
+const (
+	MaxRun      = 64
+	MaxRunBytes = 65000
+)
+
+// SendRun writes datagrams of size bytes that lie one behind the other in run, of which only the last may be shorter, in
+// one call. What the kernel does not take so, because an interface on the way cannot make checksums, or knows a smaller MTU,
+// is sent datagram by datagram. Otherwise it is like Send.
+func (s *Socket) SendRun(to netip.AddrPort, run []byte, size int) error {
+	if size <= 0 {
+		return fmt.Errorf("udp: a run of datagrams of %d bytes", size)
+	}
+	n := (len(run) + size - 1) / size
+	if n > 1 && n <= MaxRun && len(run) <= MaxRunBytes {
+		to := mesh.PlainUnderlay(to)
+		err := s.out.send(to, run, uint16(size)) // #nosec G115 -- below len(run)
+		if err == nil {
+			s.count.runs.Add(1)
+			s.count.sent.Add(uint64(n)) // #nosec G115 -- at most MaxRun
+			s.count.sentBytes.Add(uint64(len(run)))
+			return nil
+		}
+		s.count.runsRefused.Add(1)
+	}
+	var errs error
+	for at := 0; at < len(run); at += size {
+		errs = errors.Join(errs, s.Send(to, run[at:min(at+size, len(run))]))
+	}
+	return errs
 }
 
 // NameInterfaces gives sources that come by the interfaces of these names a zone, as link-local ones always have, so that

@@ -1,0 +1,200 @@
+package dataplane
+
+import (
+	"bytes"
+	"encoding/binary"
+	"testing"
+
+	"x0tta6bl4/host/dataplane/segment"
+)
+
+// largeTCP is a packet of n bytes of payload as a TUN with offload gives it, to be cut at size. Its header is that of RFC 9293
+// without options, its checksum the sum of the pseudo header (virtio 1.2 §5.1.6.2.1).
+func largeTCP(from, to *testNode, n, size int) []byte {
+	const virtio, tcp = 10, 20
+	b := make([]byte, virtio+ipv6Header+tcp+n)
+	b[0], b[1] = 1, 4 // checksum wanted, TCP over IPv6
+	binary.NativeEndian.PutUint16(b[2:], ipv6Header+tcp)
+	binary.NativeEndian.PutUint16(b[4:], uint16(size))
+	binary.NativeEndian.PutUint16(b[6:], ipv6Header)
+	binary.NativeEndian.PutUint16(b[8:], 16)
+	p := b[virtio:]
+	copy(p, packet(from.addr, to.addr, ipv6Header, 0))
+	binary.BigEndian.PutUint16(p[4:], uint16(tcp+n))
+	p[6] = 6
+	t := p[ipv6Header:]
+	binary.BigEndian.PutUint32(t, 0x1f900050)     // ports
+	binary.BigEndian.PutUint32(t[4:], 0xfffffc00) // the sequence number wraps in it
+	binary.BigEndian.PutUint32(t[8:], 77)
+	t[12], t[13] = 5<<4, 0x18 // PSH, ACK
+	for i := range n {
+		t[tcp+i] = byte(i * 7)
+	}
+	sum := uint32(6 + tcp + n)
+	for i := 8; i < 40; i += 2 {
+		sum += uint32(binary.BigEndian.Uint16(p[i:]))
+	}
+	for sum > 0xffff {
+		sum = sum>>16 + sum&0xffff
+	}
+	binary.BigEndian.PutUint16(t[16:], uint16(sum))
+	return b
+}
+
+func (d *testNode) sendLarge(b []byte) {
+	s := new(outbox)
+	d.plane.handlePacket(s, copy(s.in[:], b))
+}
+
+// A large packet crosses the mesh in few calls and comes out as it went in.
+func TestLargePacketCrossesAsOne(t *testing.T) {
+	n := line(t)
+	a, d := n.nodes["a"], n.nodes["d"]
+	const size = 1300
+	sent := largeTCP(a, d, 40*size+100, size)
+	want := bytes.Clone(sent)
+	a.sendLarge(sent)
+	if len(d.tun.headers) != 1 || !bytes.Equal(d.tun.headers[0], want[:segment.HeaderLen]) {
+		t.Fatalf("virtio headers %x, want one of %x", d.tun.headers, want[:segment.HeaderLen])
+	}
+	if got := d.tun.take(); len(got) != 1 || !bytes.Equal(got[0], want[segment.HeaderLen:]) {
+		t.Fatalf("%d packets", len(got))
+	}
+	for _, name := range []string{"a", "b", "c"} {
+		if got := n.nodes[name].runs; len(got) != 1 || got[0] != 41 {
+			t.Errorf("%s sent runs of %v frames, want one of 41", name, got)
+		}
+	}
+	if c := n.nodes["b"].plane.Counters(); c["relay_forwarded"] != 41 {
+		t.Errorf("the relay counts %d", c["relay_forwarded"])
+	}
+	if c := d.plane.Counters(); c["delivered"] != 41 {
+		t.Errorf("the end counts %d", c["delivered"])
+	}
+}
+
+// A frame that is lost, or comes to be refused, costs what it carried and no more.
+func TestLostFrameOfARunCostsOneSegment(t *testing.T) {
+	n := line(t)
+	a, d := n.nodes["a"], n.nodes["d"]
+	const size, count = 1000, 20
+	seen := 0
+	n.tap = func(_, to *testNode, b []byte) int {
+		if to.id != d.id {
+			return 1
+		}
+		switch seen++; seen {
+		case 5:
+			return 0
+		case 9:
+			b[len(b)-1] ^= 1 // the seal
+		case 13:
+			b[20] ^= 1 // what the link's MAC covers
+		}
+		return 1
+	}
+	sent := largeTCP(a, d, count*size, size)
+	payload := bytes.Clone(sent[segment.HeaderLen+60:])
+	a.sendLarge(sent)
+	got := 0
+	for _, p := range d.tun.take() {
+		seq := binary.BigEndian.Uint32(p[ipv6Header+4:]) - 0xfffffc00
+		if !bytes.Equal(p[60:], payload[seq:int(seq)+len(p)-60]) {
+			t.Errorf("bytes at %d are not those that were sent", seq)
+		}
+		got += len(p) - 60
+	}
+	if got != (count-3)*size {
+		t.Errorf("%d bytes of %d came", got, count*size)
+	}
+	if c := d.plane.Counters(); c["peer_bad_seal"]+c["link_bad_mac"] != 2 {
+		t.Errorf("counters %v", c)
+	}
+}
+
+// What a relay sends together leaves by one link: frames for two destinations in one buffer part.
+func TestRunsPartWhereFramesDo(t *testing.T) {
+	n := newNet(t, "a", "b", "c", "d")
+	n.link("a", "b", 1, 2, 1452)
+	n.link("b", "c", 3, 4, 1452)
+	n.link("b", "d", 5, 6, 1452)
+	a, b, c, d := n.nodes["a"], n.nodes["b"], n.nodes["c"], n.nodes["d"]
+	n.session("a", "c")
+	n.session("a", "d")
+	n.route("a", 1, "b", 3, "c")
+	n.route("a", 1, "b", 5, "d")
+	var held []byte
+	n.tap = func(_, to *testNode, f []byte) int {
+		if to.id == b.id {
+			held = append(held, f...)
+			return 0
+		}
+		return 1
+	}
+	to := []*testNode{c, c, d, c, d, d, d}
+	for _, x := range to {
+		a.sendTo(x, 500)
+	}
+	n.tap = func(_, _ *testNode, _ []byte) int { return 1 }
+	r, size := b.plane.NewReceiver(), len(held)/len(to)
+	for at := 0; at < len(held); at += size {
+		r.HandleFrame(a.under, held[at:at+size])
+	}
+	r.Flush()
+	if got, want := len(c.tun.take()), 3; got != want {
+		t.Errorf("c got %d packets of %d", got, want)
+	}
+	if got, want := len(d.tun.take()), 4; got != want {
+		t.Errorf("d got %d packets of %d", got, want)
+	}
+	if got := b.runs; len(got) != 2 || got[0] != 2 || got[1] != 3 {
+		t.Errorf("runs of %v, want 2 and 3: single frames go alone", got)
+	}
+}
+
+// Frames that do not lie one behind the other, as those of different datagrams, are not taken for a run.
+func TestFramesOfDifferentBuffersAreNoRun(t *testing.T) {
+	l := &outLink{}
+	s := &linkState{}
+	buf := make([]byte, 400)
+	r := relayRun{l, s, buf[:100], 100}
+	for name, tt := range map[string]struct {
+		b    []byte
+		want bool
+	}{
+		"behind it":    {buf[100:200], true},
+		"shorter":      {buf[100:150], true},
+		"longer":       {buf[100:201], false},
+		"with a gap":   {buf[101:200], false},
+		"elsewhere":    {make([]byte, 100), false},
+		"another link": {nil, false},
+	} {
+		out := l
+		if name == "another link" {
+			out, tt.b = &outLink{}, buf[100:200]
+		}
+		if got := r.follows(out, s, tt.b); got != tt.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+	r.b = buf[:150] // the last was shorter
+	if r.follows(l, s, buf[150:200]) {
+		t.Error("a run went on behind its shorter end")
+	}
+	if r.b = buf[:100:100]; r.follows(l, s, buf[100:200]) {
+		t.Error("a run went beyond its buffer")
+	}
+}
+
+// A virtio header that contradicts its packet, which no kernel writes, is counted and goes nowhere.
+func TestMalformedLargePacketIsRefused(t *testing.T) {
+	n := line(t)
+	a, d := n.nodes["a"], n.nodes["d"]
+	b := largeTCP(a, d, 5000, 1300)
+	binary.NativeEndian.PutUint16(b[4:], 0) // to be cut at nothing
+	a.sendLarge(b)
+	if c := a.plane.Counters(); c["tun_malformed"] != 1 || len(a.runs) != 0 {
+		t.Errorf("tun_malformed %d, runs %v", c["tun_malformed"], a.runs)
+	}
+	d.wantDelivered()
+}

@@ -1,0 +1,229 @@
+package dataplane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"syscall"
+
+	"x0tta6bl4/host/dataplane/segment"
+	"x0tta6bl4/wire"
+)
+
+const (
+	maxRead = segment.HeaderLen + ipv6Header + 65535
+
+	// What one call of SendRun takes at most: the kernel allows 64 datagrams (UDP_MAX_SEGMENTS) and 64 KiB less headers.
+	maxRun      = 64
+	maxRunBytes = 65000
+)
+
+// outbox is the buffer of one goroutine that reads the TUN. A large packet is cut where it was read; what is cut off is
+// sealed into out, frame behind frame, which is the only copy that is made of it.
+type outbox struct {
+	cut segment.Cutter
+	in  [maxRead]byte
+	out [maxRunBytes]byte
+	dup [maxRunBytes + maxRun*2*wire.MaxLabels]byte // the same for another path
+
+	n, size, frames int // of out: bytes, those of a frame, how many
+}
+
+// RunTUN reads packets from the TUN and sends them, until ctx ends or the TUN fails. A Read that waits is not ended by
+// ctx: close the TUN. It may run in several goroutines where the TUN has several queues.
+func (p *Plane) RunTUN(ctx context.Context) error {
+	s := new(outbox)
+	for ctx.Err() == nil {
+		n, err := p.tun.Read(s.in[:])
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("dataplane: read a packet: %w", err)
+		}
+		p.count.inc(tunRead)
+		p.handlePacket(s, n)
+	}
+	return nil
+}
+
+// handlePacket sends the n bytes at s.in, a virtio header and a packet, on their way, or queues or drops them.
+func (p *Plane) handlePacket(s *outbox, n int) {
+	b := s.in[:n]
+	dst, ok := p.ownPacket(b[min(n, segment.HeaderLen):])
+	if !ok {
+		return
+	}
+	peer := p.view.Load().byAddr[dst]
+	ready := peer.ready() && !p.queue.holds(dst)
+	partial, err := s.cut.Cut(b, !ready)
+	if err != nil {
+		p.count.inc(tunMalformed)
+		return
+	}
+	if ready {
+		p.sendCut(s, peer, partial)
+		return
+	}
+	for pkt, ok := s.cut.Next(0); ok; pkt, ok = s.cut.Next(0) {
+		p.wait(dst, pkt, p.now())
+	}
+}
+
+// sendCut seals the packets that s.cut gives and sends a copy of each on each path.
+func (p *Plane) sendCut(s *outbox, peer *outPeer, partial bool) {
+	n, longest := s.cut.Count()
+	if fits := peer.room(); longest > fits {
+		pkt, _ := s.cut.Next(0)
+		p.count.add(tunTooBig, n)
+		p.refuse(pkt, icmpTooBig, 0, uint32(max(fits, minimumMTU))) // #nosec G115 -- at most wire.MaxFrame
+		return
+	}
+	last := peer.session.counter.Add(uint64(n))
+	if last > maxSeals {
+		p.count.add(peerKeyUsedUp, n)
+		return
+	}
+	ecn := packetECN(s.in[segment.HeaderLen:])
+	in := wire.Inner{Kind: wire.InnerPacket, Class: ecn, Path: peer.paths[0].path.Number, Partial: partial}
+	peer.session.out[in.Path%wire.PathNumbers].Add(uint32(n)) // #nosec G115 -- at most 64 KiB of packets
+	sent, bytes := 0, 0
+	for c := last - uint64(n); c < last; c++ {
+		b, _ := s.cut.Next(wire.InnerHeader)
+		in.Append(b[:0])
+		bytes += len(b) - wire.InnerHeader
+		if !s.fits(&peer.paths[0], len(b)) {
+			sent += p.flush(s, peer)
+		}
+		s.seal(peer, &peer.paths[0], c, b, wire.Flags(0).WithECN(ecn))
+	}
+	sent += p.flush(s, peer)
+	if sent == 0 {
+		p.count.add(tunNoLink, n)
+		return
+	}
+	p.count.add(tunSent, n)
+	state, now := peer.session.peer, p.now()
+	state.lastTx.Store(int64(now))
+	state.tx.addAll(n, bytes)
+	if state.busy.every(peer.pause, now) {
+		p.cb.Sending(peer.node)
+	}
+}
+
+// fits reports whether a frame with n bytes of plaintext can follow those in out. Only the last may be shorter.
+func (s *outbox) fits(path *outPath, n int) bool {
+	size := frameLen(path, n)
+	return s.frames == 0 || s.frames < maxRun && s.n+size <= len(s.out) && size <= s.size && s.n == s.frames*s.size
+}
+
+func frameLen(path *outPath, n int) int {
+	return wire.HeaderLen + len(path.labels) + wire.SealOverhead + n
+}
+
+// seal puts a frame behind those in out.
+func (s *outbox) seal(peer *outPeer, path *outPath, counter uint64, plain []byte, fl wire.Flags) {
+	f := s.out[s.n : s.n+frameLen(path, len(plain))]
+	front := wire.HeaderLen + len(path.labels)
+	wire.PutHeader(f, wire.TypeData, 0, len(path.labels)/2, fl)
+	copy(f[wire.HeaderLen:], path.labels)
+	wire.SealData(f[front:front:len(f)], peer.session.seal, peer.session.tx.value(), counter, plain)
+	if s.frames == 0 {
+		s.size = len(f)
+	}
+	s.n += len(f)
+	s.frames++
+}
+
+// flush sends what is in out on every path. It returns how many links took it.
+func (p *Plane) flush(s *outbox, peer *outPeer) (sent int) {
+	if s.frames == 0 {
+		return 0
+	}
+	run := s.out[:s.n]
+	first := &peer.paths[0]
+	for i := range peer.paths {
+		path := &peer.paths[i]
+		b, size := run, s.size
+		if i > 0 {
+			b, size = s.relabel(first, path), s.size+len(path.labels)-len(first.labels)
+		}
+		if p.sendRun(path, b, size, &peer.session.peer.sent) {
+			sent++
+		}
+	}
+	s.n, s.size, s.frames = 0, 0, 0
+	return sent
+}
+
+// relabel returns the frames in out, which go by the path was, as they go by another one.
+func (s *outbox) relabel(was, path *outPath) []byte {
+	n := 0
+	for at := 0; at < s.n; at += s.size {
+		f := s.out[at:min(at+s.size, s.n)]
+		n += copy(s.dup[n:], f[:wire.HeaderLen])
+		wire.PutHeader(s.dup[n-wire.HeaderLen:], wire.TypeData, 0, len(path.labels)/2, wire.FlagsOf(f))
+		n += copy(s.dup[n:], path.labels)
+		n += copy(s.dup[n:], f[wire.HeaderLen+len(was.labels):])
+	}
+	return s.dup[:n]
+}
+
+// sendRun sends frames of size bytes, the last may be shorter, on one path and remembers them for errors.
+func (p *Plane) sendRun(path *outPath, run []byte, size int, sends *ring) bool {
+	if path.first == nil || !path.first.usable {
+		p.count.add(sendLinkDown, frames(run, size))
+		return false
+	}
+	if path.path != nil { // before the send: the error may be back before it returns
+		sends.addRun(run, size, wire.HeaderLen+len(path.labels), path.path)
+	}
+	return p.emitRun(path.first, run, size)
+}
+
+func frames(run []byte, size int) int { return (len(run) + size - 1) / size }
+
+// emitRun seals frames of size bytes, the last may be shorter, for the link and sends them. It reports whether it did; if
+// not, why not is counted.
+func (p *Plane) emitRun(o *outLink, run []byte, size int) bool {
+	n := frames(run, size)
+	s := o.session
+	switch {
+	case s == nil || !s.tx.known():
+		p.count.add(sendNoSession, n)
+		return false
+	case n == 1:
+		return p.emit(o, run)
+	case size > o.mtu:
+		ok := false
+		for at := 0; at < len(run); at += size {
+			ok = p.emit(o, run[at:min(at+size, len(run)):min(at+size, len(run))]) || ok
+		}
+		return ok
+	}
+	c := s.counter.Add(uint64(n)) - uint64(n)
+	for at := 0; at < len(run); at += size {
+		wire.Seal(run[at:min(at+size, len(run))], &s.keys.Send, s.tx.value(), c)
+		c++
+	}
+	if err := p.sendRunTo(o.remote, run, size); err != nil {
+		p.count.add(sendFailed, n)
+		if errors.Is(err, syscall.EMSGSIZE) && o.state.tooBig.allow(p.now()) {
+			p.cb.TooBig(o.label, size)
+		}
+		return false
+	}
+	o.state.tx.addAll(n, len(run))
+	return true
+}
+
+// oneByOne sends a run where the underlay takes single datagrams only.
+func oneByOne(send func(netip.AddrPort, []byte) error) func(netip.AddrPort, []byte, int) error {
+	return func(to netip.AddrPort, run []byte, size int) (err error) {
+		for at := 0; at < len(run); at += size {
+			err = errors.Join(err, send(to, run[at:min(at+size, len(run))]))
+		}
+		return err
+	}
+}
