@@ -158,7 +158,7 @@ func TestEventsAtRest(t *testing.T) {
 	events := func(d time.Duration) uint64 {
 		return simulate(t, "geo:40:1", "", Config{Seed: 1, Duration: d, Traffic: 1, Packet: time.Second}).Events
 	}
-	if rate := (events(20*time.Second) - events(10*time.Second)) / 10; rate > 60*40 {
+	if rate := (events(20*time.Second) - events(10*time.Second)) / 10; rate > 15*40 {
 		t.Errorf("%d events a second for 40 nodes at rest", rate)
 	}
 }

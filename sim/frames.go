@@ -40,9 +40,9 @@ func (w *World) carry(h *half, deadline time.Time, arrived func(mesh.Label, []me
 		}
 		payload := wire.Handshake{FromInitiator: h.id < h.other, Conversation: id, Datagram: []byte{0}}.Append(nil)
 		if p, ok := h.node.table.Peer(h.peer.id); ok && len(p.Paths) > 0 {
-			w.sendFrame(h.node, p.Paths[0].Labels[0], nil, wire.AppendFrame(nil, wire.TypeHandshake, 0, p.Paths[0].Labels[1:], payload))
+			w.sendFrame(h.node, p.Paths[0].Labels[0], wire.AppendFrame(nil, wire.TypeHandshake, 0, p.Paths[0].Labels[1:], payload))
 		} else if h.first != 0 {
-			w.sendFrame(h.node, h.first, nil, wire.AppendFrame(nil, wire.TypeHandshake, 0, h.back, payload))
+			w.sendFrame(h.node, h.first, wire.AppendFrame(nil, wire.TypeHandshake, 0, h.back, payload))
 		}
 		w.after(retransmit, try)
 	}
@@ -57,8 +57,17 @@ type flight struct {
 	frame []byte
 }
 
-// sendFrame sends a frame by one of a node's links.
-func (w *World) sendFrame(s *simNode, label mesh.Label, trail []int, frame []byte) {
+// usualHops is how long a trail is made at first.
+const usualHops = 20
+
+// sendFrame sends a frame of a node's own by one of its links.
+func (w *World) sendFrame(s *simNode, label mesh.Label, frame []byte) {
+	w.launch(s, label, &flight{trail: make([]int, 0, usualHops), frame: frame})
+}
+
+// launch sends what came, or is a node's own, by one of its links.
+func (w *World) launch(s *simNode, label mesh.Label, g *flight) {
+	frame := g.frame
 	if h := w.cfg.hooks.lose; h != nil && h(s, wire.FrameType(frame[0]&0x0f)) {
 		return
 	}
@@ -71,12 +80,12 @@ func (w *World) sendFrame(s *simNode, label mesh.Label, trail []int, frame []byt
 	if !h.end.passes() && !w.cfg.hooks.passes(frame[0]) {
 		return
 	}
-	trail = append(trail, s.index)
+	g.to, g.trail = h.other, append(g.trail, s.index)
 	for i, at := range w.transit(h.end, len(frame)) {
 		if i > 0 {
-			trail, frame = slices.Clone(trail), slices.Clone(frame)
+			g = &flight{g.to, slices.Clone(g.trail), slices.Clone(frame)}
 		}
-		w.post(time.Duration(at-w.at), nil, doArrive, &flight{h.other, trail, frame})
+		w.post(time.Duration(at-w.at), nil, doArrive, g)
 	}
 }
 
@@ -102,7 +111,7 @@ func (w *World) arrive(g *flight) {
 		w.check.loop(w, s, g.trail)
 	}
 	if int(f.Hop) < len(f.Labels)/2 {
-		w.relay(s, h.label, g.trail, b, f)
+		w.relay(s, h.label, g, f)
 		return
 	}
 	switch f.Type {
@@ -119,7 +128,8 @@ func (w *World) arrive(g *flight) {
 	}
 }
 
-func (w *World) relay(s *simNode, in mesh.Label, trail []int, b []byte, f wire.Frame) {
+func (w *World) relay(s *simNode, in mesh.Label, g *flight, f wire.Frame) {
+	b := g.frame
 	out := wire.LabelAt(b, int(f.Hop))
 	l, ok := s.table.Link(out)
 	code := wire.ErrorLinkDown
@@ -132,7 +142,7 @@ func (w *World) relay(s *simNode, in mesh.Label, trail []int, b []byte, f wire.F
 		return
 	case l.Usable:
 		if _, err := wire.SwapLabel(b, in); err == nil {
-			w.sendFrame(s, out, trail, b)
+			w.launch(s, out, g)
 		}
 		return
 	}
@@ -144,7 +154,7 @@ func (w *World) sendError(s *simNode, in mesh.Label, b []byte, e wire.ErrorFrame
 	if wire.FrameType(b[0]&0x0f) == wire.TypeError {
 		return
 	}
-	w.sendFrame(s, in, nil, wire.AppendFrame(nil, wire.TypeError, 0, wire.ReversedPrefix(b, nil), e.Append(nil)))
+	w.sendFrame(s, in, wire.AppendFrame(nil, wire.TypeError, 0, wire.ReversedPrefix(b, nil), e.Append(nil)))
 }
 
 // What the payload of a simulated data frame is.
@@ -183,7 +193,7 @@ func (w *World) sending(s *simNode, to mesh.NodeID, session mesh.ConnID) {
 }
 
 func (w *World) sendData(s *simNode, p mesh.Path, payload []byte) {
-	w.sendFrame(s, p.Labels[0], nil, wire.AppendFrame(nil, wire.TypeData, 0, p.Labels[1:], payload))
+	w.sendFrame(s, p.Labels[0], wire.AppendFrame(nil, wire.TypeData, 0, p.Labels[1:], payload))
 }
 
 func (w *World) sendProbe(s *simNode, p node.SendProbe) {
@@ -209,7 +219,7 @@ func (w *World) answerProbe(s *simNode, in mesh.Label, frame, probe []byte, mine
 	binary.BigEndian.PutUint32(b[28:], mine.got[probe[1]])
 	binary.BigEndian.PutUint64(b[32:], uint64(from.id))
 	back := wire.ReversedPrefix(frame, nil)
-	w.sendFrame(s, in, nil, wire.AppendFrame(nil, wire.TypeData, 0, back, b))
+	w.sendFrame(s, in, wire.AppendFrame(nil, wire.TypeData, 0, back, b))
 	if len(path.Labels) > 0 && (path.Labels[0] != in || !slices.Equal(path.Labels[1:], back)) {
 		w.sendData(s, path, b)
 	}

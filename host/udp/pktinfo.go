@@ -16,14 +16,8 @@ const (
 	segmentSpace = (unix.SizeofCmsghdr + 2 + unix.SizeofPtr - 1) / unix.SizeofPtr * unix.SizeofPtr
 )
 
-// control holds one such message; the kernel reads a header at its start, so it is aligned as one.
-type control struct {
-	_ [0]unix.Cmsghdr
-	b [controlSpace]byte
-}
-
 // told is what the kernel says beside a datagram: by which interface it came, and when, if it was asked to, and of several
-// that it joined how long each is.
+// that it joined how long each is. The kernel writes headers in it, so it is aligned as one.
 type told struct {
 	_ [0]unix.Cmsghdr
 	b [toldSpace]byte

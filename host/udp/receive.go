@@ -93,7 +93,7 @@ func (s *Socket) hand(c class, r *reader) {
 			s.h.Flush() // many that came together have waited enough
 		}
 	}
-	s.count.read[c].Add(uint64(count)) // #nosec G115 -- a number of things
+	s.count.read[c].Add(uint64(count))       // #nosec G115 -- a number of things
 	s.count.receivedBytes.Add(uint64(bytes)) // #nosec G115 -- lengths
 }
 
