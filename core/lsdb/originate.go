@@ -21,7 +21,7 @@ const (
 	urgentKeep  = 5               // of them only for lost links, not for new ones
 	urgentRate  = 1               // a second
 	doubtBurst  = 4               // suspicions that need not: a busy machine has many, and each costs every node of the mesh
-	doubtRate   = 0.1             // a second
+	doubtRate   = 1.0 / 60        // a second
 	signTime    = 2 * time.Second // an LSA that is not signed by then is given again
 )
 

@@ -150,7 +150,7 @@ func TestManySuspicionsAreNotAnnounced(t *testing.T) {
 			n++
 		}
 	}
-	if most := 2 * (doubtBurst + 12 + 1); n > most { // each has an end
+	if most := 2 * (doubtBurst + 2 + 1); n > most { // each has an end
 		t.Errorf("%d LSAs in two minutes, at most %d", n, most)
 	}
 	if d := s.wait(now, time.Second, l1); d > time.Millisecond {
