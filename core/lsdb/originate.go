@@ -11,17 +11,16 @@ import (
 
 // The pace of our own LSAs.
 const (
-	bundle      = 50 * time.Millisecond // a change waits this long for others
-	doubtWait   = 20 * time.Millisecond // a suspicion waits this long: most are cleared by the first probe
+	bundle      = 50 * time.Millisecond // a link that is new or back waits this long for others
+	stands      = time.Second           // any other change but a loss has to last this long: most suspicions are soon cleared, or a loss
+	young       = 5 * time.Second       // after a link came up: its cost is not measured before
 	paceLeast   = time.Second
 	paceMost    = time.Minute
-	paceClear   = 5 * time.Second // a suspicion that is over is not held up longer than this
+	paceClear   = 5 * time.Second // a suspicion, or its end, is not held up longer than this by the pace
 	paceSteady  = 3               // changes in a row before the pace slows down
 	urgentBurst = 10              // LSAs that need not keep the pace
 	urgentKeep  = 5               // of them only for lost links, not for new ones
 	urgentRate  = 1               // a second
-	doubtBurst  = 4               // suspicions that need not: a busy machine has many, and each costs every node of the mesh
-	doubtRate   = 1.0 / 60        // a second
 	signTime    = 2 * time.Second // an LSA that is not signed by then is given again
 )
 
@@ -31,9 +30,9 @@ type change uint8
 const (
 	changeNone  change = iota
 	changeMinor        // costs
-	changeClear        // a suspicion is over, or the SVID is another: at the least pace or soon after
-	changeDoubt        // a link became suspect
-	changeGain         // a link is new or back: it may be the only way to somebody
+	changeClear        // a link is suspect, or is so no more: at the least pace or soon after
+	changeOwn          // the SVID is another, or the last LSA came to nothing: likewise, whatever the links do
+	changeGain         // a link is new or back, or the neighbour's end of it is another: it may be the only way to somebody
 	changeLoss         // a link is lost, or others hold a newer LSA of ours
 )
 
@@ -99,7 +98,7 @@ func (db *DB) classify(links []mesh.Adjacency, again bool) change {
 		class = changeMinor
 	}
 	if o.made && o.under != o.svid || again {
-		class = changeClear
+		class = changeOwn
 	}
 	if o.force {
 		class = changeLoss
@@ -107,11 +106,9 @@ func (db *DB) classify(links []mesh.Adjacency, again bool) change {
 	for i := range links {
 		was, ok := findLink(o.announced, links[i].Label)
 		switch {
-		case !ok || was.Neighbour != links[i].Neighbour:
+		case !ok || was.Neighbour != links[i].Neighbour || was.Remote != links[i].Remote:
 			class = max(class, changeGain)
-		case links[i].Suspect && !was.Suspect:
-			class = max(class, changeDoubt)
-		case was.Suspect && !links[i].Suspect:
+		case was.Suspect != links[i].Suspect:
 			class = max(class, changeClear)
 		case !sameLink(*was, links[i]):
 			class = max(class, changeMinor)
@@ -154,21 +151,18 @@ type pace struct {
 	interval time.Duration
 	last     time.Time
 	streak   int
+	gained   time.Time // the last LSA with a link that was new or back
 	urgent   bucket
-	doubts   bucket
 }
 
-func newPace() pace {
-	return pace{interval: paceLeast, urgent: bucket{tokens: urgentBurst}, doubts: bucket{tokens: doubtBurst}}
-}
+func newPace() pace { return pace{interval: paceLeast, urgent: bucket{tokens: urgentBurst}} }
 
 func (p *pace) made(now time.Time, class change) {
-	switch {
-	case !p.bypasses(now, class):
-	case class == changeDoubt:
-		p.doubts.take(now, doubtBurst, doubtRate)
-	default:
+	if p.bypasses(now, class) {
 		p.urgent.take(now, urgentBurst, urgentRate)
+	}
+	if class == changeGain {
+		p.gained = now
 	}
 	quiet := now.Sub(p.last)
 	if p.last.IsZero() {
@@ -196,31 +190,34 @@ func (p *pace) bypasses(now time.Time, class change) bool {
 		return p.urgent.tokens >= 1
 	case changeGain:
 		return p.urgent.tokens >= urgentKeep+1
-	case changeDoubt:
-		return p.doubts.has(now, doubtBurst, doubtRate)
 	}
 	return false
 }
 
 func (p *pace) due(now time.Time, class change, since time.Time, made bool) time.Time {
-	switch bypass := p.bypasses(now, class); {
+	bypass := p.bypasses(now, class)
+	switch {
 	case !made, bypass && class == changeGain:
 		return since.Add(bundle)
 	case bypass && class == changeLoss:
 		return now
-	case bypass:
-		return since.Add(doubtWait)
 	}
-	wait := p.interval
+	wait, lasts := p.interval, stands
 	switch {
 	case class >= changeGain:
-		wait = paceLeast
-	case class >= changeClear: // a suspicion without a token is over by then, most times
+		wait, lasts = paceLeast, bundle
+	case class >= changeClear:
 		wait = min(wait, paceClear)
 	}
+	if class == changeOwn {
+		lasts = bundle
+	}
 	at := p.last.Add(wait)
-	if b := since.Add(bundle); b.After(at) {
-		return b
+	if b := since.Add(lasts); b.After(at) {
+		at = b
+	}
+	if y := p.gained.Add(young); class < changeOwn && y.After(at) {
+		at = y
 	}
 	return at
 }

@@ -84,10 +84,10 @@ func TestPaceOfOwnLSAs(t *testing.T) {
 	}
 	now = now.Add(10 * time.Millisecond)
 	l2.Suspect = true
-	if d := s.wait(now, 5*time.Second, l2); d != doubtWait {
-		t.Errorf("a suspicion after %v", d)
+	if d := s.wait(now, 10*time.Second, l2); d < stands || d > young {
+		t.Errorf("a suspicion that stays after %v", d)
 	}
-	now = now.Add(100 * time.Millisecond)
+	now = now.Add(6 * time.Second)
 	l2.Suspect = false
 	if d := s.wait(now, 10*time.Second, l2); d < 500*time.Millisecond || d > paceClear {
 		t.Errorf("the end of a suspicion after %v", d)
@@ -150,8 +150,8 @@ func TestManySuspicionsAreNotAnnounced(t *testing.T) {
 			n++
 		}
 	}
-	if most := 2 * (doubtBurst + 2 + 1); n > most { // each has an end
-		t.Errorf("%d LSAs in two minutes, at most %d", n, most)
+	if n > 0 {
+		t.Errorf("%d LSAs in two minutes", n)
 	}
 	if d := s.wait(now, time.Second, l1); d > time.Millisecond {
 		t.Errorf("a loss after %v", d)
@@ -232,7 +232,7 @@ func TestUnsignedLSAIsGivenAgain(t *testing.T) {
 	if _, ok := s.Originate(now, l); ok {
 		t.Fatal("a change is not bundled")
 	}
-	now = now.Add(bundle)
+	now = now.Add(stands)
 	if _, ok := s.Originate(now, l); !ok {
 		t.Fatal("not due")
 	}

@@ -153,7 +153,7 @@ func TestOnlyTwoWayLinksAreAnnounced(t *testing.T) {
 		t.Errorf("announces %+v", last)
 	}
 	r.report(label, mesh.LinkSuspect)
-	r.pass(time.Second)
+	r.pass(5 * time.Second)
 	if last := r.signed[len(r.signed)-1].LSA.Links; len(last) != 1 || !last[0].Suspect {
 		t.Errorf("announces %+v while the link is suspect", last)
 	}
