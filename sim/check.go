@@ -32,7 +32,8 @@ const (
 //	no lasting loop        a frame never meets the same node twice, but in the time that news travels
 //	no one-way link used   no data enters a link that has been dead in a direction for oneWay
 //	disjoint as claimed    paths of a set that is called node- or link-disjoint share nothing
-//	equal databases        when nothing has changed for settled, all digests of a connected part are equal
+//	equal databases        when nothing has changed for settled, all digests of a connected part are equal, unless links
+//	                       that lose frames keep somebody learning: a difference may travel, and never stays
 //	progress               time goes on: no machine asks to be called at once again and again
 //	delivery               when nothing has changed for settled and a way exists, every packet arrives
 type checker struct {
@@ -42,6 +43,8 @@ type checker struct {
 	part      []int     // connected part of each node now; -1 while it is down
 	deadSince map[int]time.Time
 	equal     time.Time     // last time that all databases were equal
+	held      []lsdb.Sum    // what each node's held at the last look
+	learnt    time.Time     // last time that one of them was another
 	converged time.Duration // first time that all databases were equal, from the start
 	alarms    int
 	crowd     int     // events at this instant
@@ -56,6 +59,7 @@ func (c *checker) init(w *World) {
 	c.changed = w.now
 	c.converged = -1
 	c.part = make([]int, len(w.nodes))
+	c.held = make([]lsdb.Sum, len(w.nodes))
 }
 
 // fail notes the first violation.
@@ -122,18 +126,25 @@ func (c *checker) look(w *World) {
 
 func (c *checker) compareDatabases(w *World) {
 	holds := map[int]lsdb.Sum{}
+	var odd *simNode // the first whose database differs from another's of its part
 	for i, s := range w.nodes {
 		if !s.alive {
 			continue
 		}
 		d := s.control.Database().Holds()
-		if first, ok := holds[c.part[i]]; ok && first != d {
-			if c.calmFor(w) >= settled+travel && w.now.Sub(c.equal) > travel {
-				c.fail("the database of %v differs from its neighbours' for %v although nothing has changed for %v", s.id, travel, settled)
-			}
-			return
+		if c.held[i] != d {
+			c.held[i], c.learnt = d, w.now
+		}
+		if first, ok := holds[c.part[i]]; ok && first != d && odd == nil {
+			odd = s
 		}
 		holds[c.part[i]] = d
+	}
+	if odd != nil {
+		if c.calmFor(w) >= settled+travel && w.now.Sub(c.equal) > travel && w.now.Sub(c.learnt) > travel {
+			c.fail("the database of %v differs from its neighbours' for %v although nothing has changed for %v", odd.id, travel, settled)
+		}
+		return
 	}
 	c.equal = w.now
 	if c.converged < 0 && w.allUp() {

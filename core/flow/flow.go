@@ -215,10 +215,12 @@ func (f *Flow) Sending(now time.Time) {
 	}
 }
 
-// Late tells that this process did not run for a time: answers may have waited, and are waited for anew. A process that is
+// Late tells that this process did not run for a time: answers may have waited, and are waited for anew, and how long they took
+// says nothing. A process that is
 // always late has to judge all the same, so this helps once in a while.
 func (f *Flow) Late(now time.Time) {
 	for _, r := range f.routes {
+		r.ran = now
 		if now.Sub(r.grace) >= graceAgain {
 			r.grace = now.Add(r.answerTime())
 		}

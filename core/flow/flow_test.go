@@ -112,6 +112,26 @@ func TestErrorMovesPacketsAtOnce(t *testing.T) {
 	b.uses(1) // a third cheaper for the hold time
 }
 
+// An answer that waited while this process stood still says that the path works, and nothing of how long it takes: else the
+// path's probes would be given seconds from then on.
+func TestStandstillIsNoRoundTrip(t *testing.T) {
+	b := newBench(t, way(1, 1000))
+	b.f.Suspect(b.now, way(1, 0))
+	first := b.f.Tick(b.now)[0]
+	b.now = b.now.Add(3 * time.Millisecond)
+	b.f.ProbeReply(b.now, first.ID, Counts{})
+	b.f.Suspect(b.now, way(1, 0))
+	b.now = b.now.Add(time.Millisecond)
+	second := b.f.Tick(b.now)[0]
+	b.now = b.now.Add(13 * time.Second)
+	b.f.Late(b.now)
+	b.f.ProbeReply(b.now, second.ID, Counts{})
+	b.states(Active)
+	if rtt := b.f.States()[0].RTT; rtt != 3*time.Millisecond {
+		t.Errorf("RTT %v", rtt)
+	}
+}
+
 func TestSuspectDies(t *testing.T) {
 	b := newBench(t, way(1, 1000), way(2, 1500))
 	b.f.Suspect(b.now, way(1, 1000))

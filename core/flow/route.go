@@ -47,6 +47,7 @@ type route struct {
 	probed  time.Time // the last probe
 	asked   bool      // packets want one
 	grace   time.Time // nothing is missed before: this process did not run
+	ran     time.Time // since when it runs again
 
 	tries   int       // probes since the suspicion
 	unheard bool      // the suspicion came of silence alone

@@ -126,7 +126,9 @@ func (r *route) take(now time.Time, id uint64) bool {
 	if i < 0 {
 		return false
 	}
-	r.measure(now.Sub(r.sent[i].at))
+	if took := now.Sub(r.sent[i].at); took <= r.timeout() || !r.sent[i].at.Before(r.ran) {
+		r.measure(took)
+	}
 	for _, s := range r.sent[:i] {
 		if s.missed {
 			r.missing += (1 - r.missing) / 16

@@ -50,7 +50,9 @@ func (m *Machine) echoed(now time.Time, h wire.Hello) {
 		return // an echo that we have seen: it says nothing new
 	}
 	m.life.confirmed = later(m.life.confirmed, sent)
-	if sample >= 0 && !padded { // a large frame may take longer than those that the round trip is of
+	// A large frame may take longer than those that the round trip is of, and while our own loop stood still answers waited.
+	waited := sent.Before(m.life.stalled) && sample > m.rtt.smooth+m.hello
+	if sample >= 0 && !padded && !waited {
 		m.rtt.add(now, sample)
 	}
 	// A hello that the neighbour held for several of our intervals is its last sign of us, not a recent one.
