@@ -176,6 +176,10 @@ func (p *Plane) sendRun(path *outPath, run []byte, size int, sends *ring) bool {
 		p.count.add(sendLinkDown, frames(run, size))
 		return false
 	}
+	if size > wire.MaxFrame { // another path has fewer labels
+		p.count.add(sendTooBig, frames(run, size))
+		return false
+	}
 	if path.path != nil { // before the send: the error may be back before it returns
 		sends.addRun(run, size, wire.HeaderLen+len(path.labels), path.path)
 	}
