@@ -215,9 +215,8 @@ func (f *Flow) Sending(now time.Time) {
 	}
 }
 
-// Late tells that this process did not run for a time: answers may have waited, and are waited for anew, and how long they took
-// says nothing. A process that is
-// always late has to judge all the same, so this helps once in a while.
+// Late tells that this process did not run for a time: answers may have waited, and are waited for anew, and how long they
+// took says nothing. A process that is always late has to judge all the same, so the waiting anew helps once in a while.
 func (f *Flow) Late(now time.Time) {
 	for _, r := range f.routes {
 		r.ran = now

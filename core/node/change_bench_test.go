@@ -108,16 +108,7 @@ func (r *town) do(ev ControlEvent) {
 	begin := cpu()
 	out := r.Step(r.at, ev)
 	r.spent += cpu() - begin
-	for _, s := range out.Sign {
-		raw := s.LSA.AppendSigned(nil, []byte("signature"))
-		if s.Kind == lsdb.KindRecord {
-			raw = s.Record.AppendSigned(nil, []byte("signature"))
-		}
-		r.do(Signed{Kind: s.Kind, Raw: raw})
-	}
-	for _, job := range out.Verify {
-		r.do(Checked{Job: job, NotAfter: epoch.Add(1000 * time.Hour)})
-	}
+	work(out, epoch.Add(1000*time.Hour), r.do)
 }
 
 // announcement is what a node says of its links now.

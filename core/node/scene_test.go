@@ -74,6 +74,20 @@ func newScene(t *testing.T, cfg Config) *scene {
 	return r
 }
 
+// work does what the workers of a node do: it signs, and finds every signature good until notAfter.
+func work(out Effects, notAfter time.Time, do func(ControlEvent)) {
+	for _, s := range out.Sign {
+		raw := s.LSA.AppendSigned(nil, []byte("signature"))
+		if s.Kind == lsdb.KindRecord {
+			raw = s.Record.AppendSigned(nil, []byte("signature"))
+		}
+		do(Signed{Kind: s.Kind, Raw: raw})
+	}
+	for _, job := range out.Verify {
+		do(Checked{Job: job, NotAfter: notAfter})
+	}
+}
+
 // do runs one event and what follows from it without delay.
 func (r *scene) do(ev ControlEvent) {
 	r.Helper()
@@ -91,16 +105,7 @@ func (r *scene) do(ev ControlEvent) {
 	r.alarms = append(r.alarms, out.Alarm...)
 	r.asked = append(r.asked, out.Challenge...)
 	r.signed = append(r.signed, out.Sign...)
-	for _, s := range out.Sign {
-		raw := s.LSA.AppendSigned(nil, []byte("signature"))
-		if s.Kind == lsdb.KindRecord {
-			raw = s.Record.AppendSigned(nil, []byte("signature"))
-		}
-		r.do(Signed{Kind: s.Kind, Raw: raw})
-	}
-	for _, job := range out.Verify {
-		r.do(Checked{Job: job, NotAfter: epoch.Add(24 * time.Hour)})
-	}
+	work(out, epoch.Add(24*time.Hour), r.do)
 	if at := r.Control.Deadline(); !at.After(r.at) {
 		r.do(Tick{})
 		if at = r.Control.Deadline(); !at.After(r.at) {

@@ -16,7 +16,8 @@
 // # Goroutines
 //
 // The packet path reads one immutable view behind an atomic pointer and runs to completion on the goroutine that
-// read the packet: nothing is queued between a read and a send but what came with one read (Receiver), so a neighbour can take no more of the relay than
+// read the packet: nothing is queued between a read and a send but what came with one read (Receiver), so a
+// neighbour can take no more of the relay than
 // its share of what is read. Every method may be called from any goroutine. The only locks of the path guard one
 // replay window, or one ring of recent sends, for some tens of nanoseconds; none is held while Config.Send, the TUN
 // or a callback runs, so those may call back into the plane. They must not block.

@@ -103,13 +103,7 @@ func (p *Plane) sendCut(s *outbox, peer *outPeer, partial bool) {
 		p.count.add(tunNoLink, n)
 		return
 	}
-	p.count.add(tunSent, n)
-	state, now := peer.session.peer, p.now()
-	state.lastTx.Store(int64(now))
-	state.tx.addAll(n, bytes)
-	if state.busy.every(peer.pause, now) {
-		p.cb.Sending(peer.node)
-	}
+	p.noteSent(peer, n, bytes)
 }
 
 // fits reports whether a frame with n bytes of plaintext can follow those in out. Only the last may be shorter.

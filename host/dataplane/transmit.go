@@ -87,13 +87,18 @@ func (p *Plane) sendPacket(s *sealer, peer *outPeer, n int) {
 	case sent == 0:
 		p.count.inc(tunNoLink)
 	default:
-		p.count.inc(tunSent)
-		state, now := peer.session.peer, p.now()
-		state.lastTx.Store(int64(now))
-		state.tx.add(n)
-		if state.busy.every(peer.pause, now) {
-			p.cb.Sending(peer.node)
-		}
+		p.noteSent(peer, 1, n)
+	}
+}
+
+// noteSent counts packets that have left for a peer.
+func (p *Plane) noteSent(peer *outPeer, packets, bytes int) {
+	p.count.add(tunSent, packets)
+	state, now := peer.session.peer, p.now()
+	state.lastTx.Store(int64(now))
+	state.tx.addAll(packets, bytes)
+	if state.busy.every(peer.pause, now) {
+		p.cb.Sending(peer.node)
 	}
 }
 

@@ -215,12 +215,17 @@ func (s *Socket) Send(to netip.AddrPort, b []byte) error {
 		s.count.sentBytes.Add(uint64(len(b)))
 		return nil
 	}
+	return s.notSent(to, len(b), err)
+}
+
+// notSent counts a send that failed, and says what it was.
+func (s *Socket) notSent(to netip.AddrPort, n int, err error) error {
 	s.count.sendErrors.Add(1)
 	if errors.Is(err, ErrNoInterface) {
 		s.count.noInterface.Add(1)
 	}
 	if errors.Is(err, unix.EMSGSIZE) {
-		return fmt.Errorf("udp: send %d bytes to %s: %w: %w", len(b), to, ErrTooBig, err)
+		return fmt.Errorf("udp: send %d bytes to %s: %w: %w", n, to, ErrTooBig, err)
 	}
 	return fmt.Errorf("udp: send to %s: %w", to, err)
 }
@@ -242,11 +247,14 @@ func (s *Socket) SendRun(to netip.AddrPort, run []byte, size int) error {
 	if n > 1 && n <= MaxRun && len(run) <= MaxRunBytes {
 		to := mesh.PlainUnderlay(to)
 		err := s.out.send(to, run, uint16(size)) // #nosec G115 -- below len(run)
-		if err == nil {
+		switch {
+		case err == nil:
 			s.count.runs.Add(1)
 			s.count.sent.Add(uint64(n)) // #nosec G115 -- at most MaxRun
 			s.count.sentBytes.Add(uint64(len(run)))
 			return nil
+		case !errors.Is(err, unix.EIO) && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EMSGSIZE):
+			return s.notSent(to, len(run), err) // what is wrong is not that it is a run: no room, no route
 		}
 		s.count.runsRefused.Add(1)
 	}
