@@ -23,9 +23,9 @@ func (l *Lab) shareOneWay(from, to mesh.NodeID, felt []Fault) float64 {
 		}
 		c := s.dir[w.from(n)]
 		if n == from {
-			return 1 - c.Loss
+			c.Grey = 0
 		}
-		return (1 - c.Loss) * (1 - c.Grey)
+		return (1 - c.Loss) * (1 - c.Grey) * fits(c.Rate)
 	}
 	if slices.Contains(d.nodes, from) {
 		return 0
@@ -45,6 +45,14 @@ func (l *Lab) shareOneWay(from, to mesh.NodeID, felt []Fault) float64 {
 		}
 	}
 	return best[to]
+}
+
+// fits is the share of a pair's probes that a rate leaves room for: 1 if it is none, or enough.
+func fits(rate mesh.BitsPerSecond) float64 {
+	if rate == 0 {
+		return 1
+	}
+	return min(1, float64(rate)*probeInterval.Seconds()/(8*probeOnWire))
 }
 
 // expected is what share says now, for the worst of pairs.

@@ -280,9 +280,12 @@ func (s *soak) place(ctx context.Context, k Kind) (pair, bool) {
 		}
 		return far[q.a][q.b].hops
 	}
-	const tries = 64 // survives is slow on large maps
-	for _, q := range ps[:min(tries, len(ps))] {
-		if hops(q) >= 2 && s.lab.m.survives(q.a, q.b) && s.relayed(ctx, q) {
+	tries := 256 // survives is slow on large maps
+	for _, q := range ps {
+		if tries == 0 || hops(q) < 2 {
+			continue
+		}
+		if tries--; s.lab.m.survives(q.a, q.b) && s.relayed(ctx, q) {
 			return q, true
 		}
 	}

@@ -362,6 +362,9 @@ func TestExpectedShare(t *testing.T) {
 		"mtu link:a-b 1280 at 0s; cut link:a-c at 0s":        1,
 		"delay link:a-b 1s at 0s; flap link:a-c 1s/1s at 0s": 1,
 		"kill node:d at 0s":                                  0,
+		"rate link:a-b 1k at 0s":                             1,
+		"rate link:a-b 476k at 0s; cut link:a-c at 0s":       0.25,
+		"rate link:a-b 10M at 0s; cut link:a-c at 0s":        1,
 	} {
 		fs, err := fault.Parse(strings.ReplaceAll(script, ";", "\n"), []mesh.NodeID{id("a"), id("b"), id("c"), id("d")})
 		if err != nil {
