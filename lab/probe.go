@@ -23,7 +23,7 @@ const (
 	probeLen      = 64
 	longProbeLen  = 1200 // of IPv6 packets that a link of builtin:mtu does not carry in one frame
 	probeHeader   = 8 + 4 + 4
-	probeOnWire   = probeLen + 174 // bytes at most: UDP and IPv6 inside and out, the mesh's headers and 8 labels, Ethernet
+	probeOnWire   = probeLen + 174         // bytes at most: UDP and IPv6 inside and out, the mesh's headers and 8 labels, Ethernet
 	probeDrain    = 500 * time.Millisecond // for what is under way when sending ends
 )
 
