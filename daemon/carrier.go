@@ -206,8 +206,8 @@ func (c *carrier) WriteTo(b []byte, a net.Addr) (int, error) {
 	}
 	c.mu.Unlock()
 	if !peer.IsZero() {
-		if p, ok := c.table().Peer(peer); ok && len(p.Paths) > 0 {
-			first, back = p.Paths[0].Labels[0], p.Paths[0].Labels[1:]
+		if p, ok := c.table().Peer(peer); ok && len(p.Ways) > 0 {
+			first, back = p.Ways[0].Labels[0], p.Ways[0].Labels[1:]
 		}
 	}
 	if first != 0 {

@@ -112,7 +112,7 @@ func TestKernelLearnsTheLengthThatFits(t *testing.T) {
 	path.Nodes[33] = zeta
 	p.Publish(&mesh.Forwarding{
 		Links: []mesh.ForwardLink{{Label: 1, Neighbour: path.Nodes[1], Session: 1, Remote: netip.MustParseAddrPort("192.0.2.1:7420"), MTU: 1452, Usable: true}},
-		Peers: []mesh.ForwardPeer{{Node: zeta, Addr: mesh.Addr(td, zeta), Session: 2, Paths: []mesh.Path{path}}},
+		Peers: []mesh.ForwardPeer{{Node: zeta, Addr: mesh.Addr(td, zeta), Session: 2, Ways: []mesh.Way{{Path: path}}}},
 	})
 
 	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)

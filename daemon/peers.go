@@ -32,8 +32,8 @@ func (d *Daemon) Peers(ctx context.Context) ([]api.Peer, error) {
 	defer d.pulse.mu.Unlock()
 	ps := make([]api.Peer, 0, len(byNode))
 	for n, p := range byNode {
-		if f, ok := table.Peer(n); ok && len(f.Paths) > 0 {
-			p.Path = f.Paths[0].Nodes
+		if f, ok := table.Peer(n); ok && len(f.Ways) > 0 {
+			p.Path = f.Ways[0].Nodes
 		}
 		u := usage[n]
 		p.RTT, p.LastSeen, p.RxBytes, p.TxBytes = api.Millis(d.rtts[n]), u.LastRx, u.RxBytes, u.TxBytes

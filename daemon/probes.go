@@ -89,8 +89,8 @@ func (d *Daemon) probe(ctx context.Context, n mesh.NodeID, p mesh.Path) (time.Du
 func (d *Daemon) reach(ctx context.Context, n mesh.NodeID) (mesh.Path, error) {
 	deadline := time.Now().Add(sessionWait)
 	for {
-		if p, ok := d.table.Load().Peer(n); ok && p.Session != 0 && len(p.Paths) > 0 {
-			return p.Paths[0], nil
+		if p, ok := d.table.Load().Peer(n); ok && p.Session != 0 && len(p.Ways) > 0 {
+			return p.Ways[0].Path, nil
 		}
 		d.need(mesh.Addr(d.domain, n))
 		if time.Now().After(deadline) {

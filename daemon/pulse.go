@@ -202,8 +202,8 @@ func (d *Daemon) look(ctx context.Context, now time.Time) {
 	d.pulse.mu.Unlock()
 	table := d.table.Load()
 	for _, n := range doubtful {
-		if p, ok := table.Peer(n); ok && p.Session != 0 && len(p.Paths) > 0 {
-			d.sendProbe(node.SendProbe{Node: n, Path: p.Paths[0], ID: d.nextProbe.Add(1)})
+		if p, ok := table.Peer(n); ok && p.Session != 0 && len(p.Ways) > 0 {
+			d.sendProbe(node.SendProbe{Node: n, Path: p.Ways[0].Path, ID: d.nextProbe.Add(1)})
 		}
 	}
 }

@@ -20,7 +20,31 @@ type ForwardLink struct {
 	Session   ConnID         // the link session whose keys and index frames are sent with
 	Remote    netip.AddrPort // where on the underlay the neighbour is
 	MTU       uint16         // largest datagram payload the link carries whole
-	Usable    bool           // false: the link is down; a frame that wants it is answered by an error
+	Usable    bool           // false: the link is down; a frame that wants it is answered by an error, and takes a detour
+	Suspect   bool           // usable, but in doubt: a frame that is sent by it is sent by a detour too
+	Detours   []Detour       // ascending by Behind; only those whose own first link is up
+}
+
+// Detour is a way around one of a node's own links, for frames of others that want that link. Its labels take the place of
+// the link's in the frame.
+type Detour struct {
+	// Behind is the label that the neighbour would look up next: the detour leads to the node behind the neighbour, so that
+	// it serves also if the neighbour itself is dead, and takes the place of both labels. 0: it leads to the neighbour.
+	Behind Label
+	Labels []Label // the first is one of this node's own links
+}
+
+// Around returns the detour for a frame whose label behind the link's is behind, 0 if it has none: one that leads past the
+// neighbour if there is one.
+func (l *ForwardLink) Around(behind Label) (Detour, bool) {
+	for _, wanted := range [...]Label{behind, 0} {
+		for i := range l.Detours {
+			if l.Detours[i].Behind == wanted {
+				return l.Detours[i], true
+			}
+		}
+	}
+	return Detour{}, false
 }
 
 // ForwardPeer is one destination of this node's own packets.
@@ -28,7 +52,17 @@ type ForwardPeer struct {
 	Node    NodeID
 	Addr    netip.Addr // its mesh address
 	Session ConnID     // the end-to-end session to encrypt with; 0 = none yet, packets wait in a bounded queue
-	Paths   []Path     // the paths every packet is sent on, first the preferred one; none = unreachable now
+	Ways    []Way      // flows are spread over them, first the preferred one; none = unreachable now
+
+	// Pair is what every packet of the protected class goes by: two disjoint paths if there are, else one. None: as others.
+	Pair []Path
+}
+
+// Way is a path that carries packets now.
+type Way struct {
+	Path
+	Copy  Path   // valid while Path is in doubt: every packet goes by it too
+	Share uint32 // of the flows, relative to those of the other ways; not 0 where there are several
 }
 
 // Link returns the link with label l.

@@ -221,7 +221,7 @@ func (c *checker) crossing(w *World, e *wireEnd, frame []byte) {
 // table checks what a node has just published: links and sessions exist, paths are paths.
 func (c *checker) table(w *World, s *simNode) {
 	for _, p := range s.table.Peers {
-		for _, q := range p.Paths {
+		for _, q := range p.Ways {
 			if !q.Valid() || q.Nodes[0] != s.id || q.Nodes[len(q.Nodes)-1] != p.Node {
 				c.fail("%v publishes %v as a path to %v", s.id, q.Nodes, p.Node)
 			}

@@ -58,8 +58,8 @@ func TestInvariantsAreChecked(t *testing.T) {
 		{"a path that is none", "ring:4", "", 5 * time.Second, func(w *World) {
 			w.cfg.hooks.publish = func(_ *simNode, f *mesh.Forwarding) *mesh.Forwarding {
 				for i := range f.Peers {
-					for j := range f.Peers[i].Paths {
-						f.Peers[i].Paths[j].Nodes = f.Peers[i].Paths[j].Nodes[1:]
+					for j := range f.Peers[i].Ways {
+						f.Peers[i].Ways[j].Nodes = f.Peers[i].Ways[j].Nodes[1:]
 					}
 				}
 				return f

@@ -221,7 +221,7 @@ func (w *World) publish(s *simNode, t *mesh.Forwarding) {
 		}
 	}
 	for _, p := range s.table.Peers {
-		for _, q := range p.Paths {
+		for _, q := range p.Ways {
 			w.note('t', s.index, uint64(p.Session), uint64(q.Cost), uint64(len(q.Labels)), uint64(q.Labels[0]))
 		}
 	}

@@ -262,8 +262,8 @@ func (w *World) between(a, b mesh.NodeID) (target, bool) {
 
 // wayInUse returns the nodes that packets from a to b pass now, or those of the shortest way if none does.
 func (w *World) wayInUse(a, b int, shortest []int) []mesh.NodeID {
-	if p, ok := w.nodes[a].table.Peer(w.nodes[b].id); ok && len(p.Paths) > 0 {
-		return p.Paths[0].Nodes
+	if p, ok := w.nodes[a].table.Peer(w.nodes[b].id); ok && len(p.Ways) > 0 {
+		return p.Ways[0].Nodes
 	}
 	var way []mesh.NodeID
 	for _, i := range shortest {

@@ -39,8 +39,8 @@ func (w *World) carry(h *half, deadline time.Time, arrived func(mesh.Label, []me
 			return
 		}
 		payload := wire.Handshake{FromInitiator: h.id < h.other, Conversation: id, Datagram: []byte{0}}.Append(nil)
-		if p, ok := h.node.table.Peer(h.peer.id); ok && len(p.Paths) > 0 {
-			w.sendFrame(h.node, p.Paths[0].Labels[0], wire.AppendFrame(nil, wire.TypeHandshake, 0, p.Paths[0].Labels[1:], payload))
+		if p, ok := h.node.table.Peer(h.peer.id); ok && len(p.Ways) > 0 {
+			w.sendFrame(h.node, p.Ways[0].Labels[0], wire.AppendFrame(nil, wire.TypeHandshake, 0, p.Ways[0].Labels[1:], payload))
 		} else if h.first != 0 {
 			w.sendFrame(h.node, h.first, wire.AppendFrame(nil, wire.TypeHandshake, 0, h.back, payload))
 		}
@@ -210,8 +210,8 @@ func (w *World) answerProbe(s *simNode, in mesh.Label, frame, probe []byte, mine
 	session, path := mine.id, mesh.Path{}
 	if p, ok := s.table.Peer(from.node.id); ok && p.Session != 0 {
 		session = p.Session
-		if len(p.Paths) > 0 {
-			path = p.Paths[0]
+		if len(p.Ways) > 0 {
+			path = p.Ways[0].Path
 		}
 	}
 	b := w.dataPayload(kindReply, 0, s.index, binary.BigEndian.Uint64(probe[8:]), session)

@@ -75,10 +75,10 @@ func (w *World) sendPacket(f *trafficFlow) {
 	k := &packet{number: f.number, sent: w.now, calm: w.check.calm(w, f)}
 	f.pending[k.number] = k
 	w.after(patience, func() { w.overdue(f, k) })
-	if len(p.Paths) == 0 {
+	if len(p.Ways) == 0 {
 		return
 	}
-	k.path = p.Paths[0]
+	k.path = p.Ways[0].Path
 	w.check.session(w, f)
 	if h := w.cfg.hooks.detour; h != nil {
 		k.path = h(f, k.path)

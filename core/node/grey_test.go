@@ -27,8 +27,8 @@ func TestCountsMovePackets(t *testing.T) {
 		}
 		f.probes = nil
 		f.do(Sending{Node: zeta})
-		if len(f.probes) != 1 || f.probes[0].Path.Number != before.Paths[0].Number {
-			t.Fatalf("probes %+v, want one by path %d", f.probes, before.Paths[0].Number)
+		if len(f.probes) != 1 || f.probes[0].Path.Number != before.Ways[0].Number {
+			t.Fatalf("probes %+v, want one by path %d", f.probes, before.Ways[0].Number)
 		}
 		f.pass(5 * time.Millisecond)
 		counts.Sent += 20
@@ -37,8 +37,8 @@ func TestCountsMovePackets(t *testing.T) {
 		f.pass(45 * time.Millisecond)
 	}
 	after, _ := f.table.Peer(zeta)
-	if f.inUse() != 2 || after.Paths[0].Number == before.Paths[0].Number || after.Paths[0].Number == 0 {
-		t.Errorf("packets leave by %d, path %d after %d", f.inUse(), after.Paths[0].Number, before.Paths[0].Number)
+	if f.inUse() != 2 || after.Ways[0].Number == before.Ways[0].Number || after.Ways[0].Number == 0 {
+		t.Errorf("packets leave by %d, path %d after %d", f.inUse(), after.Ways[0].Number, before.Ways[0].Number)
 	}
 	if s := f.r.States(zeta); s[0].State != flow.Suspect || !s[0].Measured || s[0].Loss != 0.5 {
 		t.Errorf("states %+v", s)
@@ -57,7 +57,7 @@ func TestNumbersAreNotReused(t *testing.T) {
 	for range 31 {
 		f.do(set)
 		p, _ := f.table.Peer(zeta)
-		n := p.Paths[0].Number
+		n := p.Ways[0].Number
 		if n == 0 || n > 31 || seen[n] {
 			t.Fatalf("number %d, used before: %v", n, seen[n])
 		}

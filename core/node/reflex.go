@@ -326,7 +326,16 @@ func (r *Reflex) table() *mesh.Forwarding {
 		})
 	}
 	for _, p := range r.peers {
-		f.Peers = append(f.Peers, mesh.ForwardPeer{Node: p.Node, Addr: p.Addr, Session: p.Session, Paths: p.active})
+		f.Peers = append(f.Peers, mesh.ForwardPeer{Node: p.Node, Addr: p.Addr, Session: p.Session, Ways: ways(p.active)})
 	}
 	return f
+}
+
+// ways are the paths, each carrying as many flows as the others.
+func ways(paths []mesh.Path) []mesh.Way {
+	out := make([]mesh.Way, len(paths))
+	for i, p := range paths {
+		out[i] = mesh.Way{Path: p, Share: 1}
+	}
+	return out
 }

@@ -108,7 +108,7 @@ func (f *fast) valid() error {
 		if i > 0 && f.table.Peers[i-1].Node.Compare(p.Node) >= 0 {
 			return fmt.Errorf("peers are not ascending at %v", p.Node)
 		}
-		for _, q := range p.Paths {
+		for _, q := range p.Ways {
 			if l, ok := f.table.Link(q.Labels[0]); !ok || !l.Usable {
 				return fmt.Errorf("packets to %v leave by link %d, which is not usable", p.Node, q.Labels[0])
 			}
@@ -185,10 +185,10 @@ func pathBy(cost mesh.Cost, labels ...mesh.Label) mesh.Path {
 
 func (f *fast) inUse() mesh.Label {
 	p, ok := f.table.Peer(zeta)
-	if !ok || len(p.Paths) == 0 {
+	if !ok || len(p.Ways) == 0 {
 		return 0
 	}
-	return p.Paths[0].Labels[0]
+	return p.Ways[0].Labels[0]
 }
 
 // Two ways to a destination: packets take the first, leave it when its link is silent, and the report of that goes

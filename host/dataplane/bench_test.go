@@ -116,7 +116,7 @@ func BenchmarkPublish(b *testing.B) {
 	for i := range 1000 {
 		id := mesh.MustNodeID("n" + strconv.Itoa(i))
 		p := mesh.Path{Nodes: []mesh.NodeID{a.id, n.nodes["b"].id, id}, Labels: []mesh.Label{1, 7}}
-		f.Peers = append(f.Peers, mesh.ForwardPeer{Node: id, Addr: mesh.Addr(testDomain, id), Paths: []mesh.Path{p, p}})
+		f.Peers = append(f.Peers, mesh.ForwardPeer{Node: id, Addr: mesh.Addr(testDomain, id), Ways: []mesh.Way{{Path: p}, {Path: p}}})
 	}
 	b.ReportAllocs()
 	for b.Loop() {

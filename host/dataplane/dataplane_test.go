@@ -123,7 +123,7 @@ func TestSendRefuses(t *testing.T) {
 	n := line(t)
 	a, b := n.nodes["a"], n.nodes["b"]
 	h := wire.Handshake{Datagram: []byte{1}}
-	good := a.table.Peers[0].Paths[0]
+	good := a.table.Peers[0].Ways[0].Path
 	for _, c := range []struct {
 		name string
 		err  error

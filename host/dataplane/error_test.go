@@ -26,7 +26,7 @@ func TestLinkDownReachesSource(t *testing.T) {
 	if e.Code != wire.ErrorLinkDown || e.Label != 32 || e.Hop != 1 {
 		t.Errorf("error %+v", e)
 	}
-	if m.Node != d.id || m.Reporter != 2 || m.Path.Nodes[m.Reporter] != c.id || !m.Path.Same(a.table.Peers[0].Paths[0]) || m.Handshake {
+	if m.Node != d.id || m.Reporter != 2 || m.Path.Nodes[m.Reporter] != c.id || !m.Path.Same(a.table.Peers[0].Ways[0].Path) || m.Handshake {
 		t.Errorf("match %+v", m)
 	}
 	c.usable(32, true)

@@ -253,7 +253,7 @@ func (n *testNet) route(from string, hops ...any) mesh.Path {
 		p.Nodes = append(p.Nodes, n.nodes[hops[i+1].(string)].id)
 	}
 	e := d.entry(n.nodes[hops[len(hops)-1].(string)])
-	e.Paths = append(slices.Clone(e.Paths), p)
+	e.Ways = append(slices.Clone(e.Ways), mesh.Way{Path: p})
 	d.publish()
 	return p
 }

@@ -143,7 +143,7 @@ func TestReplayOfEveryKind(t *testing.T) {
 			return int(c.plane.Counters()["delivered"]) // #nosec G115 -- a few
 		}},
 		{"probe", func(n *testNet) {
-			_ = n.nodes["a"].plane.SendProbe(n.nodes["c"].id, n.nodes["a"].table.Peers[0].Paths[0], wire.Probe{ID: 1}, false)
+			_ = n.nodes["a"].plane.SendProbe(n.nodes["c"].id, n.nodes["a"].table.Peers[0].Ways[0].Path, wire.Probe{ID: 1}, false)
 		}, func(c *testNode) int { return int(c.plane.LinkCounters()[31].TxFrames) }}, // #nosec G115 -- a few
 	} {
 		t.Run(tt.name, func(t *testing.T) {

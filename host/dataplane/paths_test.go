@@ -13,9 +13,9 @@ import (
 // numbered gives a's path to d a number.
 func (n *testNet) numbered(number uint8) (a, d *testNode, p mesh.Path) {
 	a, d = n.nodes["a"], n.nodes["d"]
-	a.table.Peers[0].Paths[0].Number = number
+	a.table.Peers[0].Ways[0].Number = number
 	a.publish()
-	return a, d, a.table.Peers[0].Paths[0]
+	return a, d, a.table.Peers[0].Ways[0].Path
 }
 
 // The answer to a probe says what came of the frames of its path, in its session.
@@ -105,8 +105,8 @@ func TestAnswerTakesNoWayTwice(t *testing.T) {
 	if sent := answers(); sent != 1 {
 		t.Errorf("%d answers by one way", sent)
 	}
-	d.table.Peers[0].Paths = slices.Clone(d.table.Peers[0].Paths)
-	d.table.Peers[0].Paths[0].Labels = []mesh.Label{41, 31, 77} // another way, which leads nowhere
+	d.table.Peers[0].Ways = slices.Clone(d.table.Peers[0].Ways)
+	d.table.Peers[0].Ways[0].Labels = []mesh.Label{41, 31, 77} // another way, which leads nowhere
 	d.publish()
 	if sent := answers(); sent != 2 {
 		t.Errorf("%d answers by two ways", sent)

@@ -177,7 +177,7 @@ func TestWrongOwner(t *testing.T) {
 	n.route("a", 3, "c")
 	a.sendTo(c, 60)
 	a.wantCount("queue_added", 1)
-	a.entry(c).Paths = []mesh.Path{{}, {Labels: []mesh.Label{3}}}
+	a.entry(c).Ways = []mesh.Way{{}, {Path: mesh.Path{Labels: []mesh.Label{3}}}}
 	a.publish()
 	a.wantCount("path_invalid", 2)
 }

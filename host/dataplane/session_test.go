@@ -15,7 +15,7 @@ import (
 func TestProbe(t *testing.T) {
 	n := line(t)
 	a, d := n.nodes["a"], n.nodes["d"]
-	path := a.table.Peers[0].Paths[0]
+	path := a.table.Peers[0].Ways[0].Path
 	path.Number = 1
 	if err := a.plane.SendProbe(d.id, path, wire.Probe{ID: 3, SentAt: 44, Labels: path.Labels}, false); err != nil {
 		t.Fatal(err)
@@ -27,7 +27,7 @@ func TestProbe(t *testing.T) {
 		t.Errorf("a probe counts as use: %+v", u)
 	}
 	// A node that has no path of its own answers by the way back.
-	d.table.Peers[0].Paths = nil
+	d.table.Peers[0].Ways = nil
 	d.publish()
 	if err := a.plane.SendProbe(d.id, path, wire.Probe{ID: 4}, false); err != nil {
 		t.Fatal(err)
@@ -113,7 +113,7 @@ func TestKeyUsedUp(t *testing.T) {
 	a.sendTo(d, 60)
 	d.wantDelivered()
 	a.wantCount("peer_key_used_up", 1)
-	if err := a.plane.SendProbe(d.id, a.table.Peers[0].Paths[0], wire.Probe{}, false); err == nil {
+	if err := a.plane.SendProbe(d.id, a.table.Peers[0].Ways[0].Path, wire.Probe{}, false); err == nil {
 		t.Error("probed with a key that is used up")
 	}
 }

@@ -141,7 +141,7 @@ func (r *registry) compile(count *counters) *view {
 	pause := sendingPause(len(r.forwarding.Peers))
 	for i := range r.forwarding.Peers {
 		f := &r.forwarding.Peers[i]
-		o := &outPeer{node: f.Node, session: r.peers[f.Session], paths: v.outPaths(f.Paths, count), pause: pause}
+		o := &outPeer{node: f.Node, session: r.peers[f.Session], paths: v.outPaths(f.Ways, count), pause: pause}
 		if o.session != nil && o.session.node != f.Node {
 			o.session = nil // keys of one peer never serve another
 		}
@@ -183,10 +183,10 @@ func (r *registry) outLink(f *mesh.ForwardLink) *outLink {
 	return o
 }
 
-func (v *view) outPaths(paths []mesh.Path, count *counters) []outPath {
-	out := make([]outPath, 0, len(paths))
-	for i := range paths {
-		o, ok := v.outPath(&paths[i])
+func (v *view) outPaths(ways []mesh.Way, count *counters) []outPath {
+	out := make([]outPath, 0, len(ways))
+	for i := range ways {
+		o, ok := v.outPath(&ways[i].Path)
 		if !ok {
 			count.inc(pathInvalid)
 			continue
