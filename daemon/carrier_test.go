@@ -67,7 +67,7 @@ func (o *outbox) last(t *testing.T) dispatched {
 // pathTo is a table with one path to a node, by these labels.
 func pathTo(n mesh.NodeID, labels ...mesh.Label) func() *mesh.Forwarding {
 	f := &mesh.Forwarding{Peers: []mesh.ForwardPeer{{
-		Node: n, Addr: mesh.Addr(testDomain, n), Paths: []mesh.Path{{Labels: labels}},
+		Node: n, Addr: mesh.Addr(testDomain, n), Ways: []mesh.Way{{Path: mesh.Path{Labels: labels}}},
 	}}}
 	return func() *mesh.Forwarding { return f }
 }
