@@ -48,7 +48,7 @@ fuzz: ## each fuzz target a million times
 bench: build deps ## the figures of docs/performance.md
 	@scripts/bench
 
-soak: build deps ## every fault kind on real maps, in the lab and in the simulator; hours, and goes on where it stopped
+soak: build deps ## every fault kind on real maps, in the lab and in the simulator, then an hour of mixed faults under load; goes on where it stopped
 	@scripts/soak
 
 clean:

@@ -92,6 +92,13 @@ func (p *Prober) Flow(from, to mesh.NodeID) *Flow {
 	return f
 }
 
+// forget drops all flows and what is known of them. Nothing may be sent by them any more.
+func (p *Prober) forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	clear(p.flows) // their numbers are not given again
+}
+
 func (p *Prober) receive(at mesh.NodeID, c *net.UDPConn) {
 	buf := make([]byte, 2*longProbeLen)
 	for {

@@ -64,6 +64,24 @@ type FaultReport struct {
 type Availability struct {
 	Raw      float64 `json:"raw"`
 	WithPath float64 `json:"with_path"` // of those that were sent while a physical path existed
+
+	sent, lost, sentPath, lostPath int
+}
+
+// add counts other probes in.
+func (a *Availability) add(b *Availability) {
+	a.sent, a.lost, a.sentPath, a.lostPath = a.sent+b.sent, a.lost+b.lost, a.sentPath+b.sentPath, a.lostPath+b.lostPath
+	a.share()
+}
+
+func (a *Availability) share() {
+	a.Raw, a.WithPath = 1, 1
+	if a.sent > 0 {
+		a.Raw = 1 - float64(a.lost)/float64(a.sent)
+	}
+	if a.sentPath > 0 {
+		a.WithPath = 1 - float64(a.lostPath)/float64(a.sentPath)
+	}
 }
 
 // percentile is the nearest-rank one; p is between 0 and 100.

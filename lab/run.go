@@ -293,7 +293,7 @@ func (q pair) has(f *Flow) bool {
 
 // available counts probes over the whole run.
 func (l *Lab) available(flows []*Flow, begin time.Duration, epochs []epoch) *Availability {
-	var sent, lost, sentPath, lostPath int
+	a := &Availability{}
 	for _, f := range flows {
 		for i, e := range epochs {
 			end := time.Duration(1<<63 - 1)
@@ -301,17 +301,12 @@ func (l *Lab) available(flows []*Flow, begin time.Duration, epochs []epoch) *Ava
 				end = epochs[i+1].at
 			}
 			w := f.Look(max(begin, e.at), end)
-			sent, lost = sent+w.Sent, lost+w.Lost
+			a.sent, a.lost = a.sent+w.Sent, a.lost+w.Lost
 			if l.m.connected(f.from, f.to, e.damage) {
-				sentPath, lostPath = sentPath+w.Sent, lostPath+w.Lost
+				a.sentPath, a.lostPath = a.sentPath+w.Sent, a.lostPath+w.Lost
 			}
 		}
 	}
-	share := func(lost, sent int) float64 {
-		if sent == 0 {
-			return 1
-		}
-		return 1 - float64(lost)/float64(sent)
-	}
-	return &Availability{Raw: share(lost, sent), WithPath: share(lostPath, sentPath)}
+	a.share()
+	return a
 }

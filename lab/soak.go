@@ -56,6 +56,8 @@ type Cell struct {
 	Tries    int        `json:"tries"`       // a cell that fails is done once more
 	Note     string     `json:"note,omitempty"`
 	Took     api.Millis `json:"took_ms"`
+
+	available *Availability
 }
 
 // SoakOptions say what one map has to bear.
@@ -63,10 +65,11 @@ type SoakOptions struct {
 	Lab   Options
 	Kinds []Kind
 	Seed  uint64
-	Hold  time.Duration        // how long each fault holds; 0 = 6 s, longer where hellos are slower
-	Done  func(kind Kind) bool // kinds that need not be done again; nil = none are done
-	Tell  func(Cell)           // called as soon as a cell is known
-	Logs  string               // directory for what the daemons logged during a cell that failed; "" = it is not kept
+	Hold  time.Duration          // how long each fault holds; 0 = 6 s, longer where hellos are slower
+	Done  func(kind Kind) bool   // kinds that need not be done again; nil = none are done
+	Tell  func(Cell)             // called as soon as a cell is known
+	Spare func(mesh.NodeID) bool // nodes that are not killed; nil = none are spared
+	Logs  string                 // directory for what the daemons logged during a cell that failed; "" = it is not kept
 }
 
 // Times of a soak.
@@ -82,10 +85,7 @@ const (
 // Soak brings one map up, checks all pairs, and injects every kind at a place that is in use, one after the other. An error
 // says that the lab itself did not work; what the mesh did is in the cells.
 func Soak(ctx context.Context, opt SoakOptions) error {
-	opt.Lab.Faults = nil
-	for _, k := range opt.Kinds { // so that links without a delay get a relay where a kind needs one
-		opt.Lab.Faults = append(opt.Lab.Faults, Fault{Kind: k, Param: k.Builtin(), Target: Target{Path: true}})
-	}
+	opt.Lab.Faults = everywhere(opt.Kinds)
 	began := time.Now()
 	l, err := Up(ctx, opt.Lab)
 	if err != nil {
@@ -236,6 +236,7 @@ func (s *soak) kind(ctx context.Context, k Kind) (Cell, error) {
 		c.Verdict, c.Note = Failed, firstLine(err)
 		return c, errors.Join(s.lab.mendAll(), s.lab.lost(s.lab.m.Nodes))
 	}
+	c.available = r.Availability
 	f := r.Faults[0]
 	c.Target, c.Pairs, c.Outage, c.Lost, c.Sent = f.Target, f.Pairs, f.Outage, f.Lost, f.Sent
 	c.judge(f)
@@ -285,19 +286,23 @@ func (s *soak) place(ctx context.Context, k Kind) (pair, bool) {
 		if tries == 0 || hops(q) < 2 {
 			continue
 		}
-		if tries--; s.lab.m.survives(q.a, q.b) && s.relayed(ctx, q) {
+		if tries--; s.lab.m.survives(q.a, q.b) && s.suits(ctx, q, k) {
 			return q, true
 		}
 	}
 	slices.SortStableFunc(ps, func(a, b pair) int { return cmp.Compare(hops(b), hops(a)) })
-	if len(ps) > 0 && (s.relayed(ctx, ps[0]) || !k.OnNode()) {
+	if len(ps) > 0 && (!k.OnNode() || s.suits(ctx, ps[0], k)) {
 		return ps[0], true
 	}
 	return pair{}, false
 }
 
-// relayed reports whether the path in use from a to b has a relay.
-func (s *soak) relayed(ctx context.Context, q pair) bool {
+// suits reports whether the path in use from a to b has a relay, one that may be killed if the kind kills.
+func (s *soak) suits(ctx context.Context, q pair, k Kind) bool {
 	path, err := s.lab.pathInUse(ctx, q.a, q.b)
-	return err == nil && len(path) > 2
+	if err != nil {
+		return false
+	}
+	t, ok := middleRelay(path)
+	return ok && (s.Spare == nil || k != fault.Kill && k != fault.Restart || !s.Spare(t.A))
 }

@@ -18,6 +18,7 @@ var manual = map[string]struct{ long, example string }{
 	"x0t lab demo": {"demo shows a mesh that leaves a link which is cut, in the terminal.",
 		"  x0t lab demo\n  x0t lab demo grid:3x3"},
 	"x0t lab down":     {"", "  x0t lab down"},
+	"x0t lab endure":   {"", "  x0t lab endure geo:12:1 --duration 1h --out out/endure"},
 	"x0t lab exec":     {"", "  x0t lab exec n1 -- x0t peers\n  x0t lab exec n1"},
 	"x0t lab inject":   {"", "  x0t lab inject 'cut link:n1-n2'\n  x0t lab inject 'kill node:n2 for 5s'"},
 	"x0t lab list":     {"list prints the labs of this machine that stay until x0t lab down ends them.", "  x0t lab list"},

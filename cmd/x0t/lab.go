@@ -20,7 +20,7 @@ func (a *app) labCmd() *cobra.Command {
 		Short: "real nodes in network namespaces of this machine",
 	})
 	cmd.AddCommand(a.labRunCmd(), a.labDemoCmd(), a.labUpCmd(), a.labExecCmd(), a.labInjectCmd(), a.labMendCmd(),
-		a.labStatusCmd(), a.labListCmd(), a.labDownCmd(), a.labSoakCmd())
+		a.labStatusCmd(), a.labListCmd(), a.labDownCmd(), a.labSoakCmd(), a.labEndureCmd())
 	return cmd
 }
 

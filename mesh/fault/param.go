@@ -100,6 +100,15 @@ func duration(r rule) rule {
 // errParam never leaves the package: the rule's usage says more.
 var errParam = fmt.Errorf("%w: parameter", ErrSyntax)
 
+// ParseRate reads a rate in bit/s, such as 64k, 10M or 1G.
+func ParseRate(s string) (mesh.BitsPerSecond, error) {
+	p, err := parseRate(s)
+	if err != nil {
+		return 0, fmt.Errorf("%q is not %s", s, rules[Rate].usage)
+	}
+	return p.Rate, nil
+}
+
 func parseRate(s string) (Param, error) {
 	digits := strings.TrimRight(s, "kMG")
 	scale, ok := map[string]uint64{"": 1, "k": 1e3, "M": 1e6, "G": 1e9}[s[len(digits):]]
