@@ -53,6 +53,11 @@ const (
 	icmpNone
 	icmpLimited
 
+	protectedSent
+	protectedSingle
+	copySent
+	copyLimited
+
 	errorSent
 	errorLimited
 	errorNone
@@ -117,7 +122,7 @@ var counterNames = [numCounters]string{
 	tunNotIPv6:    "tun_not_ipv6",   // not IPv6, or shorter than its header
 	tunOutside:    "tun_outside",    // destination outside the mesh prefix, or this node itself
 	tunBadSource:  "tun_bad_source", // source is not this node's mesh address
-	tunTooBig:     "tun_too_big",    // does not fit a frame of any path
+	tunTooBig:     "tun_too_big",    // does not fit a frame
 	tunSent:       "tun_sent",       // packets sealed and sent on at least one path
 	tunNoLink:     "tun_no_link",    // packets that none of their paths' first links could send
 	queueAdded:    "queue_added",    // packets that waited for a session
@@ -127,6 +132,11 @@ var counterNames = [numCounters]string{
 	icmpSent:      "icmp_sent",      // ICMPv6 errors written to the TUN
 	icmpNone:      "icmp_none",      // not written: about an ICMPv6 error, a later fragment or what is not sent to one
 	icmpLimited:   "icmp_limited",   // not written: over the rate
+
+	protectedSent:   "protected_sent",   // of the packets sent: those of the protected class
+	protectedSingle: "protected_single", // of these: those that left by one path only
+	copySent:        "copy_sent",        // frames of packets that had left by another path already
+	copyLimited:     "copy_limited",     // such frames that were not sent: over the budget of their first link
 
 	errorSent:      "error_sent",      // error frames made here
 	errorLimited:   "error_limited",   // error frames not made: over the rate

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"syscall"
+	"time"
 
 	"x0tta6bl4/host/dataplane/segment"
 	"x0tta6bl4/wire"
@@ -63,7 +64,7 @@ func (p *Plane) handlePacket(s *outbox, n int) {
 		return
 	}
 	if ready {
-		p.sendCut(s, peer, partial)
+		p.sendCut(s, peer, b[segment.HeaderLen:], partial)
 		return
 	}
 	for pkt, ok := s.cut.Next(0); ok; pkt, ok = s.cut.Next(0) {
@@ -71,10 +72,11 @@ func (p *Plane) handlePacket(s *outbox, n int) {
 	}
 }
 
-// sendCut seals the packets that s.cut gives and sends a copy of each on each path.
-func (p *Plane) sendCut(s *outbox, peer *outPeer, partial bool) {
+// sendCut seals the packets that s.cut gives, which are all cut from pkt, and sends a copy of each on each path.
+func (p *Plane) sendCut(s *outbox, peer *outPeer, pkt []byte, partial bool) {
+	way, now := p.course(peer, pkt), p.now()
 	n, longest := s.cut.Count()
-	if fits := peer.room(); longest > fits {
+	if fits := way.room(); longest > fits {
 		pkt, _ := s.cut.Next(0)
 		p.count.add(tunTooBig, n)
 		p.refuse(pkt, icmpTooBig, 0, uint32(max(fits, minimumMTU))) // #nosec G115 -- at most wire.MaxFrame
@@ -85,40 +87,35 @@ func (p *Plane) sendCut(s *outbox, peer *outPeer, partial bool) {
 		p.count.add(peerKeyUsedUp, n)
 		return
 	}
-	ecn := packetECN(s.in[segment.HeaderLen:])
-	in := wire.Inner{Kind: wire.InnerPacket, Class: ecn, Path: peer.paths[0].path.Number, Partial: partial}
+	in := way.inner(partial)
 	peer.session.out[in.Path%wire.PathNumbers].Add(uint32(n)) // #nosec G115 -- at most 64 KiB of packets
 	sent, bytes := 0, 0
 	for c := last - uint64(n); c < last; c++ {
 		b, _ := s.cut.Next(wire.InnerHeader)
 		in.Append(b[:0])
 		bytes += len(b) - wire.InnerHeader
-		if !s.fits(&peer.paths[0], len(b)) {
-			sent += p.flush(s, peer)
+		if !s.fits(&way.paths[0], len(b)) {
+			sent += p.flush(s, peer, &way, now)
 		}
-		s.seal(peer, &peer.paths[0], c, b, wire.Flags(0).WithECN(ecn))
+		s.seal(peer, &way.paths[0], c, b, way.flags)
 	}
-	sent += p.flush(s, peer)
+	sent += p.flush(s, peer, &way, now)
 	if sent == 0 {
 		p.count.add(tunNoLink, n)
 		return
 	}
-	p.noteSent(peer, n, bytes)
+	p.noteSent(peer, &way, n, bytes, now)
 }
 
 // fits reports whether a frame with n bytes of plaintext can follow those in out. Only the last may be shorter.
 func (s *outbox) fits(path *outPath, n int) bool {
-	size := frameLen(path, n)
+	size := path.frameLen(n)
 	return s.frames == 0 || s.frames < maxRun && s.n+size <= len(s.out) && size <= s.size && s.n == s.frames*s.size
-}
-
-func frameLen(path *outPath, n int) int {
-	return wire.HeaderLen + len(path.labels) + wire.SealOverhead + n
 }
 
 // seal puts a frame behind those in out.
 func (s *outbox) seal(peer *outPeer, path *outPath, counter uint64, plain []byte, fl wire.Flags) {
-	f := s.out[s.n : s.n+frameLen(path, len(plain))]
+	f := s.out[s.n : s.n+path.frameLen(len(plain))]
 	front := wire.HeaderLen + len(path.labels)
 	wire.PutHeader(f, wire.TypeData, 0, len(path.labels)/2, fl)
 	copy(f[wire.HeaderLen:], path.labels)
@@ -131,22 +128,26 @@ func (s *outbox) seal(peer *outPeer, path *outPath, counter uint64, plain []byte
 }
 
 // flush sends what is in out on every path. It returns how many links took it.
-func (p *Plane) flush(s *outbox, peer *outPeer) (sent int) {
+func (p *Plane) flush(s *outbox, peer *outPeer, way *course, now time.Duration) (sent int) {
 	if s.frames == 0 {
 		return 0
 	}
-	run := s.out[:s.n]
-	first := &peer.paths[0]
-	for i := range peer.paths {
-		path := &peer.paths[i]
-		b, size := run, s.size
+	first := &way.paths[0]
+	for i := range way.paths {
+		path := &way.paths[i]
+		b, size := s.out[:s.n], s.size
 		if i > 0 {
-			b, size = s.relabel(first, path), s.size+len(path.labels)-len(first.labels)
+			longer := len(path.labels) - len(first.labels)
+			if sent > 0 && !p.mayCopy(path, s.frames, s.n+s.frames*longer, now) {
+				continue
+			}
+			b, size = s.relabel(first, path), s.size+longer
 		}
 		if p.sendRun(path, b, size, &peer.session.peer.sent) {
 			sent++
 		}
 	}
+	p.noteCopies(way, s.frames, sent)
 	s.n, s.size, s.frames = 0, 0, 0
 	return sent
 }

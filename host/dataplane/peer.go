@@ -43,14 +43,15 @@ type pathCounts [wire.PathNumbers]atomic.Uint32
 
 // peerState is what stays while sessions with a peer come and go.
 type peerState struct {
-	node   mesh.NodeID
-	addr   netip.Addr
-	lastTx atomic.Int64
-	lastRx atomic.Int64
-	busy   limiter // tells that packets are sent
-	tx, rx traffic
-	sent   ring
-	probes allowance // probes and answers of the peer's that were looked at
+	node     mesh.NodeID
+	addr     netip.Addr
+	lastTx   atomic.Int64
+	lastRx   atomic.Int64
+	busy     limiter // tells that packets are sent
+	busyPair limiter // that protected ones are
+	tx, rx   traffic
+	sent     ring
+	probes   allowance // probes and answers of the peer's that were looked at
 }
 
 func newPeerSession(conn mesh.ConnID, n mesh.NodeID, addr netip.Addr, rx uint32, k wire.DataKeys) (*peerSession, error) {

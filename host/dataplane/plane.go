@@ -39,6 +39,9 @@ type Config struct {
 	// tenth, less than 0 none.
 	Duplicates float64
 
+	// Protect names the protected class: packets of it go by two paths. nil: none.
+	Protect []mesh.ProtectRule
+
 	Now func() time.Time // nil = time.Now; should be monotonic
 
 	Callbacks Callbacks
@@ -82,8 +85,8 @@ type Callbacks struct {
 	Need func(addr netip.Addr)
 
 	// Sending is called when a packet was sent to a node, at most once per 50 ms and node, and less often where there are
-	// more than 20: with 100 or more, once per 250 ms.
-	Sending func(node mesh.NodeID)
+	// more than 20: with 100 or more, once per 250 ms. Packets of the protected class are told of for themselves.
+	Sending func(node mesh.NodeID, protected bool)
 
 	// ProbeReply is called when node answered a probe.
 	ProbeReply func(node mesh.NodeID, p wire.Probe, at time.Time)
@@ -125,6 +128,7 @@ type Plane struct {
 	receivers sync.Pool
 	shakes    ring // handshake frames sent
 	unknown   limiter
+	protect   mesh.Class
 	copyRate  uint64 // bytes a second by one link that may be copies
 
 	refusals icmpBucket
@@ -145,7 +149,9 @@ func New(cfg Config) *Plane {
 		self: cfg.Self.As16(), prefix: cfg.Prefix.Masked(), tun: cfg.Tun, send: cfg.Send, sendRunTo: cfg.SendRun,
 		clock: cfg.Now, base: cfg.Now().Add(-1), cb: cfg.Callbacks.withDefaults(),
 		reg: newRegistry(), shakes: newRing(handshakeSends), copyRate: duplicateRate(cfg.Duplicates),
+		protect: mesh.NewClass(cfg.Protect),
 	}
+	p.reg.protect = p.protect
 	p.queue.to = make(map[[16]byte]*waiting)
 	p.receivers.New = func() any { return p.NewReceiver() }
 	p.sealers.New = func() any { return new(sealer) }
@@ -173,7 +179,7 @@ func (c Callbacks) withDefaults() Callbacks {
 		c.Need = func(netip.Addr) {}
 	}
 	if c.Sending == nil {
-		c.Sending = func(mesh.NodeID) {}
+		c.Sending = func(mesh.NodeID, bool) {}
 	}
 	if c.ProbeReply == nil {
 		c.ProbeReply = func(mesh.NodeID, wire.Probe, time.Time) {}

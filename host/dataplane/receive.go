@@ -352,9 +352,11 @@ func (p *Plane) answerProbe(a *arrival, s *peerSession, probe wire.Probe) bool {
 	back := a.back()
 	paths := []outPath{back}
 	if out != nil {
-		for i := range out.paths {
-			if o := &out.paths[i]; o.first != back.first || !bytes.Equal(o.labels, back.labels) {
-				paths = append(paths, *o)
+		for _, w := range out.ways {
+			for i := range w.paths {
+				if o := &w.paths[i]; o.first != back.first || !bytes.Equal(o.labels, back.labels) {
+					paths = append(paths, *o)
+				}
 			}
 		}
 	}

@@ -80,10 +80,12 @@ func (p *Plane) SendHandshake(first mesh.Label, labels []mesh.Label, h wire.Hand
 // namePath completes a match that knows only labels with the published path that has them.
 func (v *view) namePath(m *SentMatch) {
 	for n, o := range v.byNode {
-		for _, c := range o.paths {
-			if slices.Equal(c.path.Labels, m.Path.Labels) {
-				m.Node, m.Path = n, *c.path
-				return
+		for _, w := range o.ways {
+			for _, c := range w.paths {
+				if slices.Equal(c.path.Labels, m.Path.Labels) {
+					m.Node, m.Path = n, *c.path
+					return
+				}
 			}
 		}
 	}

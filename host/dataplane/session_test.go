@@ -52,7 +52,7 @@ func TestProbeMalformed(t *testing.T) {
 	peer := a.plane.view.Load().byNode[d.id]
 	send := func(kind wire.InnerKind, size int) {
 		s := new(sealer)
-		a.plane.sealAndSend(s, peer.session, wire.Inner{Kind: kind}, size, 0, peer.paths)
+		a.plane.sealAndSend(s, peer.session, wire.Inner{Kind: kind}, size, 0, peer.ways[0].paths)
 	}
 	send(wire.InnerProbe, 17)
 	send(wire.InnerProbeReply, 17)

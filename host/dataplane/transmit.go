@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"encoding/binary"
+	"time"
 
 	"x0tta6bl4/mesh"
 	"x0tta6bl4/wire"
@@ -73,32 +74,47 @@ func (p *Plane) ownPacket(pkt []byte) (dst [16]byte, ok bool) {
 
 // sendPacket seals the n bytes at s.packet() once and sends a copy on each path.
 func (p *Plane) sendPacket(s *sealer, peer *outPeer, n int) {
-	if fits := peer.room(); n > fits {
+	way, now := p.course(peer, s.packet()[:n]), p.now()
+	if fits := way.room(); n > fits {
 		p.count.inc(tunTooBig)
 		p.refuse(s.packet()[:n], icmpTooBig, 0, uint32(max(fits, minimumMTU))) // #nosec G115 -- at most wire.MaxFrame
 		return
 	}
-	ecn := packetECN(s.packet())
-	sent, ok := p.sealAndSend(s, peer.session, wire.Inner{Kind: wire.InnerPacket, Class: ecn, Path: peer.paths[0].path.Number}, n,
-		wire.Flags(0).WithECN(ecn), peer.paths)
-	switch {
-	case !ok:
+	payload, ok := s.seal(peer.session, way.inner(false), n)
+	if !ok {
 		p.count.inc(peerKeyUsedUp)
-	case sent == 0:
-		p.count.inc(tunNoLink)
-	default:
-		p.noteSent(peer, 1, n)
+		return
 	}
+	sent := 0
+	for i := range way.paths {
+		path := &way.paths[i]
+		if sent > 0 && !p.mayCopy(path, 1, path.frameLen(wire.InnerHeader+n), now) {
+			continue
+		}
+		if p.sendCopy(s, wire.TypeData, way.flags, path, payload, &peer.session.peer.sent) {
+			sent++
+		}
+	}
+	p.noteCopies(&way, 1, sent)
+	if sent == 0 {
+		p.count.inc(tunNoLink)
+		return
+	}
+	p.noteSent(peer, &way, 1, n, now)
 }
 
 // noteSent counts packets that have left for a peer.
-func (p *Plane) noteSent(peer *outPeer, packets, bytes int) {
+func (p *Plane) noteSent(peer *outPeer, way *course, packets, bytes int, now time.Duration) {
 	p.count.add(tunSent, packets)
-	state, now := peer.session.peer, p.now()
+	state := peer.session.peer
 	state.lastTx.Store(int64(now))
 	state.tx.addAll(packets, bytes)
-	if state.busy.every(peer.pause, now) {
-		p.cb.Sending(peer.node)
+	busy := &state.busy
+	if way.protected() {
+		busy = &state.busyPair
+	}
+	if busy.every(peer.pause, now) {
+		p.cb.Sending(peer.node, way.protected())
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 // registry is everything the plane was told. Plane.mu guards it; packets never look at it.
 type registry struct {
+	protect    mesh.Class
 	forwarding *mesh.Forwarding
 	links      map[mesh.ConnID]*linkSession
 	peers      map[mesh.ConnID]*peerSession
@@ -68,12 +69,13 @@ type view struct {
 
 // outLink is a link to send by.
 type outLink struct {
-	label   mesh.Label
-	remote  netip.AddrPort
-	mtu     int
-	usable  bool
-	session *linkSession // nil: none of the published name
-	state   *linkState
+	label    mesh.Label
+	remote   netip.AddrPort
+	mtu      int
+	usable   bool
+	capacity mesh.BitsPerSecond // 0: not known
+	session  *linkSession       // nil: none of the published name
+	state    *linkState
 }
 
 // ready reports whether frames for others may go out by this link.
@@ -81,25 +83,23 @@ func (o *outLink) ready() bool { return o.usable && o.session != nil && o.sessio
 
 // outPeer is a destination of own packets.
 type outPeer struct {
-	node    mesh.NodeID
-	session *peerSession // nil: none of the published name
-	paths   []outPath
-	pause   time.Duration // between two calls of Callbacks.Sending
+	node      mesh.NodeID
+	session   *peerSession  // nil: none of the published name
+	ways      []outWay      // what flows are spread over
+	pair      []outPath     // what every protected packet goes by; none: as others
+	protected bool          // every packet for this destination is
+	pause     time.Duration // between two calls of Callbacks.Sending of one kind
 }
 
 // ready reports whether packets for this destination can be sealed and have somewhere to go. A nil peer is not.
 func (o *outPeer) ready() bool {
-	return o != nil && o.session != nil && o.session.tx.known() && len(o.paths) > 0
+	return o != nil && o.session != nil && o.session.tx.known() && len(o.ways) > 0
 }
 
-// room returns how long a packet for this destination may be: what a frame holds besides the fewest labels that lead there.
-// Links thinner than a frame take it in parts.
-func (o *outPeer) room() int {
-	room := wire.MaxFrame - wire.HeaderLen - 2*wire.MaxLabels - sealFront - sealTag
-	for i := range o.paths {
-		room = max(room, o.paths[i].room())
-	}
-	return room
+// outWay is a mesh.Way ready for use.
+type outWay struct {
+	paths []outPath // the path, and that of the copy if there is one
+	share uint32
 }
 
 // outPath is one path, ready to be put in front of a payload.
@@ -112,6 +112,11 @@ type outPath struct {
 // room returns how long a packet by this path may be.
 func (o *outPath) room() int {
 	return wire.MaxFrame - wire.HeaderLen - len(o.labels) - sealFront - sealTag
+}
+
+// frameLen returns how long a frame by this path is with n bytes of plaintext.
+func (o *outPath) frameLen(n int) int {
+	return wire.HeaderLen + len(o.labels) + wire.SealOverhead + n
 }
 
 func (r *registry) compile(count *counters) *view {
@@ -141,7 +146,10 @@ func (r *registry) compile(count *counters) *view {
 	pause := sendingPause(len(r.forwarding.Peers))
 	for i := range r.forwarding.Peers {
 		f := &r.forwarding.Peers[i]
-		o := &outPeer{node: f.Node, session: r.peers[f.Session], paths: v.outPaths(f.Ways, count), pause: pause}
+		o := &outPeer{
+			node: f.Node, session: r.peers[f.Session], ways: v.outWays(f.Ways, count), pair: v.outPaths(f.Pair, count),
+			protected: r.protect.AllTo(f.Node), pause: pause,
+		}
 		if o.session != nil && o.session.node != f.Node {
 			o.session = nil // keys of one peer never serve another
 		}
@@ -168,7 +176,7 @@ func sendingPause(peers int) time.Duration {
 
 func (r *registry) outLink(f *mesh.ForwardLink) *outLink {
 	o := &outLink{
-		label: f.Label, remote: f.Remote, mtu: int(f.MTU), usable: f.Usable,
+		label: f.Label, remote: f.Remote, mtu: int(f.MTU), usable: f.Usable, capacity: f.Capacity,
 		session: r.links[f.Session], state: r.linkState(f.Label),
 	}
 	if o.session != nil && o.session.label != o.label {
@@ -183,10 +191,30 @@ func (r *registry) outLink(f *mesh.ForwardLink) *outLink {
 	return o
 }
 
-func (v *view) outPaths(ways []mesh.Way, count *counters) []outPath {
-	out := make([]outPath, 0, len(ways))
+func (v *view) outWays(ways []mesh.Way, count *counters) []outWay {
+	out := make([]outWay, 0, len(ways))
 	for i := range ways {
-		o, ok := v.outPath(&ways[i].Path)
+		w := outWay{paths: make([]outPath, 0, 2), share: ways[i].Share}
+		for j, p := range [...]*mesh.Path{&ways[i].Path, &ways[i].Copy} {
+			o, ok := v.outPath(p)
+			switch {
+			case ok:
+				w.paths = append(w.paths, o)
+			case j == 0 || len(p.Labels) > 0:
+				count.inc(pathInvalid)
+			}
+		}
+		if len(w.paths) > 0 {
+			out = append(out, w)
+		}
+	}
+	return out
+}
+
+func (v *view) outPaths(paths []mesh.Path, count *counters) []outPath {
+	out := make([]outPath, 0, len(paths))
+	for i := range paths {
+		o, ok := v.outPath(&paths[i])
 		if !ok {
 			count.inc(pathInvalid)
 			continue
