@@ -15,7 +15,7 @@ type course struct {
 }
 
 // course chooses how the packet pkt of this node's own goes to a peer that is ready.
-func (p *Plane) course(peer *outPeer, pkt []byte) course {
+func (p *Plane) course(peer *outPeer, pkt []byte, now time.Duration) course {
 	ecn := packetECN(pkt)
 	c := course{class: ecn, flags: wire.Flags(0).WithECN(ecn)}
 	if p.protects(peer, pkt) {
@@ -24,7 +24,7 @@ func (p *Plane) course(peer *outPeer, pkt []byte) course {
 		c.paths = peer.pair
 	}
 	if len(c.paths) == 0 {
-		c.paths = peer.ways[0].paths
+		c.paths = peer.wayOf(pkt, now).paths
 		c.number = c.paths[0].path.Number
 	}
 	return c

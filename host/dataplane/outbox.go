@@ -74,7 +74,8 @@ func (p *Plane) handlePacket(s *outbox, n int) {
 
 // sendCut seals the packets that s.cut gives, which are all cut from pkt, and sends a copy of each on each path.
 func (p *Plane) sendCut(s *outbox, peer *outPeer, pkt []byte, partial bool) {
-	way, now := p.course(peer, pkt), p.now()
+	now := p.now()
+	way := p.course(peer, pkt, now)
 	n, longest := s.cut.Count()
 	if fits := way.room(); longest > fits {
 		pkt, _ := s.cut.Next(0)

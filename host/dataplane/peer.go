@@ -51,6 +51,7 @@ type peerState struct {
 	busyPair limiter // that protected ones are
 	tx, rx   traffic
 	sent     ring
+	spread   spread
 	probes   allowance // probes and answers of the peer's that were looked at
 }
 

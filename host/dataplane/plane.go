@@ -155,7 +155,7 @@ func New(cfg Config) *Plane {
 	p.queue.to = make(map[[16]byte]*waiting)
 	p.receivers.New = func() any { return p.NewReceiver() }
 	p.sealers.New = func() any { return new(sealer) }
-	p.view.Store(p.reg.compile(&p.count))
+	p.view.Store(p.reg.compile(&p.count, p.now()))
 	return p
 }
 
@@ -214,7 +214,7 @@ func (p *Plane) time(d int64) time.Time {
 func (p *Plane) change(f func(*registry)) {
 	p.mu.Lock()
 	f(&p.reg)
-	p.view.Store(p.reg.compile(&p.count))
+	p.view.Store(p.reg.compile(&p.count, p.now()))
 	p.mu.Unlock()
 	p.drainAll()
 }

@@ -74,7 +74,8 @@ func (p *Plane) ownPacket(pkt []byte) (dst [16]byte, ok bool) {
 
 // sendPacket seals the n bytes at s.packet() once and sends a copy on each path.
 func (p *Plane) sendPacket(s *sealer, peer *outPeer, n int) {
-	way, now := p.course(peer, s.packet()[:n]), p.now()
+	now := p.now()
+	way := p.course(peer, s.packet()[:n], now)
 	if fits := way.room(); n > fits {
 		p.count.inc(tunTooBig)
 		p.refuse(s.packet()[:n], icmpTooBig, 0, uint32(max(fits, minimumMTU))) // #nosec G115 -- at most wire.MaxFrame

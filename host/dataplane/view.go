@@ -84,11 +84,14 @@ func (o *outLink) ready() bool { return o.usable && o.session != nil && o.sessio
 // outPeer is a destination of own packets.
 type outPeer struct {
 	node      mesh.NodeID
-	session   *peerSession  // nil: none of the published name
-	ways      []outWay      // what flows are spread over
-	pair      []outPath     // what every protected packet goes by; none: as others
-	protected bool          // every packet for this destination is
-	pause     time.Duration // between two calls of Callbacks.Sending of one kind
+	session   *peerSession // nil: none of the published name
+	ways      []outWay     // what flows are spread over
+	state     *peerState
+	of        *[spreadBuckets]uint8 // by its place in ways, the way that each bucket of flows is to take; nil: the first
+	gap       time.Duration         // a bucket that paused so long may change over
+	pair      []outPath             // what every protected packet goes by; none: as others
+	protected bool                  // every packet for this destination is
+	pause     time.Duration         // between two calls of Callbacks.Sending of one kind
 }
 
 // ready reports whether packets for this destination can be sealed and have somewhere to go. A nil peer is not.
@@ -96,10 +99,15 @@ func (o *outPeer) ready() bool {
 	return o != nil && o.session != nil && o.session.tx.known() && len(o.ways) > 0
 }
 
+// maxWays is how many ways of one destination are used: more than a node asks for paths.
+const maxWays = 16
+
 // outWay is a mesh.Way ready for use.
 type outWay struct {
 	paths []outPath // the path, and that of the copy if there is one
 	share uint32
+	name  wayName
+	left  time.Duration // since when it is being left, 0 = it is not
 }
 
 // outPath is one path, ready to be put in front of a payload.
@@ -119,7 +127,7 @@ func (o *outPath) frameLen(n int) int {
 	return wire.HeaderLen + len(o.labels) + wire.SealOverhead + n
 }
 
-func (r *registry) compile(count *counters) *view {
+func (r *registry) compile(count *counters, now time.Duration) *view {
 	v := &view{
 		linkRx:     make(map[uint32]*linkSession, len(r.links)),
 		peerRx:     make(map[uint32]*peerSession, len(r.peers)),
@@ -146,16 +154,14 @@ func (r *registry) compile(count *counters) *view {
 	pause := sendingPause(len(r.forwarding.Peers))
 	for i := range r.forwarding.Peers {
 		f := &r.forwarding.Peers[i]
-		o := &outPeer{
-			node: f.Node, session: r.peers[f.Session], ways: v.outWays(f.Ways, count), pair: v.outPaths(f.Pair, count),
-			protected: r.protect.AllTo(f.Node), pause: pause,
-		}
+		o := v.outPeer(f, r.peerState(f.Node, f.Addr), now, count)
+		o.session, o.protected, o.pause = r.peers[f.Session], r.protect.AllTo(f.Node), pause
 		if o.session != nil && o.session.node != f.Node {
 			o.session = nil // keys of one peer never serve another
 		}
 		v.byAddr[f.Addr.As16()] = o
 		v.byNode[f.Node] = o
-		v.peerStates[f.Node] = r.peerState(f.Node, f.Addr)
+		v.peerStates[f.Node] = o.state
 	}
 	// What neither a session nor the table names any more is forgotten.
 	maps.DeleteFunc(r.linkStates, func(l mesh.Label, _ *linkState) bool { return v.linkStates[l] == nil })
@@ -191,9 +197,23 @@ func (r *registry) outLink(f *mesh.ForwardLink) *outLink {
 	return o
 }
 
+func (v *view) outPeer(f *mesh.ForwardPeer, state *peerState, now time.Duration, count *counters) *outPeer {
+	o := &outPeer{
+		node: f.Node, state: state, ways: v.outWays(f.Ways, count), pair: v.outPaths(f.Pair, count), gap: spreadGap,
+	}
+	o.of = state.spread.take(o.ways, now)
+	for i := range o.ways {
+		for j := range o.ways {
+			later := int64(o.ways[i].paths[0].path.Cost) - int64(o.ways[j].paths[0].path.Cost)
+			o.gap = max(o.gap, time.Duration(later)*time.Microsecond)
+		}
+	}
+	return o
+}
+
 func (v *view) outWays(ways []mesh.Way, count *counters) []outWay {
 	out := make([]outWay, 0, len(ways))
-	for i := range ways {
+	for i := range ways[:min(len(ways), maxWays)] {
 		w := outWay{paths: make([]outPath, 0, 2), share: ways[i].Share}
 		for j, p := range [...]*mesh.Path{&ways[i].Path, &ways[i].Copy} {
 			o, ok := v.outPath(p)
