@@ -175,6 +175,8 @@ func TestGoldenData(t *testing.T) {
 		t.Fatalf("counter %#x, %v", counter, err)
 	}
 	equal(t, "plaintext", got, plain)
+	in, err := QuotedInner(QuoteOf(golden(t)["data"]), aead)
+	same(t, "quoted header", in, Inner{Class: 2 | ClassProtected}, err)
 }
 
 func TestGoldenFrames(t *testing.T) {

@@ -60,6 +60,7 @@ type linkState struct {
 	errors    buckets
 	copies    budget    // what goes out by it and by another link too
 	told      allowance // hellos and replies to challenges that were handed up
+	quotes    buckets   // quotes of data in errors that were looked at, by session
 	accused   allowance // errors that were
 	shakes    allowance // handshake frames that were
 	shakesVia buckets   // of them those that came to the neighbour by one of its links

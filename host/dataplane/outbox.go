@@ -83,6 +83,7 @@ func (p *Plane) sendCut(s *outbox, peer *outPeer, pkt []byte, partial bool) {
 		p.refuse(pkt, icmpTooBig, 0, uint32(max(fits, minimumMTU))) // #nosec G115 -- at most wire.MaxFrame
 		return
 	}
+	peer.session.mark(now)
 	last := peer.session.counter.Add(uint64(n))
 	if last > maxSeals {
 		p.count.add(peerKeyUsedUp, n)
@@ -144,7 +145,7 @@ func (p *Plane) flush(s *outbox, peer *outPeer, way *course, now time.Duration) 
 			}
 			b, size = s.relabel(first, path), s.size+longer
 		}
-		if p.sendRun(path, b, size, &peer.session.peer.sent) {
+		if p.sendRun(path, b, size) {
 			sent++
 		}
 	}
@@ -166,8 +167,8 @@ func (s *outbox) relabel(was, path *outPath) []byte {
 	return s.dup[:n]
 }
 
-// sendRun sends frames of size bytes, the last may be shorter, on one path and remembers them for errors.
-func (p *Plane) sendRun(path *outPath, run []byte, size int, sends *ring) bool {
+// sendRun sends frames of size bytes, the last may be shorter, on one path.
+func (p *Plane) sendRun(path *outPath, run []byte, size int) bool {
 	if path.first == nil || !path.first.usable {
 		p.count.add(sendLinkDown, frames(run, size))
 		return false
@@ -175,9 +176,6 @@ func (p *Plane) sendRun(path *outPath, run []byte, size int, sends *ring) bool {
 	if size > wire.MaxFrame { // another path has fewer labels
 		p.count.add(sendTooBig, frames(run, size))
 		return false
-	}
-	if path.path != nil { // before the send: the error may be back before it returns
-		sends.addRun(run, size, wire.HeaderLen+len(path.labels), path.path)
 	}
 	return p.emitRun(path.first, run, size)
 }

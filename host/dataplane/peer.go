@@ -13,9 +13,6 @@ import (
 )
 
 const (
-	peerSends      = 256 // recent sends remembered per peer, a power of two
-	handshakeSends = 64  // and of handshake frames altogether
-
 	// A session is renewed at 2^32 packets at the latest; one that was not, stops.
 	maxSeals = 1<<32 + 1<<24
 )
@@ -33,6 +30,7 @@ type peerSession struct {
 	tx      index
 	counter atomic.Uint64 // next to seal with
 	out, in pathCounts
+	marks   marks
 
 	mu     sync.Mutex // guards window
 	window *wire.Window
@@ -50,8 +48,8 @@ type peerState struct {
 	busy     limiter // tells that packets are sent
 	busyPair limiter // that protected ones are
 	tx, rx   traffic
-	sent     ring
 	spread   spread
+	recall   recall
 	probes   allowance // probes and answers of the peer's that were looked at
 }
 
@@ -84,73 +82,6 @@ func (s *peerSession) accept(c uint64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.window.Accept(c)
-}
-
-// ring remembers the last sends: the first 16 payload bytes of each, and the path it was sent on.
-type ring struct {
-	mu   sync.Mutex
-	next int
-	at   []sent
-}
-
-type sent struct {
-	quote [wire.QuoteLen]byte
-	path  *mesh.Path // nil: unused, or already reported
-}
-
-func newRing(n int) ring { return ring{at: make([]sent, n)} }
-
-func (r *ring) add(payload []byte, path *mesh.Path) {
-	if len(payload) < wire.QuoteLen {
-		return
-	}
-	r.mu.Lock()
-	e := &r.at[r.next&(len(r.at)-1)]
-	e.quote = [wire.QuoteLen]byte(payload)
-	e.path = path
-	r.next++
-	r.mu.Unlock()
-}
-
-// addRun remembers each frame of a run; its payload begins front bytes behind its beginning.
-func (r *ring) addRun(run []byte, size, front int, path *mesh.Path) {
-	r.mu.Lock()
-	for at := 0; at+front+wire.QuoteLen <= len(run); at += size {
-		e := &r.at[r.next&(len(r.at)-1)]
-		e.quote, e.path = [wire.QuoteLen]byte(run[at+front:]), path
-		r.next++
-	}
-	r.mu.Unlock()
-}
-
-// match returns the path on which what e quotes was sent, if it left by the link in that the error came back by
-// and the place that e names lies on it. A send is matched once: one packet on one path can cause one error.
-func (r *ring) match(e *wire.ErrorFrame, in mesh.Label) (*mesh.Path, bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for i := range r.at {
-		s := &r.at[i]
-		if s.path == nil || s.quote != e.Quote || !liesOn(e, in, s.path.Labels) {
-			continue
-		}
-		path := s.path
-		s.path = nil
-		return path, true
-	}
-	return nil, false
-}
-
-// liesOn reports whether the place that e names can be one of the path with these labels, seen from its source. The
-// reporter at hop h had labels[h+1] to look up; at the destination none is left.
-func liesOn(e *wire.ErrorFrame, in mesh.Label, labels []mesh.Label) bool {
-	reporter := int(e.Hop) + 1
-	if labels[0] != in || reporter > len(labels) {
-		return false
-	}
-	if reporter == len(labels) || e.Code == wire.ErrorNoSession {
-		return reporter == len(labels) && e.Code == wire.ErrorNoSession
-	}
-	return labels[reporter] == e.Label
 }
 
 // PeerUsage is what was exchanged with one peer since it was first named. Packets are inner packets, each counted

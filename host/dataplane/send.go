@@ -115,6 +115,7 @@ func (p *Plane) SendProbe(node mesh.NodeID, path mesh.Path, pr wire.Probe, full 
 	defer p.sealers.Put(s)
 	pr.Path = path.Number % wire.PathNumbers
 	pr.Counts = &wire.ProbeCounts{Sent: out.session.out[pr.Path].Load() + 1}
+	out.state.recall.probe(way.path, p.now()) // before the send: the error may be back before it returns
 	n := len(pr.Append(s.packet()[:0]))
 	if room := min(way.room(), fullProbe); full && room > n {
 		clear(s.packet()[n:room])

@@ -30,7 +30,8 @@ func (s *sealer) packet() []byte { return s.buf[headroom+sealFront:][:maxPacket]
 func (s *sealer) payload() []byte { return s.buf[headroom:headroom] }
 
 // seal seals the n bytes at packet() for session, and counts them for their path; ok is false if its key is used up.
-func (s *sealer) seal(session *peerSession, in wire.Inner, n int) (payload []byte, ok bool) {
+func (s *sealer) seal(session *peerSession, in wire.Inner, n int, now time.Duration) (payload []byte, ok bool) {
+	session.mark(now)
 	c := session.counter.Add(1) - 1
 	if c >= maxSeals {
 		return nil, false
@@ -81,7 +82,7 @@ func (p *Plane) sendPacket(s *sealer, peer *outPeer, n int) {
 		p.refuse(s.packet()[:n], icmpTooBig, 0, uint32(max(fits, minimumMTU))) // #nosec G115 -- at most wire.MaxFrame
 		return
 	}
-	payload, ok := s.seal(peer.session, way.inner(false), n)
+	payload, ok := s.seal(peer.session, way.inner(false), n, now)
 	if !ok {
 		p.count.inc(peerKeyUsedUp)
 		return
@@ -92,7 +93,7 @@ func (p *Plane) sendPacket(s *sealer, peer *outPeer, n int) {
 		if sent > 0 && !p.mayCopy(path, 1, path.frameLen(wire.InnerHeader+n), now) {
 			continue
 		}
-		if p.sendCopy(s, wire.TypeData, way.flags, path, payload, &peer.session.peer.sent) {
+		if p.sendCopy(s, wire.TypeData, way.flags, path, payload, nil) {
 			sent++
 		}
 	}
@@ -121,19 +122,19 @@ func (p *Plane) noteSent(peer *outPeer, way *course, packets, bytes int, now tim
 
 // sealAndSend seals what is at s.packet() and sends it on every path. It returns how many links took it.
 func (p *Plane) sealAndSend(s *sealer, to *peerSession, in wire.Inner, n int, fl wire.Flags, paths []outPath) (sent int, ok bool) {
-	payload, ok := s.seal(to, in, n)
+	payload, ok := s.seal(to, in, n, p.now())
 	if !ok {
 		return 0, false
 	}
 	for i := range paths {
-		if p.sendCopy(s, wire.TypeData, fl, &paths[i], payload, &to.peer.sent) {
+		if p.sendCopy(s, wire.TypeData, fl, &paths[i], payload, nil) {
 			sent++
 		}
 	}
 	return sent, true
 }
 
-// sendCopy sends one copy of a payload that lies in s on one path and remembers it for errors.
+// sendCopy sends one copy of a payload that lies in s on one path, and remembers it for errors in sends if that is not nil.
 func (p *Plane) sendCopy(s *sealer, t wire.FrameType, fl wire.Flags, path *outPath, payload []byte, sends *ring) bool {
 	if path.first == nil || !path.first.usable {
 		p.count.inc(sendLinkDown)
@@ -144,7 +145,7 @@ func (p *Plane) sendCopy(s *sealer, t wire.FrameType, fl wire.Flags, path *outPa
 		p.count.inc(sendTooBig)
 		return false
 	}
-	if path.path != nil {
+	if sends != nil {
 		sends.add(payload, path.path) // before the send: the error may be back before it returns
 	}
 	return p.emit(path.first, frame)

@@ -49,7 +49,7 @@ func (r *registry) rxIndices() []uint32 {
 // peerState returns what outlives the sessions with a node.
 func (r *registry) peerState(n mesh.NodeID, addr netip.Addr) *peerState {
 	if r.peerStates[n] == nil {
-		r.peerStates[n] = &peerState{node: n, addr: addr, sent: newRing(peerSends)}
+		r.peerStates[n] = &peerState{node: n, addr: addr}
 	}
 	return r.peerStates[n]
 }
@@ -202,6 +202,7 @@ func (v *view) outPeer(f *mesh.ForwardPeer, state *peerState, now time.Duration,
 		node: f.Node, state: state, ways: v.outWays(f.Ways, count), pair: v.outPaths(f.Pair, count), gap: spreadGap,
 	}
 	o.of = state.spread.take(o.ways, now)
+	state.recall.take(o, now)
 	for i := range o.ways {
 		for j := range o.ways {
 			later := int64(o.ways[i].paths[0].path.Cost) - int64(o.ways[j].paths[0].path.Cost)
