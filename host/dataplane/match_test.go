@@ -67,6 +67,20 @@ func TestOldSendsAreNotMatched(t *testing.T) {
 	}
 }
 
+// What is yet to be sent cannot be quoted, even by who knows how it will be sealed.
+func TestFutureSendsAreNotMatched(t *testing.T) {
+	n, a, d := diamond(t)
+	s := a.plane.view.Load().byNode[d.id].session
+	header := wire.Inner{Path: 1}.Append(nil)
+	for _, ahead := range []uint64{0, 1, 1 << 30} {
+		a.sendTo(d, 100)
+		c := s.counter.Load()
+		e := wire.ErrorFrame{Code: wire.ErrorLinkDown, Label: 5, Quote: wire.QuoteOf(wire.SealData(nil, s.seal, s.tx.value(), c+ahead, header))}
+		n.tell("b", 2, e)
+		a.wantCount("error_received", 0)
+	}
+}
+
 // A copy, and a protected packet, can be quoted by both paths, by each for itself; what went by one only cannot by the
 // other.
 func TestErrorsMatchThePathThatCarried(t *testing.T) {
@@ -106,9 +120,9 @@ func TestErrorsMatchThePathThatCarried(t *testing.T) {
 func TestErrorsAboutThePathBefore(t *testing.T) {
 	n, a, d := diamond(t)
 	x, y := twoWays(a, d)
+	y.Number = x.Number // as it may be by the next
 	a.shares(d, x)
 	seen := n.quotes(a, "b")
-	a.sendTo(d, 100)
 	a.sendTo(d, 100)
 	a.shares(d, y)
 	n.tell("b", 2, wire.ErrorFrame{Code: wire.ErrorLinkDown, Label: 5, Quote: (*seen)[0]})
@@ -129,6 +143,7 @@ func TestErrorsAboutProbesMatch(t *testing.T) {
 	n, a, d := diamond(t)
 	x, y := twoWays(a, d)
 	a.shares(d, x)
+	n.now = n.now.Add(2 * quoteAge)
 	seen := n.quotes(a, "c")
 	if err := a.plane.SendProbe(d.id, y.Path, wire.Probe{ID: 1}, false); err != nil {
 		t.Fatal(err)
