@@ -26,6 +26,7 @@ const (
 	peerUnknownSession
 	peerReplay
 	peerBadSeal
+	peerBadEpoch
 	peerMalformed
 	peerBadPacket
 	peerBadSource
@@ -106,12 +107,13 @@ var counterNames = [numCounters]string{
 	peerUnknownSession: "peer_unknown_session", // end-to-end index that is not ours
 	peerReplay:         "peer_replay",          // end-to-end counter seen before (also the second copy of a duplicate) or too old
 	peerBadSeal:        "peer_bad_seal",        // ciphertext does not authenticate
+	peerBadEpoch:       "peer_bad_epoch",       // counter of a key that is forgotten, or so far away that it is not tried
 	peerMalformed:      "peer_malformed",       // payload too short, or of an unknown inner kind, or a probe that does not parse
 	peerBadPacket:      "peer_bad_packet",      // inner packet is not one whole IPv6 packet
 	peerBadSource:      "peer_bad_source",      // inner source is not the address of the peer it came from
 	peerBadDestination: "peer_bad_destination", // inner destination is not this node
 	peerCongestionDrop: "peer_congestion_drop", // congestion marked on a packet that cannot carry the mark (RFC 6040 §4.2)
-	peerKeyUsedUp:      "peer_key_used_up",     // session has sealed as much as one key may
+	peerKeyUsedUp:      "peer_key_used_up",     // session has sealed as much as it may
 	peerNoWayBack:      "peer_no_way_back",     // probe that could not be answered
 	peerProbeLimited:   "peer_probe_limited",   // probes and answers not looked at: over the rate of 1,000 a second for each peer
 	delivered:          "delivered",            // packets written to the TUN

@@ -199,7 +199,11 @@ func (p *Plane) findSend(a *arrival, e *wire.ErrorFrame) (*SentMatch, counter) {
 		if !a.in.state.quotes.takeOf(mesh.Label(index), a.now, toldBurst, toldInterval) { // #nosec G115 -- the low bits will do
 			return nil, errorFlood
 		}
-		inner, err := wire.QuotedInner(e.Quote, s.seal)
+		aead, _ := s.seal.known(number, a.now)
+		if aead == nil {
+			continue
+		}
+		inner, err := wire.QuotedInner(e.Quote, aead)
 		if err != nil {
 			continue
 		}

@@ -75,7 +75,7 @@ func TestFutureSendsAreNotMatched(t *testing.T) {
 	for _, ahead := range []uint64{0, 1, 1 << 30} {
 		a.sendTo(d, 100)
 		c := s.counter.Load()
-		e := wire.ErrorFrame{Code: wire.ErrorLinkDown, Label: 5, Quote: wire.QuoteOf(wire.SealData(nil, s.seal, s.tx.value(), c+ahead, header))}
+		e := wire.ErrorFrame{Code: wire.ErrorLinkDown, Label: 5, Quote: wire.QuoteOf(wire.SealData(nil, s.seal.sealing(c, 1), s.tx.value(), c+ahead, header))}
 		n.tell("b", 2, e)
 		a.wantCount("error_received", 0)
 	}

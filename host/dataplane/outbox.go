@@ -99,7 +99,13 @@ func (p *Plane) sendCut(s *outbox, peer *outPeer, pkt []byte, partial bool) {
 		if !s.fits(&way.paths[0], len(b)) {
 			sent += p.flush(s, peer, &way, now)
 		}
-		s.seal(peer, &way.paths[0], c, b, way.flags)
+		aead := peer.session.seal.sealing(c, now)
+		if aead == nil {
+			p.count.inc(peerKeyUsedUp)
+			continue
+		}
+		f := s.place(&way.paths[0], len(b), way.flags)
+		wire.SealData(f, aead, peer.session.tx.value(), c, b)
 	}
 	sent += p.flush(s, peer, &way, now)
 	if sent == 0 {
@@ -115,18 +121,19 @@ func (s *outbox) fits(path *outPath, n int) bool {
 	return s.frames == 0 || s.frames < maxRun && s.n+size <= len(s.out) && size <= s.size && s.n == s.frames*s.size
 }
 
-// seal puts a frame behind those in out.
-func (s *outbox) seal(peer *outPeer, path *outPath, counter uint64, plain []byte, fl wire.Flags) {
-	f := s.out[s.n : s.n+path.frameLen(len(plain))]
+// place puts header and labels of a frame behind the frames in out. What it returns is where its payload begins: an empty
+// slice, with room for a payload of n bytes of plaintext.
+func (s *outbox) place(path *outPath, n int, fl wire.Flags) []byte {
+	f := s.out[s.n : s.n+path.frameLen(n)]
 	front := wire.HeaderLen + len(path.labels)
 	wire.PutHeader(f, wire.TypeData, 0, len(path.labels)/2, fl)
 	copy(f[wire.HeaderLen:], path.labels)
-	wire.SealData(f[front:front:len(f)], peer.session.seal, peer.session.tx.value(), counter, plain)
 	if s.frames == 0 {
 		s.size = len(f)
 	}
 	s.n += len(f)
 	s.frames++
+	return f[front:front:len(f)]
 }
 
 // flush sends what is in out on every path. It returns how many links took it.

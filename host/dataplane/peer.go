@@ -1,7 +1,6 @@
 package dataplane
 
 import (
-	"crypto/cipher"
 	"fmt"
 	"net/netip"
 	"sync"
@@ -23,8 +22,8 @@ type peerSession struct {
 	node    mesh.NodeID
 	addr    [16]byte
 	rxIndex uint32
-	seal    cipher.AEAD
-	open    cipher.AEAD
+	seal    *keyChain
+	open    *keyChain
 	peer    *peerState
 
 	tx      index
@@ -57,11 +56,11 @@ func newPeerSession(conn mesh.ConnID, n mesh.NodeID, addr netip.Addr, rx uint32,
 	if !addr.Is6() {
 		return nil, fmt.Errorf("%v is not an IPv6 address", addr)
 	}
-	seal, err := wire.NewAEAD(wire.SuiteAES256GCM, k.Send[:])
+	seal, err := newKeyChain(k.Send)
 	if err != nil {
 		return nil, err
 	}
-	open, err := wire.NewAEAD(wire.SuiteAES256GCM, k.Recv[:])
+	open, err := newKeyChain(k.Recv)
 	if err != nil {
 		return nil, err
 	}

@@ -241,9 +241,12 @@ func (p *Plane) deliverData(a *arrival) {
 		p.count.inc(peerReplay)
 		return
 	}
-	_, plain, err := wire.OpenData(a.f.Payload, s.open)
-	if err != nil {
-		p.count.inc(peerBadSeal)
+	plain, why, ok := s.open.open(a.f.Payload, counter, a.now)
+	if !ok {
+		p.count.inc(why)
+		if why == peerBadEpoch { // if that is a sender whom we lost, only a new session helps
+			p.report(a, wire.ErrorNoSession, 0, 0)
+		}
 		return
 	}
 	if !s.accept(counter) { // the other copy was opened at the same time

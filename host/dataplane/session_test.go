@@ -109,6 +109,9 @@ func TestKeyUsedUp(t *testing.T) {
 	a, d := n.nodes["a"], n.nodes["d"]
 	s := a.plane.view.Load().byNode[d.id].session
 	s.counter.Store(maxSeals - 1)
+	if err := d.plane.view.Load().sessions[0].open.follow(wire.Epoch(maxSeals-1), 1); err != nil {
+		t.Fatal(err)
+	}
 	d.wantDelivered(a.sendTo(d, 60))
 	a.sendTo(d, 60)
 	d.wantDelivered()

@@ -36,10 +36,14 @@ func (s *sealer) seal(session *peerSession, in wire.Inner, n int, now time.Durat
 	if c >= maxSeals {
 		return nil, false
 	}
+	aead := session.seal.sealing(c, now)
+	if aead == nil {
+		return nil, false
+	}
 	session.out[in.Path%wire.PathNumbers].Add(1)
 	plain := s.buf[headroom+sealFront-wire.InnerHeader:]
 	in.Append(plain[:0])
-	return wire.SealData(s.payload(), session.seal, session.tx.value(), c, plain[:wire.InnerHeader+n]), true
+	return wire.SealData(s.payload(), aead, session.tx.value(), c, plain[:wire.InnerHeader+n]), true
 }
 
 // frame puts header and labels in front of the payload of n bytes, over those of the last copy. It is nil if the
