@@ -36,6 +36,9 @@ func TestKeysChangeWithTheCounter(t *testing.T) {
 			t.Errorf("%s: epoch %d, or another key", what, k.keys.Load().epoch)
 		}
 	}
+	if err := rx.open.follow(1, time.Hour); err != nil || rx.open.key != next {
+		t.Errorf("went on to where it was: %v", err)
+	}
 	a.wantDelivered(d.sendTo(a, 100)) // the other direction has a chain of its own
 	if rx.seal.keys.Load().epoch != 0 {
 		t.Error("the other direction changed too")
