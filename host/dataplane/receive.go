@@ -243,10 +243,7 @@ func (p *Plane) deliverData(a *arrival) {
 	}
 	plain, why, ok := s.open.open(a.f.Payload, counter, a.now)
 	if !ok {
-		p.count.inc(why)
-		if why == peerBadEpoch { // if that is a sender whom we lost, only a new session helps
-			p.report(a, wire.ErrorNoSession, 0, 0)
-		}
+		p.refuseData(a, why)
 		return
 	}
 	if !s.accept(counter) { // the other copy was opened at the same time
@@ -265,6 +262,14 @@ func (p *Plane) deliverData(a *arrival) {
 	case wire.InnerProbe, wire.InnerProbeReply:
 		p.deliverProbe(a, s, inner.Kind, rest)
 	case wire.InnerKeepalive:
+	}
+}
+
+// refuseData counts data that was not opened. If a sender is so far ahead that it was lost, only a new session helps.
+func (p *Plane) refuseData(a *arrival, why counter) {
+	p.count.inc(why)
+	if why == peerBadEpoch {
+		p.report(a, wire.ErrorNoSession, 0, 0)
 	}
 }
 

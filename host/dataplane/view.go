@@ -198,8 +198,12 @@ func (r *registry) outLink(f *mesh.ForwardLink) *outLink {
 }
 
 func (v *view) outPeer(f *mesh.ForwardPeer, state *peerState, now time.Duration, count *counters) *outPeer {
+	var pair []*mesh.Path
+	for i := range f.Pair[:min(len(f.Pair), 2)] {
+		pair = append(pair, &f.Pair[i])
+	}
 	o := &outPeer{
-		node: f.Node, state: state, ways: v.outWays(f.Ways, count), pair: v.outPaths(f.Pair, count), gap: spreadGap,
+		node: f.Node, state: state, ways: v.outWays(f.Ways, count), pair: v.outPaths(pair, count), gap: spreadGap,
 	}
 	o.of = state.spread.take(o.ways, now)
 	state.recall.take(o, now)
@@ -215,16 +219,11 @@ func (v *view) outPeer(f *mesh.ForwardPeer, state *peerState, now time.Duration,
 func (v *view) outWays(ways []mesh.Way, count *counters) []outWay {
 	out := make([]outWay, 0, len(ways))
 	for i := range ways[:min(len(ways), maxWays)] {
-		w := outWay{paths: make([]outPath, 0, 2), share: ways[i].Share}
-		for j, p := range [...]*mesh.Path{&ways[i].Path, &ways[i].Copy} {
-			o, ok := v.outPath(p)
-			switch {
-			case ok:
-				w.paths = append(w.paths, o)
-			case j == 0 || len(p.Labels) > 0:
-				count.inc(pathInvalid)
-			}
+		paths := []*mesh.Path{&ways[i].Path, &ways[i].Copy}
+		if len(ways[i].Copy.Labels) == 0 {
+			paths = paths[:1]
 		}
+		w := outWay{paths: v.outPaths(paths, count), share: ways[i].Share}
 		if len(w.paths) > 0 {
 			out = append(out, w)
 		}
@@ -232,10 +231,10 @@ func (v *view) outWays(ways []mesh.Way, count *counters) []outWay {
 	return out
 }
 
-func (v *view) outPaths(paths []mesh.Path, count *counters) []outPath {
+func (v *view) outPaths(paths []*mesh.Path, count *counters) []outPath {
 	out := make([]outPath, 0, len(paths))
-	for i := range paths {
-		o, ok := v.outPath(&paths[i])
+	for _, p := range paths {
+		o, ok := v.outPath(p)
 		if !ok {
 			count.inc(pathInvalid)
 			continue
