@@ -25,6 +25,9 @@ type Config struct {
 	Self   netip.Addr   // this node's mesh address: the only source of its packets
 	Prefix netip.Prefix // of the mesh: packets to anywhere else are dropped
 
+	// Protect names the protected class: packets of it go by two paths. nil: none.
+	Protect []mesh.ProtectRule
+
 	Tun TUN
 
 	// Send hands a datagram to the underlay. b is the plane's and valid only during the call. Send must not block. An
@@ -38,9 +41,6 @@ type Config struct {
 	// Duplicates is the part of each link's capacity that may go to frames which take another link too, 0 to 1; 0 is a
 	// tenth, less than 0 none.
 	Duplicates float64
-
-	// Protect names the protected class: packets of it go by two paths. nil: none.
-	Protect []mesh.ProtectRule
 
 	Now func() time.Time // nil = time.Now; should be monotonic
 
@@ -115,6 +115,7 @@ type SentMatch struct {
 type Plane struct {
 	self      [16]byte
 	prefix    netip.Prefix
+	protect   mesh.Class
 	tun       TUN
 	send      func(netip.AddrPort, []byte) error
 	sendRunTo func(netip.AddrPort, []byte, int) error
@@ -128,7 +129,6 @@ type Plane struct {
 	receivers sync.Pool
 	shakes    ring // handshake frames sent
 	unknown   limiter
-	protect   mesh.Class
 	copyRate  uint64 // bytes a second by one link that may be copies
 
 	refusals icmpBucket
@@ -149,12 +149,12 @@ func New(cfg Config) *Plane {
 		self: cfg.Self.As16(), prefix: cfg.Prefix.Masked(), tun: cfg.Tun, send: cfg.Send, sendRunTo: cfg.SendRun,
 		clock: cfg.Now, base: cfg.Now().Add(-1), cb: cfg.Callbacks.withDefaults(),
 		reg: newRegistry(), shakes: newRing(handshakeSends), copyRate: duplicateRate(cfg.Duplicates),
-		protect: mesh.NewClass(cfg.Protect),
 	}
-	p.reg.protect = p.protect
 	p.queue.to = make(map[[16]byte]*waiting)
 	p.receivers.New = func() any { return p.NewReceiver() }
 	p.sealers.New = func() any { return new(sealer) }
+	p.protect = mesh.NewClass(cfg.Protect)
+	p.reg.protect = p.protect
 	p.view.Store(p.reg.compile(&p.count, p.now()))
 	return p
 }

@@ -69,13 +69,14 @@ type view struct {
 
 // outLink is a link to send by.
 type outLink struct {
-	label    mesh.Label
-	remote   netip.AddrPort
-	mtu      int
-	usable   bool
 	capacity mesh.BitsPerSecond // 0: not known
-	session  *linkSession       // nil: none of the published name
-	state    *linkState
+
+	label   mesh.Label
+	remote  netip.AddrPort
+	mtu     int
+	usable  bool
+	session *linkSession // nil: none of the published name
+	state   *linkState
 }
 
 // ready reports whether frames for others may go out by this link.
