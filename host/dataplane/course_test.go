@@ -45,7 +45,7 @@ func (n *testNet) sentBy(a *testNode) (by map[mesh.NodeID]int, flags map[wire.Fl
 // While a path is in doubt everything goes by two, large packets too, and is counted for the path in doubt.
 func TestDoubtedPathHasACopy(t *testing.T) {
 	n, a, d := diamond(t)
-	a.doubt(d)
+	a.doubtWay(d)
 	by, flags := n.sentBy(a)
 	d.wantDelivered(a.sendTo(d, 1000))
 	large := largeTCP(a, d, 20*1300, 1300)
@@ -90,7 +90,7 @@ func TestNoCopyWithoutDoubt(t *testing.T) {
 // link cannot send.
 func TestCopiesHaveABudget(t *testing.T) {
 	n, a, d := diamond(t)
-	a.doubt(d)
+	a.doubtWay(d)
 	for i := range a.table.Links {
 		a.table.Links[i].Capacity = 800_000 // of which a tenth are 10,000 bytes a second
 	}

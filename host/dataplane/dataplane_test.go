@@ -439,7 +439,7 @@ func TestDuplicatePaths(t *testing.T) {
 	n.route("a", 1, "b", 5, "d")
 	n.route("a", 3, "c", 7, "d")
 	a, b, c, d := n.nodes["a"], n.nodes["b"], n.nodes["c"], n.nodes["d"]
-	a.doubt(d)
+	a.doubtWay(d)
 	for range 10 {
 		d.wantDelivered(a.sendTo(d, 1360))
 	}

@@ -263,8 +263,8 @@ func (n *testNet) route(from string, hops ...any) mesh.Path {
 	return p
 }
 
-// doubt makes the second way to a node the copy of the first.
-func (d *testNode) doubt(to *testNode) {
+// doubtWay makes the second way to a node the copy of the first.
+func (d *testNode) doubtWay(to *testNode) {
 	e := d.entry(to)
 	e.Ways = []mesh.Way{{Path: e.Ways[0].Path, Copy: e.Ways[1].Path}}
 	d.publish()

@@ -92,7 +92,7 @@ func TestErrorsMatchThePathThatCarried(t *testing.T) {
 		want    int // of the errors by b and by c
 	}{
 		{"one path", func(a, d *testNode) { x, _ := twoWays(a, d); a.shares(d, x) }, 1},
-		{"a copy", func(a, d *testNode) { a.doubt(d) }, 2},
+		{"a copy", func(a, d *testNode) { a.doubtWay(d) }, 2},
 		{"protected", func(a, d *testNode) { a.protect(d); a.withRules("all") }, 2},
 		{"spread", func(a, d *testNode) { x, y := twoWays(a, d); y.Share = 0; a.shares(d, x, y) }, 1},
 	} {

@@ -329,7 +329,7 @@ func TestSendAllocatesNothing(t *testing.T) {
 			x, _ := twoWays(a, d)
 			a.shares(d, x)
 		},
-		"a copy":    func(a, d *testNode) { a.doubt(d) },
+		"a copy":    func(a, d *testNode) { a.doubtWay(d) },
 		"protected": func(a, d *testNode) { a.protect(d); a.withRules("udp/443", "tcp/8080", "dscp:1") },
 		"spread": func(a, d *testNode) {
 			x, y := twoWays(a, d)
