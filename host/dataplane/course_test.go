@@ -123,6 +123,33 @@ func TestCopiesHaveABudget(t *testing.T) {
 	a.wantCount("copy_limited", 9)
 }
 
+// What waited for a session goes as what is read: by two paths within the budget, and by the one that can send in any case.
+func TestPacketsThatWaitedGoByTwoPaths(t *testing.T) {
+	_, a, d := diamond(t)
+	a.protect(d)
+	a.withRules("all")
+	pkt := packet(a.addr, d.addr, 500, 1)
+	for i, tt := range []struct {
+		change       func()
+		sent, single uint64
+	}{
+		{func() {}, 1, 0},
+		{func() { a.usable(1, false) }, 2, 1},
+		{func() { a.plane.copyRate = 0 }, 3, 2}, // what goes by the second only is no copy
+		{func() { a.usable(1, true) }, 4, 3},
+	} {
+		tt.change()
+		a.forge(d, pkt)
+		d.wantDelivered(pkt)
+		a.wantCount("protected_sent", tt.sent)
+		a.wantCount("protected_single", tt.single)
+		if t.Failed() {
+			t.Fatalf("step %d", i)
+		}
+	}
+	a.wantCount("copy_limited", 1)
+}
+
 // withRules gives a a class of protected packets.
 func (d *testNode) withRules(rules ...string) {
 	d.plane.protect = mesh.NewClass(parseRules(d.net.t, rules...))
