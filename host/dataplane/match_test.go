@@ -152,6 +152,15 @@ func TestErrorsAboutProbesMatch(t *testing.T) {
 	if len(a.matches) != 1 || !a.matches[0].Path.Same(y.Path) {
 		t.Errorf("matches %v", a.matches)
 	}
+	// A probe by a path of the table does not have it forgotten.
+	if err := a.plane.SendProbe(d.id, x.Path, wire.Probe{ID: 2}, false); err != nil {
+		t.Fatal(err)
+	}
+	n.now = n.now.Add(time.Minute)
+	seen = n.quotes(a, "b")
+	a.sendTo(d, 100)
+	n.tell("b", 2, wire.ErrorFrame{Code: wire.ErrorLinkDown, Label: 5, Quote: (*seen)[0]})
+	a.wantCount("error_received", 2)
 }
 
 // A relay that knows index and counters, but has not seen what it quotes, is not believed; how often it may guess is bounded, and
