@@ -93,9 +93,9 @@ func DeriveDataKeys(secret []byte, client bool) (DataKeys, error) {
 	return k, nil
 }
 
-// EpochPackets is how many counters one end-to-end key serves. RFC 9001 §6.6 allows AES-GCM 2^23 packets of 2^16 bytes, and
-// its bound, 2^35 blocks of 16 bytes for an advantage of 2^-57, 2^28 of 2^11 bytes, which no frame has. So many leave an attacker
-// 2^-69, are derived anew every 9 s at 450,000 packets a second, and cost nothing then.
+// EpochPackets is how many counters one end-to-end key serves. RFC 9001 §6.6 allows AES-GCM 2^23 packets a key, and appendix B.1
+// 2^28 if none is longer than 2^11 bytes, as no frame is, for an attacker's advantage of at most 2^-57. It grows with the square:
+// here it is 2^-69. At 450,000 packets a second a key serves for 9 s.
 const EpochPackets = 1 << 22
 
 // Epoch returns how many times the key of a session was replaced when something is sealed with a counter.
