@@ -52,6 +52,8 @@ type linkSession struct {
 
 // linkState is what stays while sessions of a link come and go.
 type linkState struct {
+	quotes buckets // quotes of data in errors that were looked at, by session
+
 	label     mesh.Label
 	heard     atomic.Int64
 	moved     limiter
@@ -60,7 +62,6 @@ type linkState struct {
 	errors    buckets
 	copies    budget    // what goes out by it and by another link too
 	told      allowance // hellos and replies to challenges that were handed up
-	quotes    buckets   // quotes of data in errors that were looked at, by session
 	accused   allowance // errors that were
 	shakes    allowance // handshake frames that were
 	shakesVia buckets   // of them those that came to the neighbour by one of its links
