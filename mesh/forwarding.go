@@ -20,6 +20,7 @@ type ForwardLink struct {
 	Session   ConnID         // the link session whose keys and index frames are sent with
 	Remote    netip.AddrPort // where on the underlay the neighbour is
 	MTU       uint16         // largest datagram payload the link carries whole
+	Capacity  BitsPerSecond  // 0 = not known
 	Usable    bool           // false: the link is down; a frame that wants it is answered by an error, and takes a detour
 	Suspect   bool           // usable, but in doubt: a frame that is sent by it is sent by a detour too
 	Detours   []Detour       // ascending by Behind; only those whose own first link is up
@@ -62,7 +63,7 @@ type ForwardPeer struct {
 type Way struct {
 	Path
 	Copy  Path   // valid while Path is in doubt: every packet goes by it too
-	Share uint32 // of the flows, relative to those of the other ways; not 0 where there are several
+	Share uint32 // of the flows, relative to those of the other ways; 0 where another has one: flows leave it when they pause
 }
 
 // Link returns the link with label l.

@@ -104,3 +104,39 @@ func TestInnerRefuses(t *testing.T) {
 		t.Errorf("probe made with 300 labels: %d, %v", len(p.Labels), err)
 	}
 }
+
+// Of what can be sealed each header is told by its quote; of what cannot, nothing is.
+func TestQuotedInner(t *testing.T) {
+	aead := testAEAD(t)
+	quote := func(plain []byte) [QuoteLen]byte {
+		return QuoteOf(SealData(nil, aead, 7, 1<<40, append(plain, "and what follows"...)))
+	}
+	for _, in := range []Inner{
+		{}, {Class: ClassECN | ClassProtected, Partial: true, Path: 31}, {Kind: InnerProbe, Path: 3}, {Kind: InnerProbeReply},
+	} {
+		if got, err := QuotedInner(quote(in.Append(nil)), aead); err != nil || got != in {
+			t.Errorf("%+v: %+v, %v", in, got, err)
+		}
+	}
+	for _, in := range []Inner{
+		{Kind: InnerKeepalive}, {Kind: InnerProbe, Class: ClassProtected}, {Kind: InnerProbe, Partial: true}, {Kind: InnerProbeReply, Path: 1},
+	} {
+		if got, err := QuotedInner(quote(in.Append(nil)), aead); !errors.Is(err, ErrAuth) {
+			t.Errorf("%+v: %+v, %v", in, got, err)
+		}
+	}
+	// How likely a guess is right: of all that could stand there so many of 2^32 do.
+	right := 0
+	for kind := range 256 {
+		for class := range 256 {
+			for _, flags := range []byte{0, 1, 2, 0x80} {
+				if in, err := QuotedInner(quote([]byte{byte(kind), byte(class), 0, flags}), aead); err == nil && in.Path == 9 {
+					right++
+				}
+			}
+		}
+	}
+	if right != 17 {
+		t.Errorf("%d headers for one path, want 17: 8 classes with and without a checksum, and a probe", right)
+	}
+}

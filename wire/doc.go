@@ -47,8 +47,8 @@
 //	receiver's session index (4) ‖ counter (8) ‖ ciphertext ‖ tag (16)
 //
 // The first 12 bytes are both the additional data and the nonce. The nonce thus is the counter behind a fixed
-// field that is constant for a key, the construction of RFC 5116 §3.2: an index belongs to exactly one key. The
-// plaintext begins with
+// field that is constant for a key, the construction of RFC 5116 §3.2: an index belongs to the keys of exactly one session and
+// direction, which share its counters. The plaintext begins with
 //
 //	kind (1) ‖ class (1) ‖ flags (2)
 //
@@ -140,6 +140,6 @@
 //	version 1 (1) ‖ purpose: 1 link, 2 end to end (1) ‖ client's SPIFFE ID: length (2), bytes ‖ server's ‖ lane (2)
 //
 // and expands them by HKDF-Expand (RFC 5869 §2.3, SHA-256) with the infos "c2s mac" and "s2c mac" (16 bytes, link)
-// or "c2s aead" and "s2c aead" (32 bytes, end to end), where c is the side that opened the connection. The key of
-// the next epoch is the expansion of the last with "next epoch".
+// or "c2s aead" and "s2c aead" (32 bytes, end to end), where c is the side that opened the connection. An end-to-end key
+// serves 2^22 counters, which are an epoch; the key of the next epoch is the expansion of the last with "next epoch".
 package wire

@@ -175,6 +175,30 @@ func TestGoldenData(t *testing.T) {
 		t.Fatalf("counter %#x, %v", counter, err)
 	}
 	equal(t, "plaintext", got, plain)
+	in, err := QuotedInner(QuoteOf(golden(t)["data"]), aead)
+	same(t, "quoted header", in, Inner{Class: 2 | ClassProtected}, err)
+}
+
+// Of what a key of a session becomes: data that is sealed with a counter of the third epoch.
+func TestGoldenEpoch(t *testing.T) {
+	g := golden(t)
+	keys, err := DeriveDataKeys(seq(0, 32), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const counter = 2<<22 | 5
+	key := keys.Send
+	for range Epoch(counter) {
+		if key, err = NextEpoch(key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	aead, err := NewAEAD(SuiteAES256GCM, key[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain := append(Inner{Class: 2 | ClassProtected}.Append(nil), seq(0, 64)...)
+	equal(t, "data of a later epoch", SealData(nil, aead, 0xa1b2c3d4, counter, plain), g["data-epoch"])
 }
 
 func TestGoldenFrames(t *testing.T) {

@@ -26,6 +26,7 @@ const (
 	peerUnknownSession
 	peerReplay
 	peerBadSeal
+	peerBadEpoch
 	peerMalformed
 	peerBadPacket
 	peerBadSource
@@ -52,6 +53,11 @@ const (
 	icmpSent
 	icmpNone
 	icmpLimited
+
+	protectedSent
+	protectedSingle
+	copySent
+	copyLimited
 
 	errorSent
 	errorLimited
@@ -101,12 +107,13 @@ var counterNames = [numCounters]string{
 	peerUnknownSession: "peer_unknown_session", // end-to-end index that is not ours
 	peerReplay:         "peer_replay",          // end-to-end counter seen before (also the second copy of a duplicate) or too old
 	peerBadSeal:        "peer_bad_seal",        // ciphertext does not authenticate
+	peerBadEpoch:       "peer_bad_epoch",       // counter of a key that is forgotten, or so far away that it is not tried
 	peerMalformed:      "peer_malformed",       // payload too short, or of an unknown inner kind, or a probe that does not parse
 	peerBadPacket:      "peer_bad_packet",      // inner packet is not one whole IPv6 packet
 	peerBadSource:      "peer_bad_source",      // inner source is not the address of the peer it came from
 	peerBadDestination: "peer_bad_destination", // inner destination is not this node
 	peerCongestionDrop: "peer_congestion_drop", // congestion marked on a packet that cannot carry the mark (RFC 6040 §4.2)
-	peerKeyUsedUp:      "peer_key_used_up",     // session has sealed as much as one key may
+	peerKeyUsedUp:      "peer_key_used_up",     // session has sealed as much as it may
 	peerNoWayBack:      "peer_no_way_back",     // probe that could not be answered
 	peerProbeLimited:   "peer_probe_limited",   // probes and answers not looked at: over the rate of 1,000 a second for each peer
 	delivered:          "delivered",            // packets written to the TUN
@@ -117,7 +124,7 @@ var counterNames = [numCounters]string{
 	tunNotIPv6:    "tun_not_ipv6",   // not IPv6, or shorter than its header
 	tunOutside:    "tun_outside",    // destination outside the mesh prefix, or this node itself
 	tunBadSource:  "tun_bad_source", // source is not this node's mesh address
-	tunTooBig:     "tun_too_big",    // does not fit a frame of any path
+	tunTooBig:     "tun_too_big",    // does not fit a frame
 	tunSent:       "tun_sent",       // packets sealed and sent on at least one path
 	tunNoLink:     "tun_no_link",    // packets that none of their paths' first links could send
 	queueAdded:    "queue_added",    // packets that waited for a session
@@ -127,6 +134,11 @@ var counterNames = [numCounters]string{
 	icmpSent:      "icmp_sent",      // ICMPv6 errors written to the TUN
 	icmpNone:      "icmp_none",      // not written: about an ICMPv6 error, a later fragment or what is not sent to one
 	icmpLimited:   "icmp_limited",   // not written: over the rate
+
+	protectedSent:   "protected_sent",   // of the packets sent: those of the protected class
+	protectedSingle: "protected_single", // of these: those that left by one path only
+	copySent:        "copy_sent",        // frames of packets that had left by another path already
+	copyLimited:     "copy_limited",     // such frames that were not sent: over the budget of their first link
 
 	errorSent:      "error_sent",      // error frames made here
 	errorLimited:   "error_limited",   // error frames not made: over the rate

@@ -439,6 +439,7 @@ func TestDuplicatePaths(t *testing.T) {
 	n.route("a", 1, "b", 5, "d")
 	n.route("a", 3, "c", 7, "d")
 	a, b, c, d := n.nodes["a"], n.nodes["b"], n.nodes["c"], n.nodes["d"]
+	a.doubtWay(d)
 	for range 10 {
 		d.wantDelivered(a.sendTo(d, 1360))
 	}
@@ -502,7 +503,7 @@ func TestCongestionMark(t *testing.T) {
 			s := new(sealer)
 			peer := a.plane.view.Load().byNode[b.id]
 			k := copy(s.packet(), pkt)
-			a.plane.sealAndSend(s, peer.session, wire.Inner{}, k, wire.Flags(0).WithECN(3), peer.paths)
+			a.plane.sealAndSend(s, peer.session, wire.Inner{}, k, wire.Flags(0).WithECN(3), peer.ways[0].paths)
 		} else {
 			a.send(pkt)
 		}

@@ -19,7 +19,7 @@
 // read the packet: nothing is queued between a read and a send but what came with one read (Receiver), so a
 // neighbour can take no more of the relay than
 // its share of what is read. Every method may be called from any goroutine. The only locks of the path guard one
-// replay window, or one ring of recent sends, for some tens of nanoseconds; none is held while Config.Send, the TUN
+// replay window for some tens of nanoseconds, and changes of a key; none is held while Config.Send, the TUN
 // or a callback runs, so those may call back into the plane. They must not block.
 //
 // # Ways
@@ -33,5 +33,12 @@
 // Link: known session index, MAC, fresh link counter. End to end: known index, fresh counter, authentic ciphertext,
 // and an inner packet whose source is the peer's own mesh address and whose destination is ours. Whatever fails is
 // counted under a name of its own (see Counters) and dropped. An error frame is believed only if it quotes a packet
-// that was sent on a path whose first link it came back by, and names a hop and a label of that path.
+// that was sent on a path whose first link it came back by, and names a hop and a label of that path. Nothing is kept of
+// packets for that: see match.go.
+//
+// # Which way
+//
+// A packet of the protected class goes by both paths of a pair. Any other goes by the way that its flow is on, which changes
+// only when the way is gone or the flow pauses, so that a table may be published at any time without packets overtaking each
+// other; see spread.go. Where a way has a copy the packet goes by that too. What is sent twice has a budget for each link.
 package dataplane

@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"bytes"
+	"fmt"
 	"testing"
 	"time"
 
@@ -141,10 +142,15 @@ func TestErrorRate(t *testing.T) {
 	c.wantCount("error_sent", errorBurst+4)
 }
 
+// headBits are those of a quote that tell what may be sent by a path from what may not: not whether it is a packet or a
+// probe, nor a packet's code point and class, nor whether it has a checksum.
+var headBits = [4]byte{0xfe, 0xf8, 0xff, 0xfe}
+
 // TestForgedErrors: an error counts only if it quotes something sent, came back by the link that went out by, and names
 // a place on that path; and only once.
 func TestForgedErrors(t *testing.T) {
 	n := line(t)
+	n.numbered(7)
 	n.link("a", "c", 13, 33, 1452)
 	a, b, c, d := n.nodes["a"], n.nodes["b"], n.nodes["c"], n.nodes["d"]
 	var quote [wire.QuoteLen]byte
@@ -155,23 +161,30 @@ func TestForgedErrors(t *testing.T) {
 		return 1
 	}
 	d.wantDelivered(a.sendTo(d, 100))
-	other := quote
-	other[15] ^= 1
 	good := wire.ErrorFrame{Code: wire.ErrorLinkDown, Label: 32, Hop: 1, Quote: quote}
-	for _, f := range []struct {
+	type forged struct {
 		name string
 		from *testNode
 		by   mesh.Label
 		e    wire.ErrorFrame
-	}{
-		{"quotes what was not sent", b, 21, wire.ErrorFrame{Code: wire.ErrorLinkDown, Label: 32, Hop: 1, Quote: other}},
+	}
+	all := []forged{
 		{"comes by another link", c, 33, good},
 		{"names a label not on the path", b, 21, wire.ErrorFrame{Code: wire.ErrorLinkDown, Label: 33, Hop: 1, Quote: quote}},
 		{"names the label of another hop", b, 21, wire.ErrorFrame{Code: wire.ErrorLinkDown, Label: 32, Hop: 0, Quote: quote}},
 		{"names a hop beyond the path", b, 21, wire.ErrorFrame{Code: wire.ErrorLinkDown, Label: 32, Hop: 3, Quote: quote}},
 		{"destination speaks of a link", b, 21, wire.ErrorFrame{Code: wire.ErrorLinkDown, Hop: 2, Quote: quote}},
 		{"relay speaks of a session", b, 21, wire.ErrorFrame{Code: wire.ErrorNoSession, Hop: 1, Quote: quote}},
-	} {
+	}
+	for bit := range 8 * wire.QuoteLen {
+		if at := bit/8 - 12; at >= 0 && headBits[at]>>(bit%8)&1 == 0 {
+			continue
+		}
+		other := good
+		other.Quote[bit/8] ^= 1 << (bit % 8)
+		all = append(all, forged{fmt.Sprintf("bit %d of byte %d is not what was sent", bit%8, bit/8), b, 21, other})
+	}
+	for _, f := range all {
 		before := a.plane.Counters()["error_unmatched"]
 		f.from.plane.emit(f.from.plane.view.Load().links[f.by], wire.AppendFrame(nil, wire.TypeError, 0, nil, f.e.Append(nil)))
 		if got := a.plane.Counters()["error_unmatched"]; got != before+1 || len(a.errors) != 0 {
@@ -185,17 +198,17 @@ func TestForgedErrors(t *testing.T) {
 	a.wantCount("error_received", 1)
 }
 
-// TestRingForgets: only the last sends of a peer can be quoted.
+// TestRingForgets: only the last handshake frames can be quoted.
 func TestRingForgets(t *testing.T) {
-	r := newRing(peerSends)
+	r := newRing(handshakeSends)
 	path := &mesh.Path{Labels: []mesh.Label{1, 2}}
 	quote := func(i int) [wire.QuoteLen]byte { return wire.QuoteOf([]byte{1: byte(i >> 8), 2: byte(i), 15: 1}) }
-	for i := range peerSends + 1 {
+	for i := range handshakeSends + 1 {
 		q := quote(i)
 		r.add(q[:], path)
 	}
 	r.add(make([]byte, 15), path)
-	for i, want := range map[int]bool{0: false, 1: true, peerSends: true} {
+	for i, want := range map[int]bool{0: false, 1: true, handshakeSends: true} {
 		e := wire.ErrorFrame{Code: wire.ErrorNoLabel, Label: 2, Quote: quote(i)}
 		if _, ok := r.match(&e, 1); ok != want {
 			t.Errorf("send %d: matched %v", i, ok)

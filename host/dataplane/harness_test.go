@@ -49,12 +49,17 @@ type testNode struct {
 	errors     []wire.ErrorFrame
 	matches    []*SentMatch
 	replies    []wire.Probe
-	sending    []mesh.NodeID
+	sending    []sendingTold
 	shakes     []shake
 	challenges []wire.Challenge
 	moved      []netip.AddrPort
 	unknown    []uint32
 	runs       []int // datagrams of each that was sent
+}
+
+type sendingTold struct {
+	node      mesh.NodeID
+	protected bool
 }
 
 type shake struct {
@@ -130,7 +135,7 @@ func (n *testNet) add(name string, i int) {
 				d.errors, d.matches = append(d.errors, e), append(d.matches, m)
 			},
 			Need:       func(a netip.Addr) { d.needs = append(d.needs, a) },
-			Sending:    func(n mesh.NodeID) { d.sending = append(d.sending, n) },
+			Sending:    func(n mesh.NodeID, protected bool) { d.sending = append(d.sending, sendingTold{n, protected}) },
 			ProbeReply: func(_ mesh.NodeID, p wire.Probe, _ time.Time) { d.replies = append(d.replies, p) },
 			Handshake: func(h wire.Handshake, in mesh.Label, back []mesh.Label) {
 				d.shakes = append(d.shakes, shake{h, in, back})
@@ -256,6 +261,24 @@ func (n *testNet) route(from string, hops ...any) mesh.Path {
 	e.Ways = append(slices.Clone(e.Ways), mesh.Way{Path: p})
 	d.publish()
 	return p
+}
+
+// doubtWay makes the second way to a node the copy of the first.
+func (d *testNode) doubtWay(to *testNode) {
+	e := d.entry(to)
+	e.Ways = []mesh.Way{{Path: e.Ways[0].Path, Copy: e.Ways[1].Path}}
+	d.publish()
+}
+
+// protect makes the ways to a node the pair for what is protected.
+func (d *testNode) protect(to *testNode) {
+	e := d.entry(to)
+	e.Pair = nil
+	for _, w := range e.Ways {
+		e.Pair = append(e.Pair, w.Path)
+	}
+	e.Ways = e.Ways[:1:1]
+	d.publish()
 }
 
 // usable marks a link of d up or down.

@@ -52,7 +52,7 @@ func TestOneNeighboursFloodIsItsOwn(t *testing.T) {
 			p := wire.Probe{ID: 1}
 			k := len(p.Append(s.packet()[:0]))
 			o := d.plane.view.Load().byNode[n.nodes["c"].id]
-			d.plane.sealAndSend(s, o.session, wire.Inner{Kind: wire.InnerProbeReply}, k, wire.FlagProbe, o.paths)
+			d.plane.sealAndSend(s, o.session, wire.Inner{Kind: wire.InnerProbeReply}, k, wire.FlagProbe, o.ways[0].paths)
 		}, func(c *testNode) int { return len(c.replies) }, toldBurst},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -109,7 +109,7 @@ func mayRefuse(pkt []byte) bool {
 	if src.IsUnspecified() || src.IsMulticast() || dst.IsMulticast() {
 		return false
 	}
-	next, at, ok := upperLayer(pkt)
+	next, at, _, ok := upperLayer(pkt)
 	if !ok {
 		return false
 	}
@@ -120,24 +120,26 @@ func mayRefuse(pkt []byte) bool {
 	return len(pkt) > at && pkt[at] >= firstInformational && pkt[at] != redirect
 }
 
-// upperLayer walks the extension headers (RFC 8200 §4) and returns the first header that is none, and where it begins.
-func upperLayer(pkt []byte) (next byte, at int, ok bool) {
-	const hopByHop, routing, fragment, destination = 0, 43, 44, 60
-	next, at = pkt[6], ipv6Header
+// upperLayer walks the extension headers (RFC 8200 §4) and returns the first header that is none, where it begins, and
+// whether the packet is no fragment. ok is false where it is not to be found, as in later fragments.
+func upperLayer(pkt []byte) (next byte, at int, whole, ok bool) {
+	const hopByHop, routing, fragment, destination, moreFragments = 0, 43, 44, 60, 1
+	next, at, whole = pkt[6], ipv6Header, true
 	for {
 		switch next {
 		case hopByHop, routing, destination:
 			if len(pkt) < at+2 {
-				return 0, 0, false
+				return 0, 0, false, false
 			}
 			next, at = pkt[at], at+8*(int(pkt[at+1])+1)
 		case fragment:
 			if len(pkt) < at+8 || binary.BigEndian.Uint16(pkt[at+2:])>>3 != 0 {
-				return 0, 0, false
+				return 0, 0, false, false
 			}
+			whole = whole && pkt[at+3]&moreFragments == 0
 			next, at = pkt[at], at+8
 		default:
-			return next, at, true
+			return next, at, whole, true
 		}
 	}
 }

@@ -79,7 +79,7 @@ func TestPacketTooBigSaysWhatFits(t *testing.T) {
 func TestTooBigForOnePathOnlyIsSent(t *testing.T) {
 	a, z := longPath(t, 32)
 	e := a.entry(z)
-	e.Ways = append(e.Ways, mesh.Way{Path: mesh.Path{Nodes: []mesh.NodeID{a.id, z.id}, Labels: []mesh.Label{1}}})
+	e.Ways[0].Copy = mesh.Path{Nodes: []mesh.NodeID{a.id, z.id}, Labels: []mesh.Label{1}}
 	a.publish()
 	a.sendTo(z, 1360)
 	a.wantCount("tun_sent", 1)

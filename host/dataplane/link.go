@@ -52,12 +52,15 @@ type linkSession struct {
 
 // linkState is what stays while sessions of a link come and go.
 type linkState struct {
+	quotes buckets // quotes of data in errors that were looked at, by session
+
 	label     mesh.Label
 	heard     atomic.Int64
 	moved     limiter
 	tooBig    limiter
 	asked     [2]limiter // challenges of the neighbour's that were answered: it asks at the old and the new address at once
 	errors    buckets
+	copies    budget    // what goes out by it and by another link too
 	told      allowance // hellos and replies to challenges that were handed up
 	accused   allowance // errors that were
 	shakes    allowance // handshake frames that were

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"syscall"
+	"time"
 
 	"x0tta6bl4/host/dataplane/segment"
 	"x0tta6bl4/wire"
@@ -63,7 +64,7 @@ func (p *Plane) handlePacket(s *outbox, n int) {
 		return
 	}
 	if ready {
-		p.sendCut(s, peer, partial)
+		p.sendCut(s, peer, b[segment.HeaderLen:], partial)
 		return
 	}
 	for pkt, ok := s.cut.Next(0); ok; pkt, ok = s.cut.Next(0) {
@@ -71,82 +72,91 @@ func (p *Plane) handlePacket(s *outbox, n int) {
 	}
 }
 
-// sendCut seals the packets that s.cut gives and sends a copy of each on each path.
-func (p *Plane) sendCut(s *outbox, peer *outPeer, partial bool) {
+// sendCut seals the packets that s.cut gives, which are all cut from pkt, and sends a copy of each on each path.
+func (p *Plane) sendCut(s *outbox, peer *outPeer, pkt []byte, partial bool) {
+	now := p.now()
+	way := p.course(peer, pkt, now)
 	n, longest := s.cut.Count()
-	if fits := peer.room(); longest > fits {
+	if fits := way.room(); longest > fits {
 		pkt, _ := s.cut.Next(0)
 		p.count.add(tunTooBig, n)
 		p.refuse(pkt, icmpTooBig, 0, uint32(max(fits, minimumMTU))) // #nosec G115 -- at most wire.MaxFrame
 		return
 	}
+	peer.session.mark(now)
 	last := peer.session.counter.Add(uint64(n))
 	if last > maxSeals {
 		p.count.add(peerKeyUsedUp, n)
 		return
 	}
-	ecn := packetECN(s.in[segment.HeaderLen:])
-	in := wire.Inner{Kind: wire.InnerPacket, Class: ecn, Path: peer.paths[0].path.Number, Partial: partial}
+	in := way.inner(partial)
 	peer.session.out[in.Path%wire.PathNumbers].Add(uint32(n)) // #nosec G115 -- at most 64 KiB of packets
 	sent, bytes := 0, 0
 	for c := last - uint64(n); c < last; c++ {
 		b, _ := s.cut.Next(wire.InnerHeader)
 		in.Append(b[:0])
 		bytes += len(b) - wire.InnerHeader
-		if !s.fits(&peer.paths[0], len(b)) {
-			sent += p.flush(s, peer)
+		if !s.fits(&way.paths[0], len(b)) {
+			sent += p.flush(s, peer, &way, now)
 		}
-		s.seal(peer, &peer.paths[0], c, b, wire.Flags(0).WithECN(ecn))
+		aead := peer.session.seal.sealing(c, now)
+		if aead == nil {
+			p.count.inc(peerKeyUsedUp)
+			continue
+		}
+		f := s.place(&way.paths[0], len(b), way.flags)
+		wire.SealData(f, aead, peer.session.tx.value(), c, b)
 	}
-	sent += p.flush(s, peer)
+	sent += p.flush(s, peer, &way, now)
 	if sent == 0 {
 		p.count.add(tunNoLink, n)
 		return
 	}
-	p.noteSent(peer, n, bytes)
+	p.noteSent(peer, &way, n, bytes, now)
 }
 
 // fits reports whether a frame with n bytes of plaintext can follow those in out. Only the last may be shorter.
 func (s *outbox) fits(path *outPath, n int) bool {
-	size := frameLen(path, n)
+	size := path.frameLen(n)
 	return s.frames == 0 || s.frames < maxRun && s.n+size <= len(s.out) && size <= s.size && s.n == s.frames*s.size
 }
 
-func frameLen(path *outPath, n int) int {
-	return wire.HeaderLen + len(path.labels) + wire.SealOverhead + n
-}
-
-// seal puts a frame behind those in out.
-func (s *outbox) seal(peer *outPeer, path *outPath, counter uint64, plain []byte, fl wire.Flags) {
-	f := s.out[s.n : s.n+frameLen(path, len(plain))]
+// place puts header and labels of a frame behind the frames in out. What it returns is where its payload begins: an empty
+// slice, with room for a payload of n bytes of plaintext.
+func (s *outbox) place(path *outPath, n int, fl wire.Flags) []byte {
+	f := s.out[s.n : s.n+path.frameLen(n)]
 	front := wire.HeaderLen + len(path.labels)
 	wire.PutHeader(f, wire.TypeData, 0, len(path.labels)/2, fl)
 	copy(f[wire.HeaderLen:], path.labels)
-	wire.SealData(f[front:front:len(f)], peer.session.seal, peer.session.tx.value(), counter, plain)
 	if s.frames == 0 {
 		s.size = len(f)
 	}
 	s.n += len(f)
 	s.frames++
+	return f[front:front:len(f)]
 }
 
 // flush sends what is in out on every path. It returns how many links took it.
-func (p *Plane) flush(s *outbox, peer *outPeer) (sent int) {
+func (p *Plane) flush(s *outbox, peer *outPeer, way *course, now time.Duration) (sent int) {
 	if s.frames == 0 {
 		return 0
 	}
-	run := s.out[:s.n]
-	first := &peer.paths[0]
-	for i := range peer.paths {
-		path := &peer.paths[i]
-		b, size := run, s.size
+	first := &way.paths[0]
+	for i := range way.paths {
+		path := &way.paths[i]
+		b, size := s.out[:s.n], s.size
 		if i > 0 {
-			b, size = s.relabel(first, path), s.size+len(path.labels)-len(first.labels)
+			longer := len(path.labels) - len(first.labels)
+			if sent > 0 && !p.mayCopy(path, s.frames, s.n+s.frames*longer, now) {
+				continue
+			}
+			b, size = s.relabel(first, path), s.size+longer
 		}
-		if p.sendRun(path, b, size, &peer.session.peer.sent) {
+		if p.sendRun(path, b, size) {
 			sent++
 		}
 	}
+	p.noteCopies(way, s.frames, sent)
 	s.n, s.size, s.frames = 0, 0, 0
 	return sent
 }
@@ -164,8 +174,8 @@ func (s *outbox) relabel(was, path *outPath) []byte {
 	return s.dup[:n]
 }
 
-// sendRun sends frames of size bytes, the last may be shorter, on one path and remembers them for errors.
-func (p *Plane) sendRun(path *outPath, run []byte, size int, sends *ring) bool {
+// sendRun sends frames of size bytes, the last may be shorter, on one path.
+func (p *Plane) sendRun(path *outPath, run []byte, size int) bool {
 	if path.first == nil || !path.first.usable {
 		p.count.add(sendLinkDown, frames(run, size))
 		return false
@@ -173,9 +183,6 @@ func (p *Plane) sendRun(path *outPath, run []byte, size int, sends *ring) bool {
 	if size > wire.MaxFrame { // another path has fewer labels
 		p.count.add(sendTooBig, frames(run, size))
 		return false
-	}
-	if path.path != nil { // before the send: the error may be back before it returns
-		sends.addRun(run, size, wire.HeaderLen+len(path.labels), path.path)
 	}
 	return p.emitRun(path.first, run, size)
 }

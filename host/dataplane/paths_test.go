@@ -124,7 +124,7 @@ func TestSendingIsTold(t *testing.T) {
 		a.sendTo(d, 60)
 		n.now = n.now.Add(time.Millisecond)
 	}
-	if want := []mesh.NodeID{d.id, d.id}; !slices.Equal(a.sending, want) {
+	if want := []sendingTold{{d.id, false}, {d.id, false}}; !slices.Equal(a.sending, want) {
 		t.Errorf("told %v in 100 ms, want %v", a.sending, want)
 	}
 	for peers, want := range map[int]time.Duration{0: minSending, 20: minSending, 64: 160 * time.Millisecond, 1000: maxSending} {

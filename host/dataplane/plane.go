@@ -25,6 +25,9 @@ type Config struct {
 	Self   netip.Addr   // this node's mesh address: the only source of its packets
 	Prefix netip.Prefix // of the mesh: packets to anywhere else are dropped
 
+	// Protect names the protected class: packets of it go by two paths. nil: none.
+	Protect []mesh.ProtectRule
+
 	Tun TUN
 
 	// Send hands a datagram to the underlay. b is the plane's and valid only during the call. Send must not block. An
@@ -34,6 +37,10 @@ type Config struct {
 	// SendRun hands over several datagrams of size bytes that lie one behind the other in run; only the last may be shorter.
 	// There are at most 64, of 65,000 bytes together. The rest is as with Send. nil = they are sent one by one.
 	SendRun func(to netip.AddrPort, run []byte, size int) error
+
+	// Duplicates is the part of each link's capacity that may go to frames which take another link too, 0 to 1; 0 is a
+	// tenth, less than 0 none.
+	Duplicates float64
 
 	Now func() time.Time // nil = time.Now; should be monotonic
 
@@ -78,8 +85,8 @@ type Callbacks struct {
 	Need func(addr netip.Addr)
 
 	// Sending is called when a packet was sent to a node, at most once per 50 ms and node, and less often where there are
-	// more than 20: with 100 or more, once per 250 ms.
-	Sending func(node mesh.NodeID)
+	// more than 20: with 100 or more, once per 250 ms. Packets of the protected class are told of for themselves.
+	Sending func(node mesh.NodeID, protected bool)
 
 	// ProbeReply is called when node answered a probe.
 	ProbeReply func(node mesh.NodeID, p wire.Probe, at time.Time)
@@ -108,6 +115,7 @@ type SentMatch struct {
 type Plane struct {
 	self      [16]byte
 	prefix    netip.Prefix
+	protect   mesh.Class
 	tun       TUN
 	send      func(netip.AddrPort, []byte) error
 	sendRunTo func(netip.AddrPort, []byte, int) error
@@ -121,6 +129,7 @@ type Plane struct {
 	receivers sync.Pool
 	shakes    ring // handshake frames sent
 	unknown   limiter
+	copyRate  uint64 // bytes a second by one link that may be copies
 
 	refusals icmpBucket
 
@@ -139,12 +148,14 @@ func New(cfg Config) *Plane {
 	p := &Plane{
 		self: cfg.Self.As16(), prefix: cfg.Prefix.Masked(), tun: cfg.Tun, send: cfg.Send, sendRunTo: cfg.SendRun,
 		clock: cfg.Now, base: cfg.Now().Add(-1), cb: cfg.Callbacks.withDefaults(),
-		reg: newRegistry(), shakes: newRing(handshakeSends),
+		reg: newRegistry(), shakes: newRing(handshakeSends), copyRate: duplicateRate(cfg.Duplicates),
 	}
 	p.queue.to = make(map[[16]byte]*waiting)
 	p.receivers.New = func() any { return p.NewReceiver() }
 	p.sealers.New = func() any { return new(sealer) }
-	p.view.Store(p.reg.compile(&p.count))
+	p.protect = mesh.NewClass(cfg.Protect)
+	p.reg.protect = p.protect
+	p.view.Store(p.reg.compile(&p.count, p.now()))
 	return p
 }
 
@@ -168,7 +179,7 @@ func (c Callbacks) withDefaults() Callbacks {
 		c.Need = func(netip.Addr) {}
 	}
 	if c.Sending == nil {
-		c.Sending = func(mesh.NodeID) {}
+		c.Sending = func(mesh.NodeID, bool) {}
 	}
 	if c.ProbeReply == nil {
 		c.ProbeReply = func(mesh.NodeID, wire.Probe, time.Time) {}
@@ -203,7 +214,7 @@ func (p *Plane) time(d int64) time.Time {
 func (p *Plane) change(f func(*registry)) {
 	p.mu.Lock()
 	f(&p.reg)
-	p.view.Store(p.reg.compile(&p.count))
+	p.view.Store(p.reg.compile(&p.count, p.now()))
 	p.mu.Unlock()
 	p.drainAll()
 }

@@ -211,9 +211,9 @@ func (p *Plane) deliverError(a *arrival) {
 		p.count.inc(errorMalformed)
 		return
 	}
-	match := p.findSend(a.v, &e, a.in.label)
+	match, none := p.findSend(a, &e)
 	if match == nil {
-		p.count.inc(errorUnmatched)
+		p.count.inc(none)
 		return
 	}
 	if !a.in.state.accused.take(a.now, toldBurst, toldInterval) {
@@ -222,27 +222,6 @@ func (p *Plane) deliverError(a *arrival) {
 	}
 	p.count.inc(errorReceived)
 	p.cb.Error(e, a.in.label, p.time(int64(a.now)), match)
-}
-
-// findSend returns what an error that came in by the link in is about, or nil.
-func (p *Plane) findSend(v *view, e *wire.ErrorFrame, in mesh.Label) *SentMatch {
-	// A quote of data begins with the session index that it was sealed for: only peers with that index can match.
-	index := uint32(e.Quote[0])<<24 | uint32(e.Quote[1])<<16 | uint32(e.Quote[2])<<8 | uint32(e.Quote[3])
-	for _, s := range v.sessions {
-		if !s.tx.known() || s.tx.value() != index {
-			continue
-		}
-		if path, ok := s.peer.sent.match(e, in); ok {
-			return &SentMatch{Node: s.node, Path: *path, Reporter: int(e.Hop) + 1}
-		}
-	}
-	path, ok := p.shakes.match(e, in)
-	if !ok {
-		return nil
-	}
-	m := &SentMatch{Path: *path, Reporter: int(e.Hop) + 1, Handshake: true}
-	v.namePath(m)
-	return m
 }
 
 // deliverData opens data for this node and hands on what is inside.
@@ -262,9 +241,9 @@ func (p *Plane) deliverData(a *arrival) {
 		p.count.inc(peerReplay)
 		return
 	}
-	_, plain, err := wire.OpenData(a.f.Payload, s.open)
-	if err != nil {
-		p.count.inc(peerBadSeal)
+	plain, why, ok := s.open.open(a.f.Payload, counter, a.now)
+	if !ok {
+		p.refuseData(a, why)
 		return
 	}
 	if !s.accept(counter) { // the other copy was opened at the same time
@@ -283,6 +262,14 @@ func (p *Plane) deliverData(a *arrival) {
 	case wire.InnerProbe, wire.InnerProbeReply:
 		p.deliverProbe(a, s, inner.Kind, rest)
 	case wire.InnerKeepalive:
+	}
+}
+
+// refuseData counts data that was not opened. If a sender is so far ahead that it was lost, only a new session helps.
+func (p *Plane) refuseData(a *arrival, why counter) {
+	p.count.inc(why)
+	if why == peerBadEpoch {
+		p.report(a, wire.ErrorNoSession, 0, 0)
 	}
 }
 
@@ -352,9 +339,11 @@ func (p *Plane) answerProbe(a *arrival, s *peerSession, probe wire.Probe) bool {
 	back := a.back()
 	paths := []outPath{back}
 	if out != nil {
-		for i := range out.paths {
-			if o := &out.paths[i]; o.first != back.first || !bytes.Equal(o.labels, back.labels) {
-				paths = append(paths, *o)
+		for _, w := range out.ways {
+			for i := range w.paths {
+				if o := &w.paths[i]; o.first != back.first || !bytes.Equal(o.labels, back.labels) {
+					paths = append(paths, *o)
+				}
 			}
 		}
 	}

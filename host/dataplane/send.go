@@ -80,10 +80,12 @@ func (p *Plane) SendHandshake(first mesh.Label, labels []mesh.Label, h wire.Hand
 // namePath completes a match that knows only labels with the published path that has them.
 func (v *view) namePath(m *SentMatch) {
 	for n, o := range v.byNode {
-		for _, c := range o.paths {
-			if slices.Equal(c.path.Labels, m.Path.Labels) {
-				m.Node, m.Path = n, *c.path
-				return
+		for _, w := range o.ways {
+			for _, c := range w.paths {
+				if slices.Equal(c.path.Labels, m.Path.Labels) {
+					m.Node, m.Path = n, *c.path
+					return
+				}
 			}
 		}
 	}
@@ -113,6 +115,7 @@ func (p *Plane) SendProbe(node mesh.NodeID, path mesh.Path, pr wire.Probe, full 
 	defer p.sealers.Put(s)
 	pr.Path = path.Number % wire.PathNumbers
 	pr.Counts = &wire.ProbeCounts{Sent: out.session.out[pr.Path].Load() + 1}
+	out.state.recall.probe(way.path, p.now()) // before the send: the error may be back before it returns
 	n := len(pr.Append(s.packet()[:0]))
 	if room := min(way.room(), fullProbe); full && room > n {
 		clear(s.packet()[n:room])

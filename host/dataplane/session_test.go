@@ -52,7 +52,7 @@ func TestProbeMalformed(t *testing.T) {
 	peer := a.plane.view.Load().byNode[d.id]
 	send := func(kind wire.InnerKind, size int) {
 		s := new(sealer)
-		a.plane.sealAndSend(s, peer.session, wire.Inner{Kind: kind}, size, 0, peer.paths)
+		a.plane.sealAndSend(s, peer.session, wire.Inner{Kind: kind}, size, 0, peer.ways[0].paths)
 	}
 	send(wire.InnerProbe, 17)
 	send(wire.InnerProbeReply, 17)
@@ -109,6 +109,9 @@ func TestKeyUsedUp(t *testing.T) {
 	a, d := n.nodes["a"], n.nodes["d"]
 	s := a.plane.view.Load().byNode[d.id].session
 	s.counter.Store(maxSeals - 1)
+	if err := d.plane.view.Load().sessions[0].open.follow(wire.Epoch(maxSeals-1), 1); err != nil {
+		t.Fatal(err)
+	}
 	d.wantDelivered(a.sendTo(d, 60))
 	a.sendTo(d, 60)
 	d.wantDelivered()

@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"encoding/binary"
+	"time"
 
 	"x0tta6bl4/mesh"
 	"x0tta6bl4/wire"
@@ -29,15 +30,20 @@ func (s *sealer) packet() []byte { return s.buf[headroom+sealFront:][:maxPacket]
 func (s *sealer) payload() []byte { return s.buf[headroom:headroom] }
 
 // seal seals the n bytes at packet() for session, and counts them for their path; ok is false if its key is used up.
-func (s *sealer) seal(session *peerSession, in wire.Inner, n int) (payload []byte, ok bool) {
+func (s *sealer) seal(session *peerSession, in wire.Inner, n int, now time.Duration) (payload []byte, ok bool) {
+	session.mark(now)
 	c := session.counter.Add(1) - 1
 	if c >= maxSeals {
+		return nil, false
+	}
+	aead := session.seal.sealing(c, now)
+	if aead == nil {
 		return nil, false
 	}
 	session.out[in.Path%wire.PathNumbers].Add(1)
 	plain := s.buf[headroom+sealFront-wire.InnerHeader:]
 	in.Append(plain[:0])
-	return wire.SealData(s.payload(), session.seal, session.tx.value(), c, plain[:wire.InnerHeader+n]), true
+	return wire.SealData(s.payload(), aead, session.tx.value(), c, plain[:wire.InnerHeader+n]), true
 }
 
 // frame puts header and labels in front of the payload of n bytes, over those of the last copy. It is nil if the
@@ -73,50 +79,66 @@ func (p *Plane) ownPacket(pkt []byte) (dst [16]byte, ok bool) {
 
 // sendPacket seals the n bytes at s.packet() once and sends a copy on each path.
 func (p *Plane) sendPacket(s *sealer, peer *outPeer, n int) {
-	if fits := peer.room(); n > fits {
+	now := p.now()
+	way := p.course(peer, s.packet()[:n], now)
+	if fits := way.room(); n > fits {
 		p.count.inc(tunTooBig)
 		p.refuse(s.packet()[:n], icmpTooBig, 0, uint32(max(fits, minimumMTU))) // #nosec G115 -- at most wire.MaxFrame
 		return
 	}
-	ecn := packetECN(s.packet())
-	sent, ok := p.sealAndSend(s, peer.session, wire.Inner{Kind: wire.InnerPacket, Class: ecn, Path: peer.paths[0].path.Number}, n,
-		wire.Flags(0).WithECN(ecn), peer.paths)
-	switch {
-	case !ok:
+	payload, ok := s.seal(peer.session, way.inner(false), n, now)
+	if !ok {
 		p.count.inc(peerKeyUsedUp)
-	case sent == 0:
-		p.count.inc(tunNoLink)
-	default:
-		p.noteSent(peer, 1, n)
+		return
 	}
+	sent := 0
+	for i := range way.paths {
+		path := &way.paths[i]
+		if sent > 0 && !p.mayCopy(path, 1, path.frameLen(wire.InnerHeader+n), now) {
+			continue
+		}
+		if p.sendCopy(s, wire.TypeData, way.flags, path, payload, nil) {
+			sent++
+		}
+	}
+	p.noteCopies(&way, 1, sent)
+	if sent == 0 {
+		p.count.inc(tunNoLink)
+		return
+	}
+	p.noteSent(peer, &way, 1, n, now)
 }
 
 // noteSent counts packets that have left for a peer.
-func (p *Plane) noteSent(peer *outPeer, packets, bytes int) {
+func (p *Plane) noteSent(peer *outPeer, way *course, packets, bytes int, now time.Duration) {
 	p.count.add(tunSent, packets)
-	state, now := peer.session.peer, p.now()
+	state := peer.session.peer
 	state.lastTx.Store(int64(now))
 	state.tx.addAll(packets, bytes)
-	if state.busy.every(peer.pause, now) {
-		p.cb.Sending(peer.node)
+	busy := &state.busy
+	if way.protected() {
+		busy = &state.busyPair
+	}
+	if busy.every(peer.pause, now) {
+		p.cb.Sending(peer.node, way.protected())
 	}
 }
 
 // sealAndSend seals what is at s.packet() and sends it on every path. It returns how many links took it.
 func (p *Plane) sealAndSend(s *sealer, to *peerSession, in wire.Inner, n int, fl wire.Flags, paths []outPath) (sent int, ok bool) {
-	payload, ok := s.seal(to, in, n)
+	payload, ok := s.seal(to, in, n, p.now())
 	if !ok {
 		return 0, false
 	}
 	for i := range paths {
-		if p.sendCopy(s, wire.TypeData, fl, &paths[i], payload, &to.peer.sent) {
+		if p.sendCopy(s, wire.TypeData, fl, &paths[i], payload, nil) {
 			sent++
 		}
 	}
 	return sent, true
 }
 
-// sendCopy sends one copy of a payload that lies in s on one path and remembers it for errors.
+// sendCopy sends one copy of a payload that lies in s on one path, and remembers it for errors in sends if that is not nil.
 func (p *Plane) sendCopy(s *sealer, t wire.FrameType, fl wire.Flags, path *outPath, payload []byte, sends *ring) bool {
 	if path.first == nil || !path.first.usable {
 		p.count.inc(sendLinkDown)
@@ -127,7 +149,7 @@ func (p *Plane) sendCopy(s *sealer, t wire.FrameType, fl wire.Flags, path *outPa
 		p.count.inc(sendTooBig)
 		return false
 	}
-	if path.path != nil {
+	if sends != nil {
 		sends.add(payload, path.path) // before the send: the error may be back before it returns
 	}
 	return p.emit(path.first, frame)

@@ -11,6 +11,7 @@ import (
 
 // registry is everything the plane was told. Plane.mu guards it; packets never look at it.
 type registry struct {
+	protect    mesh.Class
 	forwarding *mesh.Forwarding
 	links      map[mesh.ConnID]*linkSession
 	peers      map[mesh.ConnID]*peerSession
@@ -48,7 +49,7 @@ func (r *registry) rxIndices() []uint32 {
 // peerState returns what outlives the sessions with a node.
 func (r *registry) peerState(n mesh.NodeID, addr netip.Addr) *peerState {
 	if r.peerStates[n] == nil {
-		r.peerStates[n] = &peerState{node: n, addr: addr, sent: newRing(peerSends)}
+		r.peerStates[n] = &peerState{node: n, addr: addr}
 	}
 	return r.peerStates[n]
 }
@@ -68,6 +69,8 @@ type view struct {
 
 // outLink is a link to send by.
 type outLink struct {
+	capacity mesh.BitsPerSecond // 0: not known
+
 	label   mesh.Label
 	remote  netip.AddrPort
 	mtu     int
@@ -81,25 +84,31 @@ func (o *outLink) ready() bool { return o.usable && o.session != nil && o.sessio
 
 // outPeer is a destination of own packets.
 type outPeer struct {
-	node    mesh.NodeID
-	session *peerSession // nil: none of the published name
-	paths   []outPath
-	pause   time.Duration // between two calls of Callbacks.Sending
+	node      mesh.NodeID
+	session   *peerSession // nil: none of the published name
+	ways      []outWay     // what flows are spread over
+	state     *peerState
+	of        *[spreadBuckets]uint8 // by its place in ways, the way that each bucket of flows is to take; nil: the first
+	gap       time.Duration         // a bucket that paused so long may change over
+	pair      []outPath             // what every protected packet goes by; none: as others
+	protected bool                  // every packet for this destination is
+	pause     time.Duration         // between two calls of Callbacks.Sending of one kind
 }
 
 // ready reports whether packets for this destination can be sealed and have somewhere to go. A nil peer is not.
 func (o *outPeer) ready() bool {
-	return o != nil && o.session != nil && o.session.tx.known() && len(o.paths) > 0
+	return o != nil && o.session != nil && o.session.tx.known() && len(o.ways) > 0
 }
 
-// room returns how long a packet for this destination may be: what a frame holds besides the fewest labels that lead there.
-// Links thinner than a frame take it in parts.
-func (o *outPeer) room() int {
-	room := wire.MaxFrame - wire.HeaderLen - 2*wire.MaxLabels - sealFront - sealTag
-	for i := range o.paths {
-		room = max(room, o.paths[i].room())
-	}
-	return room
+// maxWays is how many ways of one destination are used: more than a node asks for paths.
+const maxWays = 16
+
+// outWay is a mesh.Way ready for use.
+type outWay struct {
+	paths []outPath // the path, and that of the copy if there is one
+	share uint32
+	name  wayName
+	left  time.Duration // since when it is being left, 0 = it is not
 }
 
 // outPath is one path, ready to be put in front of a payload.
@@ -114,7 +123,12 @@ func (o *outPath) room() int {
 	return wire.MaxFrame - wire.HeaderLen - len(o.labels) - sealFront - sealTag
 }
 
-func (r *registry) compile(count *counters) *view {
+// frameLen returns how long a frame by this path is with n bytes of plaintext.
+func (o *outPath) frameLen(n int) int {
+	return wire.HeaderLen + len(o.labels) + wire.SealOverhead + n
+}
+
+func (r *registry) compile(count *counters, now time.Duration) *view {
 	v := &view{
 		linkRx:     make(map[uint32]*linkSession, len(r.links)),
 		peerRx:     make(map[uint32]*peerSession, len(r.peers)),
@@ -141,13 +155,14 @@ func (r *registry) compile(count *counters) *view {
 	pause := sendingPause(len(r.forwarding.Peers))
 	for i := range r.forwarding.Peers {
 		f := &r.forwarding.Peers[i]
-		o := &outPeer{node: f.Node, session: r.peers[f.Session], paths: v.outPaths(f.Ways, count), pause: pause}
+		o := v.outPeer(f, r.peerState(f.Node, f.Addr), now, count)
+		o.session, o.protected, o.pause = r.peers[f.Session], r.protect.AllTo(f.Node), pause
 		if o.session != nil && o.session.node != f.Node {
 			o.session = nil // keys of one peer never serve another
 		}
 		v.byAddr[f.Addr.As16()] = o
 		v.byNode[f.Node] = o
-		v.peerStates[f.Node] = r.peerState(f.Node, f.Addr)
+		v.peerStates[f.Node] = o.state
 	}
 	// What neither a session nor the table names any more is forgotten.
 	maps.DeleteFunc(r.linkStates, func(l mesh.Label, _ *linkState) bool { return v.linkStates[l] == nil })
@@ -168,7 +183,7 @@ func sendingPause(peers int) time.Duration {
 
 func (r *registry) outLink(f *mesh.ForwardLink) *outLink {
 	o := &outLink{
-		label: f.Label, remote: f.Remote, mtu: int(f.MTU), usable: f.Usable,
+		label: f.Label, remote: f.Remote, mtu: int(f.MTU), usable: f.Usable, capacity: f.Capacity,
 		session: r.links[f.Session], state: r.linkState(f.Label),
 	}
 	if o.session != nil && o.session.label != o.label {
@@ -183,10 +198,44 @@ func (r *registry) outLink(f *mesh.ForwardLink) *outLink {
 	return o
 }
 
-func (v *view) outPaths(ways []mesh.Way, count *counters) []outPath {
-	out := make([]outPath, 0, len(ways))
-	for i := range ways {
-		o, ok := v.outPath(&ways[i].Path)
+func (v *view) outPeer(f *mesh.ForwardPeer, state *peerState, now time.Duration, count *counters) *outPeer {
+	var pair []*mesh.Path
+	for i := range f.Pair[:min(len(f.Pair), 2)] {
+		pair = append(pair, &f.Pair[i])
+	}
+	o := &outPeer{
+		node: f.Node, state: state, ways: v.outWays(f.Ways, count), pair: v.outPaths(pair, count), gap: spreadGap,
+	}
+	o.of = state.spread.take(o.ways, now)
+	state.recall.take(o, now)
+	for i := range o.ways {
+		for j := range o.ways {
+			later := int64(o.ways[i].paths[0].path.Cost) - int64(o.ways[j].paths[0].path.Cost)
+			o.gap = max(o.gap, time.Duration(later)*time.Microsecond)
+		}
+	}
+	return o
+}
+
+func (v *view) outWays(ways []mesh.Way, count *counters) []outWay {
+	out := make([]outWay, 0, len(ways))
+	for i := range ways[:min(len(ways), maxWays)] {
+		paths := []*mesh.Path{&ways[i].Path, &ways[i].Copy}
+		if len(ways[i].Copy.Labels) == 0 {
+			paths = paths[:1]
+		}
+		w := outWay{paths: v.outPaths(paths, count), share: ways[i].Share}
+		if len(w.paths) > 0 {
+			out = append(out, w)
+		}
+	}
+	return out
+}
+
+func (v *view) outPaths(paths []*mesh.Path, count *counters) []outPath {
+	out := make([]outPath, 0, len(paths))
+	for _, p := range paths {
+		o, ok := v.outPath(p)
 		if !ok {
 			count.inc(pathInvalid)
 			continue

@@ -197,6 +197,11 @@ def main():
     head = pack(">IQ", 0xa1b2c3d4, 0x100000002)
     data = head + aes256_gcm(secret, head, inner + seq64, head)
     show("data", data)
+    k = hkdf_expand(secret, b"c2s aead", 32)
+    for _ in range(2):  # epochs
+        k = hkdf_expand(k, b"next epoch", 32)
+    head = pack(">IQ", 0xa1b2c3d4, 2 << 22 | 5)
+    show("data-epoch", head + aes256_gcm(k, head, inner + seq64, head))
 
     hello = pack(">IQIQIIIIB", 9, 1 << 40, 8, (1 << 40) + 5, 1234, 7, 2, 50000, 1)
     error = pack(">BHH", 4, 0x1234, 1280) + seq64[:16] + b"\x02"
