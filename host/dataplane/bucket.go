@@ -75,3 +75,40 @@ func (a *allowance) take(now time.Duration, burst int, interval time.Duration) b
 		}
 	}
 }
+
+// What of a link's capacity may go to frames that are sent twice, unless the configuration says otherwise, and the capacity of
+// a link that announces none, in bytes a second.
+const (
+	defaultDuplicates = 0.10
+	assumedCapacity   = 100_000_000 / 8
+)
+
+// budget is what one link may carry of frames that go by another one too: a token bucket of bytes, of a second's worth,
+// for any number of goroutines. The zero value is full.
+type budget struct{ full atomic.Int64 } // when it will be full again, on the plane's clock
+
+// take reports whether n bytes more may be sent at now, of rate bytes a second. What finds no room takes nothing.
+func (b *budget) take(now time.Duration, n int, rate uint64) bool {
+	if rate == 0 {
+		return false
+	}
+	cost := int64((uint64(n)*uint64(time.Second) + rate - 1) / rate) // #nosec G115 -- n is a run's length, at most 64 KiB
+	for {
+		full := b.full.Load()
+		at := max(full, int64(now)) + cost
+		if at-int64(now) > int64(time.Second) {
+			return false
+		}
+		if b.full.CompareAndSwap(full, at) {
+			return true
+		}
+	}
+}
+
+// duplicateRate returns how many bytes a second of a link that is a part of its capacity; see Config.Duplicates.
+func duplicateRate(part float64) uint64 {
+	if part == 0 {
+		part = defaultDuplicates
+	}
+	return uint64(max(0, min(part, 1)) * assumedCapacity)
+}

@@ -58,6 +58,7 @@ type linkState struct {
 	tooBig    limiter
 	asked     [2]limiter // challenges of the neighbour's that were answered: it asks at the old and the new address at once
 	errors    buckets
+	copies    budget    // what goes out by it and by another link too
 	told      allowance // hellos and replies to challenges that were handed up
 	accused   allowance // errors that were
 	shakes    allowance // handshake frames that were

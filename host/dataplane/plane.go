@@ -35,6 +35,10 @@ type Config struct {
 	// There are at most 64, of 65,000 bytes together. The rest is as with Send. nil = they are sent one by one.
 	SendRun func(to netip.AddrPort, run []byte, size int) error
 
+	// Duplicates is the part of each link's capacity that may go to frames which take another link too, 0 to 1; 0 is a
+	// tenth, less than 0 none.
+	Duplicates float64
+
 	Now func() time.Time // nil = time.Now; should be monotonic
 
 	Callbacks Callbacks
@@ -121,6 +125,7 @@ type Plane struct {
 	receivers sync.Pool
 	shakes    ring // handshake frames sent
 	unknown   limiter
+	copyRate  uint64 // bytes a second by one link that may be copies
 
 	refusals icmpBucket
 
@@ -139,7 +144,7 @@ func New(cfg Config) *Plane {
 	p := &Plane{
 		self: cfg.Self.As16(), prefix: cfg.Prefix.Masked(), tun: cfg.Tun, send: cfg.Send, sendRunTo: cfg.SendRun,
 		clock: cfg.Now, base: cfg.Now().Add(-1), cb: cfg.Callbacks.withDefaults(),
-		reg: newRegistry(), shakes: newRing(handshakeSends),
+		reg: newRegistry(), shakes: newRing(handshakeSends), copyRate: duplicateRate(cfg.Duplicates),
 	}
 	p.queue.to = make(map[[16]byte]*waiting)
 	p.receivers.New = func() any { return p.NewReceiver() }
