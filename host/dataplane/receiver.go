@@ -8,10 +8,11 @@ import (
 // is to be sent on by the same link as one run, packets of one flow as one large packet for the TUN. So whoever has read
 // all that there was calls Flush.
 type Receiver struct {
-	p     *Plane
-	join  segment.Joiner
-	added int // packets in join
-	run   relayRun
+	p      *Plane
+	join   segment.Joiner
+	added  int // packets in join
+	run    relayRun
+	around detourRun
 }
 
 // relayRun is frames that lie one behind the other and leave by the same link.
@@ -30,6 +31,7 @@ func (p *Plane) NewReceiver() *Receiver {
 // Flush hands on what was collected. The datagrams that HandleFrame was given are the caller's again.
 func (r *Receiver) Flush() {
 	r.flushRun()
+	r.flushDetour()
 	r.flushTUN()
 }
 
@@ -61,12 +63,18 @@ func (r *Receiver) forward(out *outLink, in *linkState, b []byte) {
 	r.run.b = r.run.b[:len(r.run.b)+len(b)]
 }
 
-// follows reports whether the frame b can leave together with those of the run: the kernel takes datagrams of one size, the last
-// of which may be shorter.
+// follows reports whether the frame b can leave together with those of the run.
 func (r *relayRun) follows(out *outLink, in *linkState, b []byte) bool {
 	n := len(r.b)
-	return n > 0 && r.out == out && r.in == in && n%r.size == 0 && len(b) <= r.size && n/r.size < maxRun &&
-		n+len(b) <= min(maxRunBytes, cap(r.b)) && &r.b[:n+1][n] == &b[0]
+	return r.takes(out, in, len(b)) && &r.b[:n+1][n] == &b[0]
+}
+
+// takes reports whether a frame of length bytes can be one more of the run: the kernel takes datagrams of one size, the last of
+// which may be shorter.
+func (r *relayRun) takes(out *outLink, in *linkState, length int) bool {
+	n := len(r.b)
+	return n > 0 && r.out == out && r.in == in && n%r.size == 0 && length <= r.size && n/r.size < maxRun &&
+		n+length <= min(maxRunBytes, cap(r.b))
 }
 
 func (r *Receiver) flushRun() {

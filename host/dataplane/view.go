@@ -74,6 +74,8 @@ type outLink struct {
 	usable  bool
 	session *linkSession // nil: none of the published name
 	state   *linkState
+	suspect bool     // frames that go by it go by a detour too
+	detours []detour // around it
 }
 
 // ready reports whether frames for others may go out by this link.
@@ -138,6 +140,7 @@ func (r *registry) compile(count *counters) *view {
 		v.links[l.label] = l
 		v.linkStates[l.label] = l.state
 	}
+	v.addDetours(r.forwarding.Links, count)
 	pause := sendingPause(len(r.forwarding.Peers))
 	for i := range r.forwarding.Peers {
 		f := &r.forwarding.Peers[i]
