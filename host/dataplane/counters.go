@@ -29,6 +29,9 @@ const (
 	relayCopied
 	relayCopyNone
 	relayCopyLimited
+	relayOverShare
+	congestionMarked
+	congestionDropped
 
 	peerUnknownSession
 	peerReplay
@@ -111,6 +114,9 @@ var counterNames = [numCounters]string{
 	relayCopied:       "relay_copied",         // copies sent by a detour, as the next link is in doubt
 	relayCopyNone:     "relay_copy_none",      // copies not sent: no detour that the frame may take
 	relayCopyLimited:  "relay_copy_limited",   // copies not sent: over the budget of the detour's link
+	relayOverShare:    "relay_over_share",     // frames of a link that brings more than its share, while the queue stands
+	congestionMarked:  "congestion_marked",    // data that waited too long, marked congestion-experienced
+	congestionDropped: "congestion_dropped",   // and such as cannot be marked
 
 	peerUnknownSession: "peer_unknown_session", // end-to-end index that is not ours
 	peerReplay:         "peer_replay",          // end-to-end counter seen before (also the second copy of a duplicate) or too old

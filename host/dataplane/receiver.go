@@ -13,6 +13,7 @@ type Receiver struct {
 	added  int // packets in join
 	run    relayRun
 	around detourRun
+	queue  discipline // where what is handled now has waited
 }
 
 // relayRun is frames that lie one behind the other and leave by the same link.

@@ -1,0 +1,54 @@
+package dataplane
+
+import (
+	"time"
+
+	"x0tta6bl4/wire"
+)
+
+// discipline keeps the queue short in which frames wait to be read, and shares it among the links that they came by. The queue
+// is the kernel's: what is too much is marked, or dropped, when it has been read, which costs less than to send it on.
+type discipline struct {
+	came   time.Duration // when the frames that are handled now came; 0 = nobody says
+	few    bool          // no more than a packet's worth waited with them
+	owed   bool          // a hit that is for a link which takes at least its part
+	codel  codel
+	shares shares
+}
+
+// vainHits is after how many hits, 0.3 s after the first, a queue that still stands is taken to be of somebody who does not mind
+// them: then shares are cut.
+const vainHits = 4
+
+// Came says when the frames that are given next came to the machine, and whether no more waited with them than one packet may be
+// long.
+func (r *Receiver) Came(at time.Time, few bool) { r.queue.came, r.queue.few = r.p.since(at), few }
+
+// admit reports whether a frame that waited goes on. It may mark it. What it drops is counted.
+func (p *Plane) admit(a *arrival) bool {
+	q := a.queue
+	wait := a.now - q.came
+	if wait < codelTarget && q.codel.idle() && q.shares.limit == 0 {
+		return true
+	}
+	if !q.shares.take(a.in.label, len(a.b), a.now, wait, q.codel.count >= vainHits && q.codel.dropping && wait > codelTarget) {
+		p.count.inc(relayOverShare)
+		return false
+	}
+	if a.f.Type != wire.TypeData {
+		return true
+	}
+	q.owed = q.codel.hit(a.now, wait, q.few) || q.owed && q.codel.dropping
+	if !q.owed || !q.shares.over(a.in.label) {
+		return true
+	}
+	q.owed = false
+	if a.f.Flags.ECN() == notECT {
+		p.count.inc(congestionDropped)
+		return false
+	}
+	p.count.inc(congestionMarked)
+	a.f.Flags = a.f.Flags.WithECN(ce)
+	wire.SetFlags(a.b, a.f.Flags)
+	return true
+}

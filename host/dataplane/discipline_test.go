@@ -1,0 +1,343 @@
+package dataplane
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"x0tta6bl4/host/dataplane/segment"
+	"x0tta6bl4/mesh"
+	"x0tta6bl4/wire"
+)
+
+// waiting is the queue in front of a node: frames that others sent it and that nobody has read yet.
+type standing struct {
+	n     *testNet
+	to    *testNode
+	r     *Receiver
+	queue []waitingFrame
+	most  int // frames; 0 = any number
+	lost  map[string]int
+}
+
+type waitingFrame struct {
+	from *testNode
+	came time.Time
+	b    []byte
+}
+
+// hold has what is sent to a node wait.
+func (n *testNet) hold(name string, most int) *standing {
+	w := &standing{n: n, to: n.nodes[name], r: n.nodes[name].plane.NewReceiver(), most: most, lost: map[string]int{}}
+	n.tap = func(from, to *testNode, b []byte) int {
+		if to != w.to {
+			return 1
+		}
+		if w.most > 0 && len(w.queue) >= w.most {
+			w.lost[from.id.String()]++
+			return 0
+		}
+		w.queue = append(w.queue, waitingFrame{from, n.now, bytes.Clone(b)})
+		return 0
+	}
+	return w
+}
+
+// read has the node read one frame.
+func (w *standing) read() {
+	f := w.queue[0]
+	w.queue = w.queue[1:]
+	w.r.Came(f.came, len(w.queue) == 0)
+	w.r.HandleFrame(f.from.under, f.b)
+	w.r.Flush()
+}
+
+// stand reads frames that all waited so long, a millisecond apart, while send sends more of them.
+func (w *standing) stand(frames int, wait time.Duration, send func()) {
+	for range frames {
+		send()
+		send() // so that another one waits behind it
+		for i := range w.queue {
+			w.queue[i].came = w.n.now.Add(-wait)
+		}
+		w.read()
+		w.queue = w.queue[:0]
+		w.n.now = w.n.now.Add(time.Millisecond)
+	}
+}
+
+// What waits too long is marked where that can be, else dropped, at the rate of the control law; what waits shortly is not.
+func TestStandingQueueIsMarked(t *testing.T) {
+	for name, tt := range map[string]struct {
+		ecn             uint8
+		wait            time.Duration
+		marked, dropped uint64
+	}{
+		"ECT(0)":       {2, 6 * time.Millisecond, 7, 0}, // in 500 ms, as TestCodelPace has it
+		"ECT(1)":       {1, 6 * time.Millisecond, 7, 0},
+		"not ECT":      {0, 6 * time.Millisecond, 0, 7},
+		"marked":       {3, 6 * time.Millisecond, 7, 0},
+		"short":        {2, 4900 * time.Microsecond, 0, 0},
+		"not ECT here": {0, 4900 * time.Microsecond, 0, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := line(t)
+			a, b, d := n.nodes["a"], n.nodes["b"], n.nodes["d"]
+			pkt := packet(a.addr, d.addr, 300, 1)
+			pkt[1] |= tt.ecn << 4
+			w := n.hold("b", 0)
+			w.stand(500, tt.wait, func() { a.send(bytes.Clone(pkt)) })
+			b.wantCount("congestion_marked", tt.marked)
+			b.wantCount("congestion_dropped", tt.dropped)
+			b.wantCount("relay_over_share", 0)
+			got := d.tun.take()
+			if uint64(len(got)) != 500-tt.dropped {
+				t.Errorf("%d packets of 500 came", len(got))
+			}
+			marks := uint64(0)
+			for _, p := range got {
+				switch packetECN(p) {
+				case tt.ecn:
+				case ce:
+					marks++
+				default:
+					t.Fatalf("code point %d became %d", tt.ecn, packetECN(p))
+				}
+				p[1] = pkt[1]
+				if !bytes.Equal(p, pkt) {
+					t.Fatal("another packet")
+				}
+			}
+			if tt.ecn != ce && marks != tt.marked {
+				t.Errorf("%d of the packets are marked, want %d", marks, tt.marked)
+			}
+		})
+	}
+}
+
+// The end of a way marks what waited for itself as a relay does.
+func TestStandingQueueAtTheEnd(t *testing.T) {
+	n := line(t)
+	a, d := n.nodes["a"], n.nodes["d"]
+	pkt := packet(a.addr, d.addr, 300, 1)
+	w := n.hold("d", 0)
+	w.stand(150, 6*time.Millisecond, func() { a.send(bytes.Clone(pkt)) })
+	d.wantCount("congestion_dropped", 1)
+	pkt[1] |= 2 << 4
+	w.stand(100, 6*time.Millisecond, func() { a.send(bytes.Clone(pkt)) })
+	d.wantCount("congestion_marked", 1)
+	if got := d.tun.take(); len(got) != 249 || packetECN(got[198]) != 2 {
+		t.Errorf("%d packets", len(got))
+	}
+}
+
+// Whoever is not told how long frames waited, or that few did, marks nothing; nor is anything marked but data.
+func TestNothingElseIsMarked(t *testing.T) {
+	n := line(t)
+	a, b, d := n.nodes["a"], n.nodes["b"], n.nodes["d"]
+	untouched := func() {
+		t.Helper()
+		b.wantCount("congestion_marked", 0)
+		b.wantCount("congestion_dropped", 0)
+	}
+	w := n.hold("b", 0)
+	for range 300 { // one at a time
+		a.sendTo(d, 300)
+		n.now = n.now.Add(9 * time.Millisecond)
+		w.read()
+	}
+	untouched()
+	shake := wire.Handshake{FromInitiator: true, Conversation: 9, Datagram: make([]byte, 1200)}
+	w.stand(300, 9*time.Millisecond, func() {
+		if err := a.plane.SendHandshake(12, []mesh.Label{22, 32}, shake); err != nil {
+			t.Fatal(err)
+		}
+	})
+	w.stand(300, 9*time.Millisecond, func() { a.plane.SendHello(12, wire.Hello{Interval: 50_000}, 0) })
+	untouched()
+	if len(b.hellos) != 300 {
+		t.Errorf("%d hellos of 300", len(b.hellos))
+	}
+	n.tap = func(_, _ *testNode, _ []byte) int { return 1 }
+	for range 300 {
+		a.sendTo(d, 300)
+		n.now = n.now.Add(9 * time.Millisecond)
+	}
+	untouched()
+}
+
+// A mark on one packet of a flow stays on it alone, and is not lost where packets are joined for the TUN.
+func TestMarkSurvivesJoining(t *testing.T) {
+	n := line(t)
+	a, b, d := n.nodes["a"], n.nodes["b"], n.nodes["d"]
+	const size, count = 1000, 20
+	w := n.hold("b", 0)
+	large := largeTCP(a, d, count*size, size)
+	large[segment.HeaderLen+1] |= 2 << 4 // ECT(0)
+	a.sendLarge(large)
+	n.now = n.now.Add(time.Minute)
+	w.r.queue.codel = codel{dropping: true, count: 1, last: 1, dropNext: b.plane.now(), firstAbove: 1} // the first is hit
+	run := bytes.Join(frameBytes(w.queue), nil) // as they came: in one buffer
+	w.r.Came(n.now.Add(-10*time.Millisecond), false)
+	each := len(w.queue[0].b)
+	for at := 0; at < len(run); at += each {
+		w.r.HandleFrame(a.under, run[at:at+each])
+	}
+	w.r.Flush()
+	marked := int(b.plane.Counters()["congestion_marked"])
+	if marked != 1 {
+		t.Fatalf("%d of %d frames are marked, want one", marked, count)
+	}
+	got, bytesMarked := 0, 0
+	for _, p := range d.tun.take() {
+		payload := len(p) - ipv6Header - 20
+		if got += payload; packetECN(p) == ce {
+			bytesMarked += payload
+		}
+	}
+	if got != count*size || bytesMarked != marked*size {
+		t.Errorf("%d bytes of %d came, %d of them marked, want %d", got, count*size, bytesMarked, marked*size)
+	}
+}
+
+func frameBytes(queue []waitingFrame) (all [][]byte) {
+	for _, f := range queue {
+		all = append(all, f.b)
+	}
+	return all
+}
+
+// RFC 6040 §4.2, figure 4: what is inside against what is outside; -1 is a packet that is dropped.
+func TestMarksAreCombined(t *testing.T) {
+	want := [4][4]int{ // by the inner code point, then the outer: not-ECT, ECT(1), ECT(0), CE
+		{0, 0, 0, -1},
+		{1, 1, 1, 3},
+		{2, 1, 2, 3},
+		{3, 3, 3, 3},
+	}
+	for inner, row := range want {
+		for outer, want := range row {
+			pkt := packet(testPrefix.Addr(), testPrefix.Addr(), 60, 0)
+			pkt[0], pkt[1] = 0x6a, 0xcb|byte(inner)<<4
+			ok := markPacket(pkt, uint8(outer))
+			if ok != (want >= 0) || ok && (int(packetECN(pkt)) != want || pkt[0] != 0x6a || pkt[1]&^0x30 != 0xcb) {
+				t.Errorf("inner %d, outer %d: %v, %d, want %d", inner, outer, ok, packetECN(pkt), want)
+			}
+		}
+	}
+}
+
+// rivals is two senders with one relay: each has a session with d behind it.
+func rivals(t testing.TB) *testNet {
+	n := newNet(t, "a", "f", "b", "d")
+	n.link("a", "b", 12, 21, 1452)
+	n.link("f", "b", 13, 23, 1452)
+	n.link("b", "d", 24, 41, 1452)
+	for name, first := range map[string]int{"a": 12, "f": 13} {
+		n.session(name, "d")
+		n.route(name, first, "b", 24, "d")
+	}
+	return n
+}
+
+// compete runs a relay that can send on 50,000 frames a second and drop five times as many. It returns what arrived, and how
+// long what was sent on had waited at most in the second half.
+func (w *standing) compete(rates map[string]int, end time.Duration) (came map[string]int, waited time.Duration) {
+	const relayed, dropped = 20 * time.Microsecond, 4 * time.Microsecond
+	n, begin := w.n, w.n.now
+	d, next, came := n.nodes["d"], map[string]time.Time{}, map[string]int{}
+	for name := range rates {
+		next[name] = begin
+	}
+	for n.now.Sub(begin) < end {
+		clock := n.now
+		for name, rate := range rates {
+			for ; rate > 0 && !next[name].After(clock); next[name] = next[name].Add(time.Second / time.Duration(rate)) {
+				n.now = next[name]
+				n.nodes[name].sendTo(d, 1000)
+			}
+		}
+		if n.now = clock; len(w.queue) == 0 {
+			n.now = clock.Add(time.Microsecond)
+			continue
+		}
+		f := w.queue[0]
+		w.read()
+		if len(d.tun.take()) == 0 {
+			n.now = n.now.Add(dropped)
+			continue
+		}
+		came[f.from.id.String()]++
+		if n.now.Sub(begin) > end/2 {
+			waited = max(waited, n.now.Sub(f.came))
+		}
+		n.now = n.now.Add(relayed)
+	}
+	return came, waited
+}
+
+// Who floods a relay starves nobody who takes less than a fair share, and the queue gets short again.
+func TestFloodingNeighbourStarvesNobody(t *testing.T) {
+	const seconds = 1
+	n := rivals(t)
+	w := n.hold("b", 3500)
+	rates := map[string]int{"a": 10_000, "f": 100_000}
+	came, waited := w.compete(rates, seconds*time.Second)
+	t.Logf("came %v, lost in front of the relay %v, waited up to %v", came, w.lost, waited)
+	if got := came["a"]; got < rates["a"]*seconds*9/10 {
+		t.Errorf("%d frames of %d came of the one who sends little", got, rates["a"]*seconds)
+	}
+	if got := came["f"]; got < 10_000*seconds {
+		t.Errorf("%d frames came of the one who floods: less than an equal share", got)
+	}
+	if waited > 30*time.Millisecond {
+		t.Errorf("frames waited up to %v", waited)
+	}
+	c := n.nodes["b"].plane.Counters()
+	if c["relay_over_share"] == 0 {
+		t.Error("none was over its share")
+	}
+
+	// The flood ends, and with it the limit.
+	w.compete(map[string]int{"a": 10_000, "f": 10_000}, time.Second/2)
+	before := n.nodes["b"].plane.Counters()
+	came, _ = w.compete(map[string]int{"a": 10_000, "f": 30_000}, time.Second/2)
+	after := n.nodes["b"].plane.Counters()
+	if after["relay_over_share"] != before["relay_over_share"] || came["f"] < 14_900 || came["a"] < 4_900 {
+		t.Errorf("came %v of 5,000 and 15,000; %d cut off", came, after["relay_over_share"]-before["relay_over_share"])
+	}
+}
+
+// What fits the relay is not touched, however unequal.
+func TestUnequalNeighboursThatFit(t *testing.T) {
+	n := rivals(t)
+	w := n.hold("b", 3500)
+	came, waited := w.compete(map[string]int{"a": 1_000, "f": 45_000}, time.Second)
+	if came["a"] < 990 || came["f"] < 44_900 || waited > codelTarget {
+		t.Errorf("came %v, waited up to %v", came, waited)
+	}
+	b := n.nodes["b"]
+	b.wantCount("relay_over_share", 0)
+	b.wantCount("congestion_dropped", 0)
+}
+
+func TestCongestedRelayDoesNotAllocate(t *testing.T) {
+	n := line(t)
+	frames := sealedFrames(n, "b", 2000)
+	b, from := n.nodes["b"], n.nodes["a"].under
+	b.plane.send = sink
+	r, i := b.plane.NewReceiver(), 0
+	got := testing.AllocsPerRun(len(frames)-1, func() {
+		n.now = n.now.Add(time.Millisecond)
+		r.Came(n.now.Add(-20*time.Millisecond), false)
+		r.HandleFrame(from, frames[i])
+		r.Flush()
+		i++
+	})
+	if got != 0 {
+		t.Errorf("%v allocations for a frame", got)
+	}
+	if b.plane.Counters()["congestion_dropped"] < 20 {
+		t.Error("nothing was congested")
+	}
+}
