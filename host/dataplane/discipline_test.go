@@ -177,7 +177,7 @@ func TestMarkSurvivesJoining(t *testing.T) {
 	a.sendLarge(large)
 	n.now = n.now.Add(time.Minute)
 	w.r.queue.codel = codel{dropping: true, count: 1, last: 1, dropNext: b.plane.now(), firstAbove: 1} // the first is hit
-	run := bytes.Join(frameBytes(w.queue), nil) // as they came: in one buffer
+	run := bytes.Join(frameBytes(w.queue), nil)                                                        // as they came: in one buffer
 	w.r.Came(n.now.Add(-10*time.Millisecond), false)
 	each := len(w.queue[0].b)
 	for at := 0; at < len(run); at += each {

@@ -66,30 +66,34 @@ func (s *Socket) readBatch(c class, r *reader, pace *allowance) (n int, goOn boo
 
 // hand gives the datagrams of the reader's last batch to whom they are for.
 func (s *Socket) hand(c class, r *reader) {
-	if c == calm {
+	told := c == framed && s.h.Came != nil
+	few := told && r.few()
+	if c == calm || told {
 		r.dates.next(r.n < r.size)
 	}
 	bytes, count := 0, 0
 	for i := range r.n {
-		b, size, from, whole := r.datagrams(i)
-		total := len(b)
-		bytes += total
+		a := r.datagrams(i)
+		b := a.b
+		bytes += len(b)
+		if told && a.whole {
+			s.h.Came(r.dates.of(a.stamp), few)
+		}
 		for ok := true; ok; ok = len(b) > 0 {
 			count++
-			if !whole {
+			if !a.whole {
 				s.count.truncated.Add(1)
 				continue
 			}
-			d := b[:min(size, len(b))] // of its capacity the rest is of those that follow
+			d := b[:min(a.size, len(b))] // of its capacity the rest is of those that follow
 			b = b[len(d):]
 			if c == calm {
-				_, stamp, _ := r.said(i)
-				s.hello(from, d, r.dates.of(stamp))
+				s.hello(a.from, d, r.dates.of(a.stamp))
 				continue
 			}
-			s.demux(c, from, d)
+			s.demux(c, a.from, d)
 		}
-		if c == framed && s.h.Flush != nil && (i == r.n-1 || size < total) {
+		if c == framed && s.h.Flush != nil && (i == r.n-1 || a.size < len(a.b)) {
 			s.h.Flush() // many that came together have waited enough
 		}
 	}

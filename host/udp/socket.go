@@ -53,6 +53,11 @@ type Handlers struct {
 	// It must not call Close of the socket.
 	Frame func(local *Socket, from netip.AddrPort, b []byte)
 
+	// Came is called by the same goroutine in front of the frames that the kernel handed over as one: at is when the first of
+	// them came to the machine; few says that they were read with all that waited, and that this was no more than one
+	// packet may be long. It may be nil.
+	Came func(at time.Time, few bool)
+
 	// Flush is called by the same goroutine after the last of the frames that came together.
 	Flush func()
 
