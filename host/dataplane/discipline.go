@@ -11,7 +11,7 @@ import (
 type discipline struct {
 	came   time.Duration // when the frames that are handled now came; 0 = nobody says
 	few    bool          // no more than a packet's worth waited with them
-	owed   bool          // a hit that is for a link which takes at least its part
+	owed   bool          // a hit, which is for data of a link that brings at least its part
 	codel  codel
 	shares shares
 }
@@ -32,14 +32,11 @@ func (p *Plane) admit(a *arrival) bool {
 		return true
 	}
 	if !q.shares.take(a.in.label, len(a.b), a.now, wait, q.codel.count >= vainHits && q.codel.dropping && wait > codelTarget) {
-		p.count.inc(relayOverShare)
+		p.count.inc(overShare)
 		return false
 	}
-	if a.f.Type != wire.TypeData {
-		return true
-	}
 	q.owed = q.codel.hit(a.now, wait, q.few) || q.owed && q.codel.dropping
-	if !q.owed || !q.shares.over(a.in.label) {
+	if !q.owed || a.f.Type != wire.TypeData || !q.shares.over(a.in.label) {
 		return true
 	}
 	q.owed = false

@@ -89,7 +89,7 @@ func TestStandingQueueIsMarked(t *testing.T) {
 			w.stand(500, tt.wait, func() { a.send(bytes.Clone(pkt)) })
 			b.wantCount("congestion_marked", tt.marked)
 			b.wantCount("congestion_dropped", tt.dropped)
-			b.wantCount("relay_over_share", 0)
+			b.wantCount("over_share", 0)
 			got := d.tun.take()
 			if uint64(len(got)) != 500-tt.dropped {
 				t.Errorf("%d packets of 500 came", len(got))
@@ -294,7 +294,7 @@ func TestFloodingNeighbourStarvesNobody(t *testing.T) {
 		t.Errorf("frames waited up to %v", waited)
 	}
 	c := n.nodes["b"].plane.Counters()
-	if c["relay_over_share"] == 0 {
+	if c["over_share"] == 0 {
 		t.Error("none was over its share")
 	}
 
@@ -303,8 +303,8 @@ func TestFloodingNeighbourStarvesNobody(t *testing.T) {
 	before := n.nodes["b"].plane.Counters()
 	came, _ = w.compete(map[string]int{"a": 10_000, "f": 30_000}, time.Second/2)
 	after := n.nodes["b"].plane.Counters()
-	if after["relay_over_share"] != before["relay_over_share"] || came["f"] < 14_900 || came["a"] < 4_900 {
-		t.Errorf("came %v of 5,000 and 15,000; %d cut off", came, after["relay_over_share"]-before["relay_over_share"])
+	if after["over_share"] != before["over_share"] || came["f"] < 14_900 || came["a"] < 4_900 {
+		t.Errorf("came %v of 5,000 and 15,000; %d cut off", came, after["over_share"]-before["over_share"])
 	}
 }
 
@@ -317,7 +317,7 @@ func TestUnequalNeighboursThatFit(t *testing.T) {
 		t.Errorf("came %v, waited up to %v", came, waited)
 	}
 	b := n.nodes["b"]
-	b.wantCount("relay_over_share", 0)
+	b.wantCount("over_share", 0)
 	b.wantCount("congestion_dropped", 0)
 }
 
