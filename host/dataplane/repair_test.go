@@ -400,6 +400,33 @@ func TestCopiesAreNotCopied(t *testing.T) {
 	}
 }
 
+// Copies and repairs of one length that leave by one link together are told apart.
+func TestCopiesAndRepairsTogether(t *testing.T) {
+	n := bypass(t)
+	a, b := n.nodes["a"], n.nodes["b"]
+	n.link("b", "d", 24, 44, 1452)
+	b.around(24, mesh.Detour{Labels: []mesh.Label{25, 53}})
+	b.doubt(22, true)
+	b.usable(24, false)
+	w := n.hold("b", 0)
+	send := func(labels ...mesh.Label) {
+		a.plane.emit(a.plane.view.Load().links[12], wire.AppendFrame(nil, wire.TypeData, 0, labels, make([]byte, 40)))
+	}
+	send(22, 32)
+	send(24)
+	send(24)
+	send(22, 32)
+	for _, f := range w.queue {
+		w.r.HandleFrame(a.under, f.b)
+	}
+	w.r.Flush()
+	b.wantCount("relay_copied", 2)
+	b.wantCount("relay_repaired", 2)
+	if u := b.plane.LinkCounters()[21]; u.ForwardedFrames != 4 {
+		t.Errorf("%d frames forwarded for a, want 4", u.ForwardedFrames)
+	}
+}
+
 // Copies take a part of the detour's link and no more; what is not copied is sent once, and repairs are no copies.
 func TestCopiesAreBudgeted(t *testing.T) {
 	n := bypass(t)
