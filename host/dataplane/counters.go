@@ -114,7 +114,7 @@ var counterNames = [numCounters]string{
 	relayCopied:       "relay_copied",         // copies sent by a detour, as the next link is in doubt
 	relayCopyNone:     "relay_copy_none",      // copies not sent: no detour that the frame may take
 	relayCopyLimited:  "relay_copy_limited",   // copies not sent: over the budget of the detour's link
-	overShare:         "over_share",           // frames of a link that brings more than its share, while the queue stands
+	overShare:         "over_share",           // frames of a neighbour that brings more than its share, while the queue stands
 	congestionMarked:  "congestion_marked",    // data that waited too long, marked congestion-experienced
 	congestionDropped: "congestion_dropped",   // and such as cannot be marked
 

@@ -6,12 +6,12 @@ import (
 	"x0tta6bl4/wire"
 )
 
-// discipline keeps the queue short in which frames wait to be read, and shares it among the links that they came by. The queue
+// discipline keeps the queue short in which frames wait to be read, and shares it among the neighbours that they came from. The queue
 // is the kernel's: what is too much is marked, or dropped, when it has been read, which costs less than to send it on.
 type discipline struct {
 	came   time.Duration // when the frames that are handled now came; 0 = nobody says
 	few    bool          // no more than a packet's worth waited with them
-	owed   bool          // a hit, which is for data of a link that brings at least its part
+	owed   bool          // a hit, which is for data of a neighbour that brings at least its part
 	codel  codel
 	shares shares
 }
@@ -27,16 +27,16 @@ func (r *Receiver) Came(at time.Time, few bool) { r.queue.came, r.queue.few = r.
 // admit reports whether a frame that waited goes on. It may mark it. What it drops is counted.
 func (p *Plane) admit(a *arrival) bool {
 	q := a.queue
-	wait := a.now - q.came
+	wait, from := a.now-q.came, a.in.state.counted()
 	if wait < codelTarget && q.codel.idle() && q.shares.limit == 0 {
 		return true
 	}
-	if !q.shares.take(a.in.label, len(a.b), a.now, wait, q.codel.count >= vainHits && q.codel.dropping && wait > codelTarget) {
+	if !q.shares.take(from, len(a.b), a.now, wait, q.codel.count >= vainHits && q.codel.dropping && wait > codelTarget) {
 		p.count.inc(overShare)
 		return false
 	}
 	q.owed = q.codel.hit(a.now, wait, q.few) || q.owed && q.codel.dropping
-	if !q.owed || a.f.Type != wire.TypeData || !q.shares.over(a.in.label) {
+	if !q.owed || a.f.Type != wire.TypeData || !q.shares.over(from) {
 		return true
 	}
 	q.owed = false

@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"bytes"
+	"slices"
 	"testing"
 	"time"
 
@@ -363,6 +364,25 @@ func TestMarkOnADetour(t *testing.T) {
 	}
 	if marks != 1 {
 		t.Errorf("%d packets are marked", marks)
+	}
+}
+
+// The links of one neighbour share what it has; those of others have their own.
+func TestLinksOfOneNeighbourShare(t *testing.T) {
+	n := rivals(t)
+	n.link("f", "b", 14, 25, 1452)
+	n.link("f", "b", 15, 20, 1452) // below the others
+
+	slices.SortFunc(n.nodes["b"].table.Links, func(x, y mesh.ForwardLink) int { return int(x.Label) - int(y.Label) })
+	n.nodes["b"].publish()
+	v := n.nodes["b"].plane.view.Load()
+	for l, want := range map[mesh.Label]mesh.Label{21: 21, 23: 20, 25: 20, 20: 20, 24: 24} {
+		if got := v.links[l].state.counted(); got != want {
+			t.Errorf("link %d is counted as %d, want %d", l, got, want)
+		}
+	}
+	if got := (&linkState{label: 9}).counted(); got != 9 {
+		t.Errorf("a link that is not published yet is counted as %d", got)
 	}
 }
 

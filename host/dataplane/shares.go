@@ -9,25 +9,25 @@ import (
 // Bounds of shares.
 const (
 	sharePeriod = 10 * time.Millisecond
-	shareSlots  = 1024      // labels are given out one after the other, so those of a node's links do not meet in one
+	shareSlots  = 1024      // labels are given out one after the other, so those of a node's links seldom meet in one
 	shareGain   = 8         // the limit changes by an eighth of it a period
 	leastShare  = 32 * 1452 // bytes a period; so that a limit always finds its way up again
 )
 
-// shares sees to it that, while the queue stands, no link takes more of it than is fair: as nothing can be read out of order, a
-// link over its share is cut down to it. What a share is, is found as AFD does (Pan, Breslau, Prabhakar, Shenker 2003): it
-// falls while the queue grows, and rises while it is short. A link that brings less than that loses nothing. The zero value is
-// ready.
+// shares sees to it that, while the queue stands, no neighbour takes more of it than is fair: as nothing can be read out of order,
+// one over its share is cut down to it. A neighbour is known by a label, see linkState.counted. What a share is, is found as AFD does (Pan, Breslau, Prabhakar, Shenker 2003): it
+// falls while the queue grows, and rises while it is short. A neighbour that brings less than that loses nothing.
+// The zero value is ready.
 type shares struct {
 	began  time.Duration // of this period
 	number uint32        // of this period
-	limit  uint32        // bytes of one link in this period; 0 = any number
+	limit  uint32        // bytes of one neighbour in this period; 0 = any number
 	least  time.Duration // that a frame of this period waited
 	before time.Duration // of the last period
 	total  uint32        // bytes that came in this period
-	active uint32        // links that they came by
-	fair   uint32        // bytes of one link that were its equal part in the last period
-	most   uint32        // bytes of one link in this period
+	active uint32        // neighbours that they came from
+	fair   uint32        // bytes of one neighbour that were its equal part in the last period
+	most   uint32        // bytes of one neighbour in this period
 	at     [shareSlots]share
 }
 
@@ -38,14 +38,14 @@ type share struct {
 	last       uint32 // bytes of the period lastNumber
 }
 
-// take counts a frame of n bytes that came by a link and waited, and reports whether it is within the link's share. standing says
+// take counts a frame of n bytes that came from a neighbour and waited, and reports whether it is within its share. standing says
 // that the queue is too long and does not get shorter by itself.
-func (s *shares) take(in mesh.Label, n int, now, wait time.Duration, standing bool) bool {
+func (s *shares) take(from mesh.Label, n int, now, wait time.Duration, standing bool) bool {
 	if now-s.began >= sharePeriod {
 		s.turn(now, standing)
 	}
 	s.least = min(s.least, wait)
-	e := s.of(in)
+	e := s.of(from)
 	bytes := uint32(n) // #nosec G115 -- a frame's length
 	s.total += bytes
 	if e.bytes == 0 {
@@ -56,16 +56,16 @@ func (s *shares) take(in mesh.Label, n int, now, wait time.Duration, standing bo
 	return s.limit == 0 || e.bytes <= s.limit
 }
 
-// over reports whether a link brought at least its equal part, in the last period: one always does. If that was too long ago
+// over reports whether a neighbour brought at least its equal part, in the last period: one always does. If that was too long ago
 // all do.
-func (s *shares) over(in mesh.Label) bool {
-	e := s.of(in)
+func (s *shares) over(from mesh.Label) bool {
+	e := s.of(from)
 	return s.fair == 0 || e.lastNumber+1 == s.number && e.last >= s.fair
 }
 
-// of returns the entry of a link, brought up to this period.
-func (s *shares) of(in mesh.Label) *share {
-	e := &s.at[in%shareSlots]
+// of returns the entry of a neighbour, brought up to this period.
+func (s *shares) of(from mesh.Label) *share {
+	e := &s.at[from%shareSlots]
 	if e.number != s.number {
 		*e = share{number: s.number, lastNumber: e.number, last: e.bytes}
 	}

@@ -141,6 +141,7 @@ func (r *registry) compile(count *counters) *view {
 		v.linkStates[l.label] = l.state
 	}
 	v.addDetours(r.forwarding.Links, count)
+	v.joinShares(r.forwarding.Links)
 	pause := sendingPause(len(r.forwarding.Peers))
 	for i := range r.forwarding.Peers {
 		f := &r.forwarding.Peers[i]

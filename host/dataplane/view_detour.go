@@ -32,6 +32,18 @@ func (d *detour) fits(a *arrival) bool {
 		(n <= d.out.mtu || fitsParts(n, d.out.mtu))
 }
 
+// joinShares has all links of one neighbour counted under the lowest of their labels.
+func (v *view) joinShares(links []mesh.ForwardLink) {
+	lowest := make(map[mesh.NodeID]mesh.Label, len(links))
+	for i := range links { // ascending by label
+		l := &links[i]
+		if _, known := lowest[l.Neighbour]; !known {
+			lowest[l.Neighbour] = l.Label
+		}
+		v.links[l.Label].state.share.Store(uint32(lowest[l.Neighbour]))
+	}
+}
+
 // addDetours gives the links of the view the ways around them.
 func (v *view) addDetours(links []mesh.ForwardLink, count *counters) {
 	for i := range links {
