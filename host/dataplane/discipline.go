@@ -1,8 +1,11 @@
 package dataplane
 
 import (
+	"encoding/binary"
+	"hash/maphash"
 	"time"
 
+	"x0tta6bl4/mesh"
 	"x0tta6bl4/wire"
 )
 
@@ -14,6 +17,20 @@ type discipline struct {
 	owed   bool          // a hit, which is for data of a neighbour that brings at least its part
 	codel  codel
 	shares shares
+	seed   maphash.Seed // of flows
+}
+
+// flow returns what stands for the flow that a frame is of, as far as a relay can tell: where it goes, and for which session.
+func (q *discipline) flow(a *arrival, from mesh.Label) uint32 {
+	var key struct{ from, last, index uint32 }
+	key.from = uint32(from)
+	if n := len(a.f.Labels); n > 0 {
+		key.last = uint32(binary.BigEndian.Uint16(a.f.Labels[n-2:]))
+	}
+	if len(a.f.Payload) >= 4 {
+		key.index = binary.BigEndian.Uint32(a.f.Payload)
+	}
+	return uint32(maphash.Comparable(q.seed, key)) // #nosec G115 -- any of its bits do
 }
 
 // vainHits is after how many hits, 0.3 s after the first, a queue that still stands is taken to be of somebody who does not mind
@@ -31,7 +48,7 @@ func (p *Plane) admit(a *arrival) bool {
 	if wait < codelTarget && q.codel.idle() && q.shares.limit == 0 {
 		return true
 	}
-	if !q.shares.take(from, len(a.b), a.now, wait, q.codel.count >= vainHits && q.codel.dropping && wait > codelTarget) {
+	if !q.shares.take(from, q.flow(a, from), len(a.b), a.now, wait, q.codel.count >= vainHits && q.codel.dropping && wait > codelTarget) {
 		p.count.inc(overShare)
 		return false
 	}

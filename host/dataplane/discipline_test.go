@@ -19,6 +19,7 @@ type standing struct {
 	queue []waitingFrame
 	most  int // frames; 0 = any number
 	lost  map[string]int
+	name  func(waitingFrame) string // of who sent it
 }
 
 type waitingFrame struct {
@@ -30,6 +31,7 @@ type waitingFrame struct {
 // hold has what is sent to a node wait.
 func (n *testNet) hold(name string, most int) *standing {
 	w := &standing{n: n, to: n.nodes[name], r: n.nodes[name].plane.NewReceiver(), most: most, lost: map[string]int{}}
+	w.name = func(f waitingFrame) string { return f.from.id.String() }
 	n.tap = func(from, to *testNode, b []byte) int {
 		if to != w.to {
 			return 1
@@ -274,7 +276,7 @@ func (w *standing) compete(rates map[string]int, end time.Duration) (came map[st
 			n.now = n.now.Add(dropped)
 			continue
 		}
-		came[f.from.id.String()]++
+		came[w.name(f)]++
 		if n.now.Sub(begin) > end/2 {
 			waited = max(waited, n.now.Sub(f.came))
 		}
@@ -364,6 +366,40 @@ func TestMarkOnADetour(t *testing.T) {
 	}
 	if marks != 1 {
 		t.Errorf("%d packets are marked", marks)
+	}
+}
+
+// Of two that send through one neighbour the one who floods starves the other no more than if they were neighbours themselves.
+func TestFloodBehindANeighbourStarvesNobody(t *testing.T) {
+	n := newNet(t, "a", "f", "x", "b", "d")
+	n.link("a", "x", 12, 21, 1452)
+	n.link("f", "x", 13, 23, 1452)
+	n.link("x", "b", 24, 31, 1452)
+	n.link("b", "d", 34, 41, 1452)
+	for name, first := range map[string]int{"a": 12, "f": 13} {
+		n.session(name, "d")
+		n.route(name, first, "x", 24, "b", 34, "d")
+	}
+	flows := map[uint32]string{} // by the receiver's index
+	for name, x := range map[string]*testNode{"a": n.nodes["a"], "f": n.nodes["f"]} {
+		flows[x.plane.view.Load().sessions[0].tx.value()] = name
+	}
+	w := n.hold("b", 3500)
+	w.name = func(f waitingFrame) string {
+		p, err := wire.ParseFrame(f.b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		index, _, _ := wire.DataIndex(p.Payload)
+		return flows[index]
+	}
+	came, waited := w.compete(map[string]int{"a": 10_000, "f": 100_000}, time.Second)
+	t.Logf("came %v, waited up to %v", came, waited)
+	if came["a"] < 9_000 || came["f"] < 10_000 {
+		t.Errorf("came %v of 10,000 and 100,000", came)
+	}
+	if waited > 50*time.Millisecond {
+		t.Errorf("frames waited up to %v", waited)
 	}
 }
 

@@ -1,6 +1,8 @@
 package dataplane
 
 import (
+	"hash/maphash"
+
 	"x0tta6bl4/host/dataplane/segment"
 )
 
@@ -26,7 +28,7 @@ type relayRun struct {
 
 // NewReceiver returns a Receiver for one goroutine.
 func (p *Plane) NewReceiver() *Receiver {
-	return &Receiver{p: p, join: segment.Joiner{KeepUDP: !p.tun.LargeUDP()}}
+	return &Receiver{p: p, join: segment.Joiner{KeepUDP: !p.tun.LargeUDP()}, queue: discipline{seed: maphash.MakeSeed()}}
 }
 
 // Flush hands on what was collected. The datagrams that HandleFrame was given are the caller's again.

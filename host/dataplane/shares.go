@@ -10,14 +10,19 @@ import (
 const (
 	sharePeriod = 10 * time.Millisecond
 	shareSlots  = 1024      // labels are given out one after the other, so those of a node's links seldom meet in one
-	shareGain   = 8         // the limit changes by an eighth of it a period
-	leastShare  = 32 * 1452 // bytes a period; so that a limit always finds its way up again
+	shareFall   = 8         // a limit falls by an eighth of it a period,
+	flowFall    = 4         // a flow's by a quarter, as meanwhile all of its neighbour's lose,
+	shareRise   = 32        // and rises slowly, as the queue is late to tell that it was too much
+	leastShare  = 32 * 1452 // bytes a period of a neighbour, so that a limit always finds its way up again,
+	leastFlow   = 2 * 1452  // and of a flow
 )
 
-// shares sees to it that, while the queue stands, no neighbour takes more of it than is fair: as nothing can be read out of order,
-// one over its share is cut down to it. A neighbour is known by a label, see linkState.counted. What a share is, is found as AFD does (Pan, Breslau, Prabhakar, Shenker 2003): it
-// falls while the queue grows, and rises while it is short. A neighbour that brings less than that loses nothing.
-// The zero value is ready.
+// shares sees to it that, while the queue stands, no neighbour takes more of it than is fair, and of what is a neighbour's no
+// flow. As nothing can be read out of order, who is over a share is cut down to it. A neighbour is known by a label, see
+// linkState.counted; a flow by a hash.
+//
+// What a share is, is found as AFD does (Pan, Breslau, Prabhakar, Shenker 2003): a neighbour's falls while the queue grows, a
+// flow's while its neighbour uses up what it has; else they rise. Who brings less than that loses nothing. The zero value is ready.
 type shares struct {
 	began  time.Duration // of this period
 	number uint32        // of this period
@@ -29,18 +34,27 @@ type shares struct {
 	fair   uint32        // bytes of one neighbour that were its equal part in the last period
 	most   uint32        // bytes of one neighbour in this period
 	at     [shareSlots]share
+	flows  [shareSlots]flowShare
 }
 
+// share is one neighbour's.
 type share struct {
 	number     uint32 // of the period that bytes are of
-	bytes      uint32
+	bytes      uint32 // that came
 	lastNumber uint32
 	last       uint32 // bytes of the period lastNumber
+
+	passed uint32 // bytes of this period that are within the shares
+	spent  bool   // there were more
+	flows  uint32 // of this period
+	limit  uint32 // bytes of one flow in this period; 0 = any number
 }
 
-// take counts a frame of n bytes that came from a neighbour and waited, and reports whether it is within its share. standing says
-// that the queue is too long and does not get shorter by itself.
-func (s *shares) take(from mesh.Label, n int, now, wait time.Duration, standing bool) bool {
+type flowShare struct{ number, bytes uint32 }
+
+// take counts a frame of n bytes that came from a neighbour and waited, and reports whether it is within the shares of neighbour
+// and flow. standing says that the queue is too long and does not get shorter by itself.
+func (s *shares) take(from mesh.Label, flow uint32, n int, now, wait time.Duration, standing bool) bool {
 	if now-s.began >= sharePeriod {
 		s.turn(now, standing)
 	}
@@ -53,7 +67,28 @@ func (s *shares) take(from mesh.Label, n int, now, wait time.Duration, standing 
 	}
 	e.bytes += bytes
 	s.most = max(s.most, e.bytes)
-	return s.limit == 0 || e.bytes <= s.limit
+	if s.limit == 0 {
+		return true
+	}
+	return s.takeOfFlow(e, &s.flows[flow%shareSlots], bytes) && s.takeOf(e, bytes)
+}
+
+func (s *shares) takeOfFlow(e *share, f *flowShare, bytes uint32) bool {
+	if f.number != s.number {
+		*f = flowShare{number: s.number}
+		e.flows++
+	}
+	f.bytes += bytes
+	return e.limit == 0 || f.bytes <= e.limit
+}
+
+func (s *shares) takeOf(e *share, bytes uint32) bool {
+	if e.passed+bytes > s.limit {
+		e.spent = true
+		return false
+	}
+	e.passed += bytes
+	return true
 }
 
 // over reports whether a neighbour brought at least its equal part, in the last period: one always does. If that was too long ago
@@ -67,9 +102,24 @@ func (s *shares) over(from mesh.Label) bool {
 func (s *shares) of(from mesh.Label) *share {
 	e := &s.at[from%shareSlots]
 	if e.number != s.number {
-		*e = share{number: s.number, lastNumber: e.number, last: e.bytes}
+		*e = share{number: s.number, lastNumber: e.number, last: e.bytes, limit: s.flowLimit(e)}
 	}
 	return e
+}
+
+// flowLimit returns what a flow of a neighbour may bring after the period that e is of.
+func (s *shares) flowLimit(e *share) uint32 {
+	switch {
+	case s.limit == 0 || e.number+1 != s.number:
+		return 0
+	case e.spent && e.limit == 0:
+		return max(s.limit/max(1, e.flows), leastFlow)
+	case e.spent:
+		return max(e.limit-e.limit/flowFall, leastFlow)
+	case e.limit > s.limit:
+		return 0 // one flow may have it all
+	}
+	return e.limit + e.limit/shareRise
 }
 
 // turn begins a period.
@@ -80,16 +130,16 @@ func (s *shares) turn(now time.Duration, standing bool) {
 	case !long:
 		s.limit, s.fair = 0, 0
 	case s.limit == 0:
-		if standing && s.active > 1 {
+		if standing {
 			s.limit = max(s.fair, leastShare)
 		}
 	case s.least > codelTarget && s.least > s.before-s.before/16:
-		s.limit = max(s.limit-s.limit/shareGain, leastShare)
+		s.limit = max(s.limit-s.limit/shareFall, leastShare)
 	case s.least > codelTarget: // it gets shorter: what was done is enough
 	case s.most <= s.limit && s.limit > 2*s.most:
 		s.limit = 0 // nobody wants that much
 	default:
-		s.limit += s.limit / shareGain
+		s.limit += s.limit / shareRise
 	}
 	s.number++
 	s.began, s.before, s.least = now, s.least, time.Hour
