@@ -80,8 +80,33 @@ func TestShares(t *testing.T) {
 		for ; c.limit != 0 && periods < 100; periods++ {
 			c.period(short, false, load)
 		}
-		if periods < 42 || periods > 46 { // 500,000 × (33/32)^n > 2 × 900,000: 42, and a turn later
+		if periods < 46 || periods > 50 { // 500,000 × 7/8 × (33/32)^n > 2 × 900,000: 46, and the turns around them
 			t.Errorf("it ends after %d periods, limit %d", periods, c.limit)
+		}
+	})
+	t.Run("of one neighbour's flows", func(t *testing.T) {
+		c := &shareClock{now: time.Second}
+		flows := func(wait time.Duration, standing bool) (small, large int) { // 10 and 90 frames, mixed
+			for i := range 100 {
+				flow := uint32(min(i%10, 1))
+				if c.take(1, flow, 10_000, c.now, wait, standing) {
+					small, large = small+int(1-flow), large+int(flow)
+				}
+			}
+			c.now += sharePeriod
+			return small, large
+		}
+		for range 3 {
+			flows(long, false)
+		}
+		for range 10 { // the neighbour's share falls below what it brings, and the large flow's with it
+			flows(long, true)
+		}
+		for range 5 {
+			flows(short, false)
+		}
+		if small, large := flows(short, false); small != 10 || large > 40 || large < 10 {
+			t.Errorf("%d of 10 and %d of 90 pass, limit %d", small, large, c.limit)
 		}
 	})
 	t.Run("ends with a pause", func(t *testing.T) {
