@@ -66,3 +66,11 @@ func (p *Plane) admit(a *arrival) bool {
 	wire.SetFlags(a.b, a.f.Flags)
 	return true
 }
+
+// counted returns the label under which what comes by the link is counted where neighbours share.
+func (s *linkState) counted() mesh.Label {
+	if l := mesh.Label(s.share.Load()); l != 0 { // #nosec G115 -- a label
+		return l
+	}
+	return s.label
+}

@@ -58,24 +58,17 @@ type linkState struct {
 	tooBig    limiter
 	asked     [2]limiter // challenges of the neighbour's that were answered: it asks at the old and the new address at once
 	errors    buckets
-	copies    budget        // what goes out by it and by another link too
-	share     atomic.Uint32 // the label under which what comes is counted: of links of one neighbour the same; 0 = the own
-	told      allowance     // hellos and replies to challenges that were handed up
-	accused   allowance     // errors that were
-	shakes    allowance     // handshake frames that were
-	shakesVia buckets       // of them those that came to the neighbour by one of its links
+	copies    budget    // what goes out by it and by another link too
+	told      allowance // hellos and replies to challenges that were handed up
+	accused   allowance // errors that were
+	shakes    allowance // handshake frames that were
+	shakesVia buckets   // of them those that came to the neighbour by one of its links
 	rx        traffic
 	tx        traffic
 	forwarded traffic
 	expected  atomic.Uint64
-}
 
-// counted returns the label under which what comes by the link is counted where neighbours share.
-func (s *linkState) counted() mesh.Label {
-	if l := mesh.Label(s.share.Load()); l != 0 { // #nosec G115 -- a label
-		return l
-	}
-	return s.label
+	share atomic.Uint32 // the label under which what comes is counted: of links of one neighbour the same; 0 = the own
 }
 
 // hear notes that a frame came. Those that waited are noted later than others that came after them.
