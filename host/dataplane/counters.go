@@ -31,6 +31,7 @@ const (
 	relayCopyLimited
 	overShare
 	congestionMarked
+	congestionHeard
 	congestionDropped
 
 	peerUnknownSession
@@ -116,6 +117,7 @@ var counterNames = [numCounters]string{
 	relayCopyLimited:  "relay_copy_limited",   // copies not sent: over the budget of the detour's link
 	overShare:         "over_share",           // frames of a neighbour that brings more than its share, while the queue stands
 	congestionMarked:  "congestion_marked",    // data that waited too long, marked congestion-experienced
+	congestionHeard:   "congestion_heard",     // data that the network between a neighbour and this node marked
 	congestionDropped: "congestion_dropped",   // and such as cannot be marked
 
 	peerUnknownSession: "peer_unknown_session", // end-to-end index that is not ours

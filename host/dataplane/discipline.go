@@ -14,6 +14,7 @@ import (
 type discipline struct {
 	came   time.Duration // when the frames that are handled now came; 0 = nobody says
 	few    bool          // no more than a packet's worth waited with them
+	marked bool          // the network marked them congestion-experienced on their way here
 	owed   bool          // a hit, which is for data of a neighbour that brings at least its part
 	codel  codel
 	shares shares
@@ -37,13 +38,18 @@ func (q *discipline) flow(a *arrival, from mesh.Label) uint32 {
 // them: then shares are cut.
 const vainHits = 4
 
-// Came says when the frames that are given next came to the machine, and whether no more waited with them than one packet may be
-// long.
-func (r *Receiver) Came(at time.Time, few bool) { r.queue.came, r.queue.few = r.p.since(at), few }
+// Came says when the frames that are given next came to the machine, whether no more waited with them than one packet may be
+// long, and whether the underlay marked them congestion-experienced.
+func (r *Receiver) Came(at time.Time, few, marked bool) {
+	r.queue.came, r.queue.few, r.queue.marked = r.p.since(at), few, marked
+}
 
 // admit reports whether a frame that waited goes on. It may mark it. What it drops is counted.
 func (p *Plane) admit(a *arrival) bool {
 	q := a.queue
+	if q.marked && a.f.Type == wire.TypeData && !p.mark(a, congestionHeard) {
+		return false
+	}
 	wait, from := a.now-q.came, a.in.state.counted()
 	if wait < codelTarget && q.codel.idle() && q.shares.limit == 0 {
 		return true
@@ -57,11 +63,17 @@ func (p *Plane) admit(a *arrival) bool {
 		return true
 	}
 	q.owed = false
+	return p.mark(a, congestionMarked)
+}
+
+// mark marks a frame congestion-experienced and counts that as c. False means that it must be dropped: who sent what is in it
+// would not see the mark (RFC 3168 §5, RFC 6040 §4.2).
+func (p *Plane) mark(a *arrival, c counter) bool {
 	if a.f.Flags.ECN() == notECT {
 		p.count.inc(congestionDropped)
 		return false
 	}
-	p.count.inc(congestionMarked)
+	p.count.inc(c)
 	a.f.Flags = a.f.Flags.WithECN(ce)
 	wire.SetFlags(a.b, a.f.Flags)
 	return true

@@ -50,7 +50,7 @@ func (n *testNet) hold(name string, most int) *standing {
 func (w *standing) read() {
 	f := w.queue[0]
 	w.queue = w.queue[1:]
-	w.r.Came(f.came, len(w.queue) == 0)
+	w.r.Came(f.came, len(w.queue) == 0, false)
 	w.r.HandleFrame(f.from.under, f.b)
 	w.r.Flush()
 }
@@ -187,7 +187,7 @@ func TestMarkSurvivesJoining(t *testing.T) {
 	n.now = n.now.Add(time.Minute)
 	w.r.queue.codel = codel{dropping: true, count: 1, last: 1, dropNext: b.plane.now(), firstAbove: 1} // the first is hit
 	run := bytes.Join(frameBytes(w.queue), nil)                                                        // as they came: in one buffer
-	w.r.Came(n.now.Add(-10*time.Millisecond), false)
+	w.r.Came(n.now.Add(-10*time.Millisecond), false, false)
 	each := len(w.queue[0].b)
 	for at := 0; at < len(run); at += each {
 		w.r.HandleFrame(a.under, run[at:at+each])
@@ -328,7 +328,7 @@ func TestSharesAreCutLate(t *testing.T) {
 				n.nodes[map[bool]string{true: "a", false: "f"}[i == 0]].sendTo(d, 1000)
 			}
 			for _, f := range w.queue {
-				w.r.Came(n.now.Add(-9*time.Millisecond), false)
+				w.r.Came(n.now.Add(-9*time.Millisecond), false, false)
 				w.r.HandleFrame(f.from.under, f.b)
 				w.r.Flush()
 			}
@@ -443,7 +443,7 @@ func TestCongestedRelayDoesNotAllocate(t *testing.T) {
 	r, i := b.plane.NewReceiver(), 0
 	got := testing.AllocsPerRun(len(frames)-1, func() {
 		n.now = n.now.Add(time.Millisecond)
-		r.Came(n.now.Add(-20*time.Millisecond), false)
+		r.Came(n.now.Add(-20*time.Millisecond), false, false)
 		r.HandleFrame(from, frames[i])
 		r.Flush()
 		i++
@@ -453,5 +453,64 @@ func TestCongestedRelayDoesNotAllocate(t *testing.T) {
 	}
 	if b.plane.Counters()["congestion_dropped"] < 20 {
 		t.Error("nothing was congested")
+	}
+}
+
+// What the network between two neighbours marked stays marked, where that can be seen in the end; else it is dropped.
+func TestMarksOfTheUnderlay(t *testing.T) {
+	n := line(t)
+	a, b, d := n.nodes["a"], n.nodes["b"], n.nodes["d"]
+	for _, tt := range []struct{ ecn, want int }{{0, -1}, {1, ce}, {2, ce}, {ce, ce}} {
+		w := n.hold("b", 0)
+		pkt := packet(a.addr, d.addr, 300, 1)
+		pkt[1] |= byte(tt.ecn) << 4
+		a.send(pkt)
+		w.r.Came(n.now, true, true)
+		w.r.HandleFrame(a.under, w.queue[0].b)
+		w.r.Flush()
+		got := d.tun.take()
+		if len(got) != min(tt.want+1, 1) || len(got) == 1 && int(packetECN(got[0])) != tt.want {
+			t.Errorf("code point %d: %d packets %x, want %d", tt.ecn, len(got), got, tt.want)
+		}
+	}
+	b.wantCount("congestion_heard", 3)
+	b.wantCount("congestion_dropped", 1)
+	b.wantCount("congestion_marked", 0)
+
+	w := n.hold("b", 0) // what is no data is as it was
+	if err := a.plane.SendHandshake(12, []mesh.Label{22, 32}, wire.Handshake{Datagram: []byte{1}}); err != nil {
+		t.Fatal(err)
+	}
+	w.r.Came(n.now, true, true)
+	w.r.HandleFrame(a.under, w.queue[0].b)
+	w.r.Flush()
+	if len(d.shakes) != 1 {
+		t.Error("a handshake is dropped")
+	}
+}
+
+// Frames of one run have one code point.
+func TestRunsHaveOneCodePoint(t *testing.T) {
+	n := line(t)
+	a, b, d := n.nodes["a"], n.nodes["b"], n.nodes["d"]
+	w := n.hold("b", 0)
+	for _, ecn := range []byte{2, 2, 0, 0, 0, 2} {
+		pkt := packet(a.addr, d.addr, 300, 1)
+		pkt[1] |= ecn << 4
+		a.send(pkt)
+	}
+	read := func() {
+		run, each := bytes.Join(frameBytes(w.queue), nil), len(w.queue[0].b)
+		for at := 0; at < len(run); at += each {
+			w.r.HandleFrame(a.under, run[at:at+each])
+		}
+		w.r.Flush()
+	}
+	read()
+	if !slices.Equal(b.runs, []int{2, 3}) {
+		t.Errorf("runs of %v frames, want 2 and 3, and one alone", b.runs)
+	}
+	if got := len(d.tun.take()); got != 6 {
+		t.Errorf("%d packets of 6", got)
 	}
 }

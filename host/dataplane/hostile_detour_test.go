@@ -23,7 +23,7 @@ func TestFloodOfOtherFramesIsShared(t *testing.T) {
 		}
 		n.nodes["a"].sendTo(n.nodes["d"], 100)
 		for i, f := range w.queue {
-			w.r.Came(n.now.Add(-30*time.Millisecond), false)
+			w.r.Came(n.now.Add(-30*time.Millisecond), false, false)
 			w.r.HandleFrame(f.from.under, f.b)
 			n.now = n.now.Add(time.Duration(i&1) * 20 * time.Microsecond)
 		}

@@ -4,6 +4,7 @@ import (
 	"hash/maphash"
 
 	"x0tta6bl4/host/dataplane/segment"
+	"x0tta6bl4/wire"
 )
 
 // Receiver is where one goroutine that reads the underlay puts what it reads. Datagrams that came together leave together: what
@@ -69,15 +70,15 @@ func (r *Receiver) forward(out *outLink, in *linkState, b []byte) {
 // follows reports whether the frame b can leave together with those of the run.
 func (r *relayRun) follows(out *outLink, in *linkState, b []byte) bool {
 	n := len(r.b)
-	return r.takes(out, in, len(b)) && &r.b[:n+1][n] == &b[0]
+	return r.takes(out, in, len(b), wire.FlagsOf(b).ECN()) && &r.b[:n+1][n] == &b[0]
 }
 
 // takes reports whether a frame of length bytes can be one more of the run: the kernel takes datagrams of one size, the last of
-// which may be shorter.
-func (r *relayRun) takes(out *outLink, in *linkState, length int) bool {
+// which may be shorter, and of one ECN code point.
+func (r *relayRun) takes(out *outLink, in *linkState, length int, ecn uint8) bool {
 	n := len(r.b)
 	return n > 0 && r.out == out && r.in == in && n%r.size == 0 && length <= r.size && n/r.size < maxRun &&
-		n+length <= min(maxRunBytes, cap(r.b))
+		n+length <= min(maxRunBytes, cap(r.b)) && wire.FlagsOf(r.b).ECN() == ecn
 }
 
 func (r *Receiver) flushRun() {

@@ -83,7 +83,7 @@ type detourRun struct {
 // detour takes a frame that leaves by a detour which it fits.
 func (r *Receiver) detour(a *arrival, d *detour, fl wire.Flags) {
 	run, n, copies := &r.around, d.length(len(a.b)), fl&wire.FlagSuspect != 0
-	if run.copies != copies || !run.takes(d.out, a.in.state, n) {
+	if run.copies != copies || !run.takes(d.out, a.in.state, n, fl.ECN()) {
 		r.flushDetour()
 		if run.buf == nil {
 			run.buf = make([]byte, 0, maxRunBytes)

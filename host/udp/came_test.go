@@ -19,7 +19,7 @@ func listenForTimes(t *testing.T, share shareFunc) (s *Socket, first, release ch
 	first, release = make(chan struct{}), make(chan struct{})
 	all, flushed, begun := []cameCall(nil), make(chan []cameCall, 64), false
 	s, err := listen(netip.MustParseAddrPort("127.0.0.1:0"), Handlers{
-		Came: func(at time.Time, few bool) { all = append(all, cameCall{at: at, few: few}) },
+		Came: func(at time.Time, few, _ bool) { all = append(all, cameCall{at: at, few: few}) },
 		Frame: func(_ *Socket, _ netip.AddrPort, _ []byte) {
 			if all[len(all)-1].frames++; !begun {
 				begun = true

@@ -83,24 +83,25 @@ type arrived struct {
 	size  int
 	from  netip.AddrPort
 	stamp int64 // when it came, see dates.of
+	ecn   uint8 // the code point of its IP header (RFC 3168)
 	whole bool  // else there is nothing of it
 }
 
 // datagrams returns what came as the i-th of the last batch, valid until the next read.
 func (r *reader) datagrams(i int) arrived {
 	m := &r.msgs[i]
-	index, stamp, size := r.told[i].read(int(m.Hdr.Controllen)) // #nosec G115 -- at most toldSpace
-	if size == 0 {
-		size = int(m.Len)
+	said := r.told[i].read(int(m.Hdr.Controllen)) // #nosec G115 -- at most toldSpace
+	if said.size == 0 {
+		said.size = int(m.Len)
 	}
-	if m.Hdr.Flags&unix.MSG_TRUNC != 0 || int(m.Len) > r.room || size > MaxDatagram {
+	if m.Hdr.Flags&unix.MSG_TRUNC != 0 || int(m.Len) > r.room || said.size > MaxDatagram {
 		return arrived{}
 	}
 	from := r.source(&r.names[i])
 	if r.from.named.Load() != nil {
-		from = r.from.byInterface(from, index)
+		from = r.from.byInterface(from, said.index)
 	}
-	return arrived{r.bufs[i*r.room:][:m.Len], size, from, stamp, true}
+	return arrived{r.bufs[i*r.room:][:m.Len], said.size, from, said.stamp, said.ecn, true}
 }
 
 // few reports whether the last batch was all that waited, and no more than one packet may be long.

@@ -77,7 +77,7 @@ func (s *Socket) hand(c class, r *reader) {
 		b := a.b
 		bytes += len(b)
 		if told && a.whole {
-			s.h.Came(r.dates.of(a.stamp), few)
+			s.h.Came(r.dates.of(a.stamp), few, a.ecn == ecnMask)
 		}
 		for ok := true; ok; ok = len(b) > 0 {
 			count++
@@ -131,8 +131,21 @@ func (s *Socket) pause(d time.Duration) bool {
 	}
 }
 
-// dataFrame is the first byte of a frame of data (wire.TypeData).
-const dataFrame = 0x30
+const (
+	dataFrame = 0x30 // the first byte of a frame of data (wire.TypeData),
+	ecnOffset = 3    // the byte in which it has its ECN code point (wire.Flags),
+	ecnShift  = 4    // and where
+
+	ecnMask = 3 // the code point in an IP header (RFC 3168 §5); all bits are congestion experienced
+)
+
+// ecnOf returns the code point that the IP header of a datagram is to have: that of the data in it (RFC 6040 §4.1).
+func ecnOf(b []byte) uint8 {
+	if len(b) <= ecnOffset || b[0] != dataFrame {
+		return 0
+	}
+	return b[ecnOffset] >> ecnShift & ecnMask
+}
 
 // demux hands on a datagram that came by a class's queue. The kernel has sorted it, where it does that, but by rules that may
 // have changed while it waited; and of a broadcast it gives every queue a copy.
