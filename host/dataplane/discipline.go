@@ -9,8 +9,8 @@ import (
 	"x0tta6bl4/wire"
 )
 
-// discipline keeps the queue short in which frames wait to be read, and shares it among the neighbours that they came from. The queue
-// is the kernel's: what is too much is marked, or dropped, when it has been read, which costs less than to send it on.
+// discipline keeps the queue short in which frames wait to be read, and shares it among the neighbours that they came from. The
+// queue is the kernel's: what is too much is marked, or dropped, when it has been read, which costs less than to send it on.
 type discipline struct {
 	came   time.Duration // when the frames that are handled now came; 0 = nobody says
 	few    bool          // no more than a packet's worth waited with them
@@ -50,10 +50,11 @@ func (p *Plane) admit(a *arrival) bool {
 	if q.marked && a.f.Type == wire.TypeData && !p.mark(a, congestionHeard) {
 		return false
 	}
-	wait, from := a.now-q.came, a.in.state.counted()
+	wait := a.now - q.came
 	if wait < codelTarget && q.codel.idle() && q.shares.limit == 0 {
 		return true
 	}
+	from := a.in.state.counted()
 	if !q.shares.take(from, q.flow(a, from), len(a.b), a.now, wait, q.codel.count >= vainHits && q.codel.dropping && wait > codelTarget) {
 		p.count.inc(overShare)
 		return false

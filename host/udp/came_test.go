@@ -1,6 +1,7 @@
 package udp
 
 import (
+	"bytes"
 	"net/netip"
 	"testing"
 	"time"
@@ -38,14 +39,15 @@ func listenForTimes(t *testing.T, share shareFunc) (s *Socket, first, release ch
 func TestFramesWaited(t *testing.T) {
 	for name, tt := range map[string]struct {
 		frames int
+		joined bool
 		few    bool
-	}{"few": {3, true}, "many": {3 * joinedBatch, false}} {
+	}{"few": {3, false, true}, "many": {3 * joinedBatch, false, false}, "a run": {40, true, true}} {
 		t.Run(name, func(t *testing.T) {
 			// The kernel begins to stamp some time after it was asked to, if nobody on the machine had before; until then
 			// a datagram has the time at which it is read.
 			deadline := time.Now().Add(5 * time.Second)
 			for {
-				early, late, few := framesWaited(t, tt.frames)
+				early, late, few := framesWaited(t, tt.frames, tt.joined)
 				if late && time.Now().Before(deadline) {
 					continue
 				}
@@ -60,7 +62,7 @@ func TestFramesWaited(t *testing.T) {
 
 // framesWaited has frames wait for some milliseconds, and reports whether some were said to have come before they were sent, or
 // when they were read, and whether all were few.
-func framesWaited(t *testing.T, n int) (early, late, few bool) {
+func framesWaited(t *testing.T, n int, joined bool) (early, late, few bool) {
 	t.Helper()
 	s, first, release, calls := listenForTimes(t, (*group).share)
 	a, _ := open(t, "127.0.0.1:0")
@@ -68,8 +70,13 @@ func framesWaited(t *testing.T, n int) (early, late, few bool) {
 	check(t, a.Send(to, frameOf(7, 100)))
 	<-first
 	before := time.Now()
+	if joined {
+		check(t, a.SendRun(to, bytes.Repeat(frameOf(7, 100), n), 100))
+	}
 	for i := range n {
-		check(t, a.Send(to, frameOf(7, 100+i%2))) // not to be joined
+		if !joined {
+			check(t, a.Send(to, frameOf(7, 100+i%2)))
+		}
 	}
 	after := time.Now()
 	for time.Since(after) < 5*time.Millisecond {
