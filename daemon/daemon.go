@@ -201,6 +201,7 @@ func (d *Daemon) open() (err error) {
 		r := d.plane.NewReceiver()
 		s, err := udp.Listen(a, udp.Handlers{
 			Frame: func(_ *udp.Socket, from netip.AddrPort, b []byte) { r.HandleFrame(from, b) },
+			Came:  r.Came,
 			Flush: r.Flush,
 			Hello: func(_ *udp.Socket, from netip.AddrPort, b []byte, at time.Time) { d.plane.HandleWaiting(from, b, at) },
 		})

@@ -273,7 +273,9 @@ func (s *snapshot) emitPeers(e emitter) {
 // link could send, and the packet in it that no path could take.
 var drops = strings.Fields(`
 	frame_truncated frame_malformed frame_bad_type link_unknown_session link_bad_mac link_replay link_only_routed part_malformed
-	relay_no_label relay_u_turn relay_link_down peer_unknown_session peer_replay peer_bad_seal peer_malformed peer_bad_packet
+	relay_no_label relay_u_turn relay_link_down relay_repair_twice relay_repair_u_turn relay_repair_too_big
+	over_share congestion_dropped
+	peer_unknown_session peer_replay peer_bad_seal peer_malformed peer_bad_packet
 	peer_bad_source peer_bad_destination peer_congestion_drop peer_key_used_up peer_no_way_back tun_write_failed tun_not_ipv6
 	tun_outside tun_bad_source tun_too_big tun_no_link queue_overflow queue_expired error_malformed error_unmatched
 	hello_malformed hello_no_link challenge_malformed handshake_malformed send_no_session send_link_down send_too_big send_failed

@@ -22,6 +22,17 @@ const (
 	relayNoLabel
 	relayUTurn
 	relayLinkDown
+	relayRepaired
+	relayRepairTwice
+	relayRepairUTurn
+	relayRepairTooBig
+	relayCopied
+	relayCopyNone
+	relayCopyLimited
+	overShare
+	congestionMarked
+	congestionHeard
+	congestionDropped
 
 	peerUnknownSession
 	peerReplay
@@ -99,10 +110,21 @@ var counterNames = [numCounters]string{
 	partJoined:         "part_joined",          // frames rejoined from two parts
 	partSent:           "part_sent",            // frames sent in two parts
 
-	relayForwarded: "relay_forwarded", // frames sent on for others
-	relayNoLabel:   "relay_no_label",  // next label names no link here
-	relayUTurn:     "relay_u_turn",    // would leave by the link it came in on
-	relayLinkDown:  "relay_link_down", // next link is down or has no session
+	relayForwarded:    "relay_forwarded",      // frames sent on for others
+	relayNoLabel:      "relay_no_label",       // next label names no link here
+	relayUTurn:        "relay_u_turn",         // would leave by the link it came in on
+	relayLinkDown:     "relay_link_down",      // next link is down or has no session, and no detour leads around it
+	relayRepaired:     "relay_repaired",       // of those sent on: by a detour, as their next link is down
+	relayRepairTwice:  "relay_repair_twice",   // next link is down, and the frame has taken a detour before
+	relayRepairUTurn:  "relay_repair_u_turn",  // next link is down, and the detour begins with the link it came in on
+	relayRepairTooBig: "relay_repair_too_big", // next link is down, and the frame or the detour's link has no room
+	relayCopied:       "relay_copied",         // copies sent by a detour, as the next link is in doubt
+	relayCopyNone:     "relay_copy_none",      // copies not sent: no detour that the frame may take
+	relayCopyLimited:  "relay_copy_limited",   // copies not sent: over the budget of the detour's link
+	overShare:         "over_share",           // frames of a neighbour that brings more than its share, while the queue stands
+	congestionMarked:  "congestion_marked",    // data that waited too long, marked congestion-experienced
+	congestionHeard:   "congestion_heard",     // data that the network between a neighbour and this node marked
+	congestionDropped: "congestion_dropped",   // and such as cannot be marked
 
 	peerUnknownSession: "peer_unknown_session", // end-to-end index that is not ours
 	peerReplay:         "peer_replay",          // end-to-end counter seen before (also the second copy of a duplicate) or too old

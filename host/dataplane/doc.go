@@ -16,17 +16,18 @@
 // # Goroutines
 //
 // The packet path reads one immutable view behind an atomic pointer and runs to completion on the goroutine that
-// read the packet: nothing is queued between a read and a send but what came with one read (Receiver), so a
-// neighbour can take no more of the relay than
-// its share of what is read. Every method may be called from any goroutine. The only locks of the path guard one
-// replay window for some tens of nanoseconds, and changes of a key; none is held while Config.Send, the TUN
-// or a callback runs, so those may call back into the plane. They must not block.
+// read the packet: nothing is queued between a read and a send but what came with one read (Receiver). What waits does so in
+// the kernel; how long, and for whom, is judged when it has been read (discipline). Every method may be called from any
+// goroutine. The only locks of the path guard one replay window for some tens of
+// nanoseconds, and changes of a key; none is held while Config.Send, the TUN or a callback runs, so those may call back into the plane. They must
+// not block.
 //
 // # Ways
 //
 // A path of m links has m-1 labels in its frames: the source looks its own first link up itself. A relay takes the
 // label at the hop index as the next link and leaves there its own label for the link the frame came in on; so
-// at every node the way back is the in-link, then the consumed labels reversed. Errors and probe replies take it.
+// at every node the way back is the in-link, then the consumed labels reversed. Errors and probe replies take it. A relay whose
+// next link is down, or in doubt, puts the link's detour among the labels, once for each frame.
 //
 // # What a frame must pass
 //

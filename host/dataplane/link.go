@@ -69,6 +69,8 @@ type linkState struct {
 	tx        traffic
 	forwarded traffic
 	expected  atomic.Uint64
+
+	share atomic.Uint32 // the label under which what comes is counted: of links of one neighbour the same; 0 = the own
 }
 
 // hear notes that a frame came. Those that waited are noted later than others that came after them.

@@ -34,6 +34,7 @@ func packetPorts(pkt []byte) (protocol uint8, from, to uint16, ok bool) {
 // The ECN code points that matter here (RFC 3168 §5).
 const (
 	notECT = 0
+	ect1   = 1
 	ce     = 3
 )
 
@@ -43,12 +44,14 @@ func packetECN(pkt []byte) uint8 { return pkt[1] >> 4 & 3 }
 // markPacket combines the code point of the outer header with the packet's own as RFC 6040 §4.2 (figure 4) says. False
 // means that the packet must be dropped: congestion was marked on a packet whose sender would not see the mark.
 func markPacket(pkt []byte, outer uint8) bool {
-	if outer != ce {
+	if outer != ce && outer != ect1 {
 		return true
 	}
-	if packetECN(pkt) == notECT {
-		return false
+	switch inner := packetECN(pkt); {
+	case inner == notECT:
+		return outer != ce
+	case inner != ce:
+		pkt[1] = pkt[1]&^(3<<4) | outer<<4
 	}
-	pkt[1] |= ce << 4
 	return true
 }

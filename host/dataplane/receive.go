@@ -19,6 +19,8 @@ type arrival struct {
 	from netip.AddrPort
 	now  time.Duration
 	to   *Receiver // nil: b does not last, what is done with it is done at once
+
+	queue *discipline // nil: nobody knows how long it waited
 }
 
 // back returns the path to the frame's source.
@@ -58,6 +60,9 @@ func (p *Plane) handle(to *Receiver, from netip.AddrPort, b []byte, at time.Time
 		at = p.clock()
 	}
 	a.now = p.since(at)
+	if to != nil && to.queue.came != 0 {
+		a.queue = &to.queue
+	}
 	in.state.hear(a.now)
 	in.state.rx.add(len(b))
 	if newest {
@@ -131,6 +136,9 @@ func (p *Plane) route(a *arrival) {
 	labels := len(a.f.Labels) / 2
 	switch a.f.Type {
 	case wire.TypeData, wire.TypeError, wire.TypeHandshake:
+		if (int(a.f.Hop) < labels || a.f.Type == wire.TypeData) && a.queue != nil && !p.admit(a) {
+			return
+		}
 		if int(a.f.Hop) < labels {
 			p.relay(a)
 			return

@@ -1,17 +1,22 @@
 package dataplane
 
 import (
+	"hash/maphash"
+
 	"x0tta6bl4/host/dataplane/segment"
+	"x0tta6bl4/wire"
 )
 
 // Receiver is where one goroutine that reads the underlay puts what it reads. Datagrams that came together leave together: what
 // is to be sent on by the same link as one run, packets of one flow as one large packet for the TUN. So whoever has read
 // all that there was calls Flush.
 type Receiver struct {
-	p     *Plane
-	join  segment.Joiner
-	added int // packets in join
-	run   relayRun
+	p      *Plane
+	join   segment.Joiner
+	added  int // packets in join
+	run    relayRun
+	around detourRun
+	queue  discipline // where what is handled now has waited
 }
 
 // relayRun is frames that lie one behind the other and leave by the same link.
@@ -24,12 +29,13 @@ type relayRun struct {
 
 // NewReceiver returns a Receiver for one goroutine.
 func (p *Plane) NewReceiver() *Receiver {
-	return &Receiver{p: p, join: segment.Joiner{KeepUDP: !p.tun.LargeUDP()}}
+	return &Receiver{p: p, join: segment.Joiner{KeepUDP: !p.tun.LargeUDP()}, queue: discipline{seed: maphash.MakeSeed()}}
 }
 
 // Flush hands on what was collected. The datagrams that HandleFrame was given are the caller's again.
 func (r *Receiver) Flush() {
 	r.flushRun()
+	r.flushDetour()
 	r.flushTUN()
 }
 
@@ -61,12 +67,18 @@ func (r *Receiver) forward(out *outLink, in *linkState, b []byte) {
 	r.run.b = r.run.b[:len(r.run.b)+len(b)]
 }
 
-// follows reports whether the frame b can leave together with those of the run: the kernel takes datagrams of one size, the last
-// of which may be shorter.
+// follows reports whether the frame b can leave together with those of the run.
 func (r *relayRun) follows(out *outLink, in *linkState, b []byte) bool {
 	n := len(r.b)
-	return n > 0 && r.out == out && r.in == in && n%r.size == 0 && len(b) <= r.size && n/r.size < maxRun &&
-		n+len(b) <= min(maxRunBytes, cap(r.b)) && &r.b[:n+1][n] == &b[0]
+	return r.takes(out, in, len(b), wire.FlagsOf(b).ECN()) && &r.b[:n+1][n] == &b[0]
+}
+
+// takes reports whether a frame of length bytes can be one more of the run: the kernel takes datagrams of one size, the last of
+// which may be shorter, and of one ECN code point.
+func (r *relayRun) takes(out *outLink, in *linkState, length int, ecn uint8) bool {
+	n := len(r.b)
+	return n > 0 && r.out == out && r.in == in && n%r.size == 0 && length <= r.size && n/r.size < maxRun &&
+		n+length <= min(maxRunBytes, cap(r.b)) && wire.FlagsOf(r.b).ECN() == ecn
 }
 
 func (r *Receiver) flushRun() {

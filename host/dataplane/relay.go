@@ -20,13 +20,15 @@ func (p *Plane) relay(a *arrival) {
 		p.count.inc(relayUTurn)
 		return
 	case !out.ready():
-		p.count.inc(relayLinkDown)
-		p.report(a, wire.ErrorLinkDown, label, 0)
+		p.repair(a, out)
 		return
 	case len(a.b) > out.mtu && !fitsParts(len(a.b), out.mtu):
 		p.count.inc(sendTooBig)
 		p.report(a, wire.ErrorTooBig, label, uint16(min(out.mtu, wire.MaxFrame)))
 		return
+	}
+	if out.suspect {
+		p.double(a, out)
 	}
 	n := len(a.b)
 	if _, err := wire.SwapLabel(a.b, a.in.label); err != nil {
@@ -60,9 +62,9 @@ const partFront = wire.HeaderLen + 10
 // and nothing longer than its cause is sent (as RFC 4443 §2.4 (e) has it for ICMPv6): a forged source gains
 // nothing.
 func (p *Plane) report(a *arrival, code wire.ErrorCode, label mesh.Label, mtu uint16) {
-	back := a.back()
-	short := wire.HeaderLen+len(back.labels)+wire.ErrorLen > len(a.b)
-	if a.f.Type == wire.TypeError || short || back.first == nil || len(a.f.Payload) < wire.QuoteLen {
+	first := a.v.links[a.in.label]
+	short := wire.HeaderLen+2*int(a.f.Hop)+wire.ErrorLen > len(a.b)
+	if a.f.Type == wire.TypeError || short || first == nil || len(a.f.Payload) < wire.QuoteLen {
 		p.count.inc(errorNone)
 		return
 	}
@@ -74,6 +76,9 @@ func (p *Plane) report(a *arrival, code wire.ErrorCode, label mesh.Label, mtu ui
 	defer p.sealers.Put(s)
 	e := wire.ErrorFrame{Code: code, Label: label, MTU: mtu, Quote: wire.QuoteOf(a.f.Payload), Hop: a.f.Hop}
 	payload := e.Append(s.payload())
+	var room [wire.MaxLabels]mesh.Label
+	labels := appendLabels(s.buf[len(s.buf)-2*wire.MaxLabels:][:0], wire.ReversedPrefix(a.b, room[:0])) // far behind the payload
+	back := outPath{first: first, labels: labels}
 	if p.sendCopy(s, wire.TypeError, 0, &back, payload, nil) {
 		p.count.inc(errorSent)
 	}

@@ -77,6 +77,8 @@ type outLink struct {
 	usable  bool
 	session *linkSession // nil: none of the published name
 	state   *linkState
+	suspect bool     // frames that go by it go by a detour too
+	detours []detour // around it
 }
 
 // ready reports whether frames for others may go out by this link.
@@ -152,6 +154,8 @@ func (r *registry) compile(count *counters, now time.Duration) *view {
 		v.links[l.label] = l
 		v.linkStates[l.label] = l.state
 	}
+	v.addDetours(r.forwarding.Links, count)
+	v.joinShares(r.forwarding.Links)
 	pause := sendingPause(len(r.forwarding.Peers))
 	for i := range r.forwarding.Peers {
 		f := &r.forwarding.Peers[i]

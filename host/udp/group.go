@@ -108,8 +108,13 @@ func configureFD(fd int, c class, shared bool) error {
 	if c == framed {
 		_ = unix.SetsockoptInt(fd, unix.SOL_UDP, unix.UDP_GRO, 1) // datagrams that come together are read together, if it can
 	}
-	if c == calm { // they are read later than they come
-		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1); err != nil {
+	if c == framed { // without, marks of the network are not seen
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVTOS, 1) // of IPv4 on a socket of both, too
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVTCLASS, 1)
+	}
+	if c == calm || c == framed { // they are read later than they come
+		err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1)
+		if err != nil && c == calm { // a frame without a stamp has not waited
 			return os.NewSyscallError("set SO_TIMESTAMPNS", err)
 		}
 	}

@@ -181,20 +181,25 @@ func TestTold(t *testing.T) {
 	}
 	n := put(0, unix.SOL_SOCKET, unix.SCM_TIMESTAMPNS, stamp...)
 	m := put(n, unix.IPPROTO_IPV6, unix.IPV6_PKTINFO, 0, 0, 0, 0, 42)
-	all := put(m, unix.SOL_UDP, unix.UDP_GRO, 1400)
-	if index, at, length := c.read(all); index != 42 || at != 1_700_000_000_123_456_789 || length != 1400 {
-		t.Errorf("interface %d at %d, each of %d bytes", index, at, length)
+	size := put(m, unix.SOL_UDP, unix.UDP_GRO, 1400)
+	all := put(size, unix.IPPROTO_IPV6, unix.IPV6_TCLASS, 0xb8|2)
+	if got := c.read(all); got != (said{42, 1_700_000_000_123_456_789, 1400, 2}) {
+		t.Errorf("said %+v", got)
 	}
-	if index, at, length := c.read(n); index != 0 || at != 1_700_000_000_123_456_789 || length != 0 {
-		t.Errorf("interface %d at %d, each of %d bytes, without any", index, at, length)
+	put(size, unix.IPPROTO_IP, unix.IP_TOS, 0xb8|1)
+	if got := c.read(all); got.ecn != 1 {
+		t.Errorf("code point %d of IPv4", got.ecn)
+	}
+	if got := c.read(n); got != (said{stamp: 1_700_000_000_123_456_789}) {
+		t.Errorf("said %+v, without more", got)
 	}
 	for n := range all + 1 {
 		c.read(n)
 	}
 	for _, size := range []int{0, 1, unix.SizeofCmsghdr, 1 << 30} { // lengths that no kernel writes
 		(*unix.Cmsghdr)(unsafe.Pointer(&c.b)).SetLen(size)
-		if index, at, _ := c.read(toldSpace); index != 0 || at != 0 {
-			t.Errorf("length %d: interface %d at %d", size, index, at)
+		if got := c.read(toldSpace); got != (said{}) {
+			t.Errorf("length %d: said %+v", size, got)
 		}
 	}
 }

@@ -77,27 +77,43 @@ func (r *reader) read() (int, syscall.Errno) {
 	return r.n, r.errno
 }
 
-// datagrams returns what came as the i-th of the last batch, valid until the next read: one datagram, or several of size bytes of
-// which only the last may be shorter, and whether it is whole.
-func (r *reader) datagrams(i int) (b []byte, size int, from netip.AddrPort, whole bool) {
-	m := &r.msgs[i]
-	index, _, size := r.said(i)
-	if size == 0 {
-		size = int(m.Len)
-	}
-	if m.Hdr.Flags&unix.MSG_TRUNC != 0 || int(m.Len) > r.room || size > MaxDatagram {
-		return nil, 0, netip.AddrPort{}, false
-	}
-	from = r.source(&r.names[i])
-	if r.from.named.Load() != nil {
-		from = r.from.byInterface(from, index)
-	}
-	return r.bufs[i*r.room:][:m.Len], size, from, true
+// arrived is one datagram, or several that came together: of size bytes, only the last of which may be shorter.
+type arrived struct {
+	b     []byte
+	size  int
+	from  netip.AddrPort
+	stamp int64 // when it came, see dates.of
+	ecn   uint8 // the code point of its IP header (RFC 3168)
+	whole bool  // else there is nothing of it
 }
 
-// said returns what the kernel says of the i-th datagram.
-func (r *reader) said(i int) (index uint32, stamp int64, size int) {
-	return r.told[i].read(int(r.msgs[i].Hdr.Controllen)) // #nosec G115 -- at most toldSpace
+// datagrams returns what came as the i-th of the last batch, valid until the next read.
+func (r *reader) datagrams(i int) arrived {
+	m := &r.msgs[i]
+	said := r.told[i].read(int(m.Hdr.Controllen)) // #nosec G115 -- at most toldSpace
+	if said.size == 0 {
+		said.size = int(m.Len)
+	}
+	if m.Hdr.Flags&unix.MSG_TRUNC != 0 || int(m.Len) > r.room || said.size > MaxDatagram {
+		return arrived{}
+	}
+	from := r.source(&r.names[i])
+	if r.from.named.Load() != nil {
+		from = r.from.byInterface(from, said.index)
+	}
+	return arrived{r.bufs[i*r.room:][:m.Len], said.size, from, said.stamp, said.ecn, true}
+}
+
+// few reports whether the last batch was all that waited, and no more than one packet may be long.
+func (r *reader) few() bool {
+	if r.n == r.size {
+		return false
+	}
+	total := 0
+	for i := range r.n {
+		total += int(r.msgs[i].Len)
+	}
+	return total <= joinedRoom
 }
 
 func (r *reader) source(sa *unix.RawSockaddrInet6) netip.AddrPort {

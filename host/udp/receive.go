@@ -66,30 +66,34 @@ func (s *Socket) readBatch(c class, r *reader, pace *allowance) (n int, goOn boo
 
 // hand gives the datagrams of the reader's last batch to whom they are for.
 func (s *Socket) hand(c class, r *reader) {
-	if c == calm {
+	told := c == framed && s.h.Came != nil
+	few := told && r.few()
+	if c == calm || told {
 		r.dates.next(r.n < r.size)
 	}
 	bytes, count := 0, 0
 	for i := range r.n {
-		b, size, from, whole := r.datagrams(i)
-		total := len(b)
-		bytes += total
+		a := r.datagrams(i)
+		b := a.b
+		bytes += len(b)
+		if told && a.whole {
+			s.h.Came(r.dates.of(a.stamp), few, a.ecn == ecnMask)
+		}
 		for ok := true; ok; ok = len(b) > 0 {
 			count++
-			if !whole {
+			if !a.whole {
 				s.count.truncated.Add(1)
 				continue
 			}
-			d := b[:min(size, len(b))] // of its capacity the rest is of those that follow
+			d := b[:min(a.size, len(b))] // of its capacity the rest is of those that follow
 			b = b[len(d):]
 			if c == calm {
-				_, stamp, _ := r.said(i)
-				s.hello(from, d, r.dates.of(stamp))
+				s.hello(a.from, d, r.dates.of(a.stamp))
 				continue
 			}
-			s.demux(c, from, d)
+			s.demux(c, a.from, d)
 		}
-		if c == framed && s.h.Flush != nil && (i == r.n-1 || size < total) {
+		if c == framed && s.h.Flush != nil && (i == r.n-1 || a.size < len(a.b)) {
 			s.h.Flush() // many that came together have waited enough
 		}
 	}
@@ -127,8 +131,21 @@ func (s *Socket) pause(d time.Duration) bool {
 	}
 }
 
-// dataFrame is the first byte of a frame of data (wire.TypeData).
-const dataFrame = 0x30
+const (
+	dataFrame = 0x30 // the first byte of a frame of data (wire.TypeData),
+	ecnOffset = 3    // the byte in which it has its ECN code point (wire.Flags),
+	ecnShift  = 4    // and where
+
+	ecnMask = 3 // the code point in an IP header (RFC 3168 §5); all bits are congestion experienced
+)
+
+// ecnOf returns the code point that the IP header of a datagram is to have: that of the data in it (RFC 6040 §4.1).
+func ecnOf(b []byte) uint8 {
+	if len(b) <= ecnOffset || b[0] != dataFrame {
+		return 0
+	}
+	return b[ecnOffset] >> ecnShift & ecnMask
+}
 
 // demux hands on a datagram that came by a class's queue. The kernel has sorted it, where it does that, but by rules that may
 // have changed while it waited; and of a broadcast it gives every queue a copy.

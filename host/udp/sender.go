@@ -29,13 +29,14 @@ type sendCall struct {
 	errno syscall.Errno
 
 	size uint16 // of the datagrams that b consists of, the last may be shorter; 0 = it is one
+	ecn  uint8  // the ECN code point of their IP headers (RFC 3168)
 
-	msg     unix.Msghdr // these serve only a run, or a datagram with an interface of its own
+	msg     unix.Msghdr // these serve only a run, or a datagram with an interface of its own, or with a code point
 	iov     unix.Iovec
 	said    int // bytes of control
 	control struct {
 		_ [0]unix.Cmsghdr // the kernel reads headers in it, so it is aligned as one
-		b [controlSpace + segmentSpace]byte
+		b [sendSpace]byte
 	}
 }
 
@@ -68,7 +69,7 @@ func (s *sender) send(to netip.AddrPort, b []byte, size uint16) error {
 			return noInterface(name)
 		}
 	}
-	c.size = size
+	c.size, c.ecn = size, ecnOf(b)
 	c.address(to, s.inet4, zone)
 	c.b, c.errno = b, 0
 	err := s.port.socket.Control(c.do)
@@ -106,10 +107,13 @@ func (c *sendCall) address(to netip.AddrPort, inet4 bool, zone uint32) {
 		binary.NativeEndian.PutUint32(c.name[24:], zone)
 		c.len = unix.SizeofSockaddrInet6
 	}
-	if c.by != 0 || c.size != 0 {
-		c.message(inet4 || to.Addr().Is4In6())
+	if !c.plain() {
+		c.message(to.Addr().Is4() || to.Addr().Is4In6())
 	}
 }
+
+// plain reports whether the kernel need not be told more than the address.
+func (c *sendCall) plain() bool { return c.by == 0 && c.size == 0 && c.ecn == 0 }
 
 // send waits once if the send buffer is full; a datagram that finds it full again is lost, with an error.
 func (c *sendCall) send(fd uintptr) {
@@ -121,7 +125,7 @@ func (c *sendCall) send(fd uintptr) {
 }
 
 func (c *sendCall) attempt(fd uintptr) syscall.Errno {
-	if c.by == 0 && c.size == 0 {
+	if c.plain() {
 		return sendto(fd, c.b, c.name[:c.len])
 	}
 	return c.sendmsg(fd)

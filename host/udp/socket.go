@@ -18,7 +18,7 @@
 // Reading is in batches (recvmmsg), into buffers that are used again. Addresses given out and taken are plain
 // IPv4 or IPv6: the v4-mapped form (::ffff:a.b.c.d) stays inside. Datagrams leave unfragmented (don't-fragment
 // set), from the source address that the kernel's routing chooses; all but data frames leave with a priority that local
-// queues with bands serve first.
+// queues with bands serve first, and data frames with their own ECN code point in the IP header (RFC 6040 §4.1).
 //
 // An address with a zone, which is the name or the number of an interface, is sent to by that interface and from an
 // address of it. Link-local sources come with their zone. IPv4 with a zone has the v4-mapped form, as netip wants it.
@@ -52,6 +52,11 @@ type Handlers struct {
 	// handler's until Flush has returned, and of its capacity what belongs to datagrams that were given before, or to none.
 	// It must not call Close of the socket.
 	Frame func(local *Socket, from netip.AddrPort, b []byte)
+
+	// Came is called by the same goroutine in front of the frames that the kernel handed over as one: at is when the first of
+	// them came to the machine; few says that they were read with all that waited, and that this was no more than one
+	// packet may be long; marked that the network in between marked them congestion-experienced (RFC 3168). It may be nil.
+	Came func(at time.Time, few, marked bool)
 
 	// Flush is called by the same goroutine after the last of the frames that came together.
 	Flush func()
@@ -237,7 +242,7 @@ const (
 )
 
 // SendRun writes datagrams of size bytes that lie one behind the other in run, of which only the last may be shorter, in
-// one call. What the kernel does not take so, because an interface on the way cannot make checksums, or knows a smaller MTU,
+// one call. Of data frames all have the ECN code point of the first. What the kernel does not take so, because an interface on the way cannot make checksums, or knows a smaller MTU,
 // is sent datagram by datagram. Otherwise it is like Send.
 func (s *Socket) SendRun(to netip.AddrPort, run []byte, size int) error {
 	if size <= 0 {
