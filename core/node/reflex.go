@@ -173,6 +173,10 @@ func (r *Reflex) take(now time.Time, ev ReflexEvent) {
 			r.peers = slices.Delete(r.peers, i, i+1)
 			r.dirty = true
 		}
+	case DetoursSet:
+		if l := r.link(ev.Label); l != nil {
+			l.detours, r.dirty = ev.Detours, true
+		}
 	case DialPeer:
 		r.out.Dial = append(r.out.Dial, ev)
 	case HelloHeard:
@@ -323,6 +327,7 @@ func (r *Reflex) table() *mesh.Forwarding {
 		f.Links = append(f.Links, mesh.ForwardLink{
 			Label: l.Label, Neighbour: l.Neighbour, Session: l.Session, Remote: l.Remote,
 			MTU: uint16(l.frame), Usable: l.state != mesh.LinkDown, // #nosec G115 -- at most wire.MaxFrame
+			Suspect: l.state == mesh.LinkSuspect, Detours: r.usable(l),
 		})
 	}
 	for _, p := range r.peers {
