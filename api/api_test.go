@@ -31,6 +31,7 @@ func TestCallsOverTheSocket(t *testing.T) {
 
 	s, err := c.Status(ctx)
 	want := wholeStatus()
+	want.Protect, want.OnePath = List[string]{}, List[mesh.NodeID]{}
 	want.Reasons, want.SeenBy, want.Refused, want.Warnings = List[string]{}, List[Observer]{}, List[Refusal]{}, List[string]{}
 	if err != nil || !reflect.DeepEqual(s, want) {
 		t.Errorf("Status = %+v, %v; want %+v", s, err, want)
