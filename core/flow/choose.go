@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"slices"
 	"time"
 
 	"x0tta6bl4/mesh"
@@ -16,8 +17,8 @@ func (f *Flow) choose(now time.Time) {
 	}
 	best := f.preferred()
 	var current *route
-	if f.current != nil {
-		current = find(f.routes, f.current.path)
+	if slices.Contains(f.routes, f.current) {
+		current = f.current
 	}
 	switch {
 	case current != nil && current.grade() == undecided && now.Before(current.decideAt):

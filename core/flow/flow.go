@@ -124,6 +124,7 @@ type Flow struct {
 	pair     []*route // what protected packets go by
 	hot      bool     // they are being sent
 	hotUntil time.Time
+	given    given
 	lastID   uint64
 	number   uint8 // the last one given to a path
 }
@@ -164,6 +165,7 @@ func (f *Flow) SetPaths(now time.Time, paths []mesh.Path) {
 		}
 	}
 	f.routes = routes
+	f.given = given{}
 	f.choose(now)
 }
 
@@ -324,20 +326,6 @@ func sooner(a, b time.Time) time.Time {
 		return b
 	}
 	return a
-}
-
-// Ways returns the paths that carry packets, first the preferred one, each with the one to which its packets are copied now:
-// none if all are dead.
-func (f *Flow) Ways() []mesh.Way {
-	var out []mesh.Way
-	for _, r := range f.ways() {
-		w := mesh.Way{Path: r.path, Share: max(r.part, 1)}
-		if r.copyTo != nil {
-			w.Copy = r.copyTo.path
-		}
-		out = append(out, w)
-	}
-	return out
 }
 
 // States returns all paths offered, the primary first.

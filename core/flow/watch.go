@@ -90,7 +90,7 @@ func (r *route) judge(now time.Time, inUse bool) {
 		r.over = max(r.over, congestedAfter)
 	}
 	switch {
-	case inUse && r.silence >= r.needed():
+	case inUse && r.silence > 0 && r.silence >= r.needed():
 		r.condemn(now)
 		r.doubt(now)
 		r.unheard = true

@@ -256,14 +256,9 @@ func (r *Reflex) tick(now time.Time) {
 		for _, pr := range p.flow.Tick(now) {
 			r.out.Probes = append(r.out.Probes, SendProbe{p.Node, pr.Path, pr.ID, pr.Full})
 		}
-		if ways := p.flow.Ways(); !slices.EqualFunc(ways, p.ways, sameWay) {
-			p.ways = ways
-			r.dirty = true
-		}
-		if pair := p.flow.Pair(); !slices.EqualFunc(pair, p.pair, sameNumbered) {
-			p.pair = pair
-			r.dirty = true
-		}
+		ways, pair := p.flow.Ways(), p.flow.Pair()
+		r.dirty = r.dirty || !slices.EqualFunc(ways, p.ways, sameWay) || !slices.EqualFunc(pair, p.pair, sameNumbered)
+		p.ways, p.pair = ways, pair
 	}
 	if r.dirty {
 		r.dirty = false
