@@ -25,7 +25,7 @@
 //
 // A doubt is less: the first link has been silent for a moment, a relay says so of its own, or a probe is overdue. Mostly it
 // is nothing, so packets stay, and are copied to another path until it is settled: whichever it was, none is lost, and none
-// overtakes another. A doubt that is not settled soon moves them after all.
+// overtakes another. A doubt that is not settled in a second moves them after all.
 //
 // Packets stay where they are as long as no path is healthier, unless the preferred path is more than a tenth
 // cheaper for Hold on end.
@@ -315,6 +315,9 @@ func (f *Flow) Deadline() time.Time {
 	for _, r := range f.routes {
 		if r.grade() == undecided && f.carries(r) && (r != f.current || r.grade() > f.preferred().grade()) {
 			at = sooner(at, r.decideAt)
+			if !r.leans {
+				at = sooner(at, r.leanAt)
+			}
 		}
 	}
 	return sooner(at, f.spread.check)

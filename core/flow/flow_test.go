@@ -52,6 +52,15 @@ func (b *bench) pass(d time.Duration) (out []Probe) {
 	return append(out, b.f.Tick(b.now)...)
 }
 
+// answer lets time pass, in steps of 10 ms, and answers all probes.
+func (b *bench) answer(d time.Duration) {
+	for end := b.now.Add(d); b.now.Before(end); {
+		for _, p := range b.pass(min(10*time.Millisecond, end.Sub(b.now))) {
+			b.f.ProbeReply(b.now, p.ID, Counts{})
+		}
+	}
+}
+
 // uses checks the first label of the path in use; 0 = none.
 func (b *bench) uses(want mesh.Label) {
 	b.Helper()
@@ -336,7 +345,7 @@ func (f *Flow) valid(now time.Time) error {
 func (f *Flow) validSets(now time.Time) error {
 	late := !f.Deadline().After(now)
 	for i, r := range f.spread.extra {
-		if r == f.current || !slices.Contains(f.routes, r) || !late && !r.serves(now) || r.part == 0 || slices.Contains(f.spread.extra[:i], r) {
+		if r == f.current || !slices.Contains(f.routes, r) || !late && !r.serves() || r.part == 0 || slices.Contains(f.spread.extra[:i], r) {
 			return fmt.Errorf("a further way is none: grade %d, part %d", r.grade(), r.part)
 		}
 	}

@@ -18,10 +18,11 @@ type given struct {
 type carrier struct {
 	route, copyTo *route
 	part          uint32
+	swapped       bool
 }
 
 // Ways returns the paths that carry packets, first the preferred one, each with the one to which its packets are copied now:
-// none if all are dead. The result is not to be modified.
+// none if all are dead. Of a path in doubt and its copy the likelier one comes first: what goes once goes by that. The result is not to be modified.
 func (f *Flow) Ways() []mesh.Way {
 	if f.current == nil {
 		return nil
@@ -37,12 +38,15 @@ func (f *Flow) Ways() []mesh.Way {
 		if r.copyTo != nil {
 			w.Copy = r.copyTo.path
 		}
+		if r.swapped() {
+			w.Path, w.Copy = w.Copy, w.Path
+		}
 		g.of, g.ways = append(g.of, r.carrier()), append(g.ways, w)
 	}
 	return g.ways
 }
 
-func (r *route) carrier() carrier { return carrier{r, r.copyTo, r.part} }
+func (r *route) carrier() carrier { return carrier{r, r.copyTo, r.part, r.swapped()} }
 
 // Pair returns the paths that protected packets go by: two, or one if there are no more, none if all are dead or nothing is
 // protected. The result is not to be modified.
