@@ -229,8 +229,7 @@ func (f *Flow) Suspect(now time.Time, path mesh.Path) {
 	}
 }
 
-// Doubt tells that a relay on a path is in doubt about its next link, or that something says so that is no proof. A path
-// not offered is ignored.
+// Doubt tells that a relay on a path is in doubt about its next link. A path not offered is ignored.
 func (f *Flow) Doubt(now time.Time, path mesh.Path) {
 	if r := find(f.routes, path); r != nil {
 		r.hint(now)

@@ -106,10 +106,16 @@ func (b *trip) packets() {
 			b.lost++
 			continue
 		}
-		arrived := b.frame(b.roads[ways[0].Labels[0]], true)
-		if c := ways[0].Copy; c.Valid() {
+		first := b.roads[ways[0].Labels[0]]
+		arrived := b.frame(first, true)
+		if c := ways[0].Copy; !arrived && c.Valid() {
+			if r := b.roads[c.Labels[0]]; !r.large && b.random.Float64() >= r.loss {
+				arrived = true
+				first.got++ // a packet is counted for the first path, by whichever it came
+			}
+		}
+		if ways[0].Copy.Valid() {
 			b.doubled++
-			arrived = b.frame(b.roads[c.Labels[0]], true) || arrived
 		}
 		if !arrived {
 			b.lost++

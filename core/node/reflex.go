@@ -57,7 +57,6 @@ type (
 		Node mesh.NodeID
 		Path mesh.Path
 		Code wire.ErrorCode
-		Hint bool // it may be about another packet than ours: no reason to leave the path
 	}
 	// ProbeAnswered says that an end-to-end probe came back, and what the peer has counted.
 	ProbeAnswered struct {
@@ -320,7 +319,7 @@ func (r *Reflex) pathError(now time.Time, ev PathError) {
 	i, ok := r.findPeer(ev.Node)
 	switch {
 	case !ok:
-	case ev.Hint || ev.Code == wire.ErrorLinkSuspect:
+	case ev.Code == wire.ErrorLinkSuspect:
 		r.peers[i].flow.Doubt(now, ev.Path)
 	default:
 		r.peers[i].flow.Suspect(now, ev.Path)
