@@ -99,18 +99,21 @@ func (f *Flow) contest(now time.Time, best *route) {
 }
 
 // copyOf returns the path to which packets by a path are copied while that is in doubt: the healthiest of those that are no
-// worse, and do not begin with the link that is silent. Nil: there is no doubt, or no such path.
-func (f *Flow) copyOf(c *route) *route {
+// worse, then the one that shares least with it, then the first in order. Where the own first link is silent none will do that
+// begins with a link that is silent as well: then it may be this machine, and copies are no help. Nil: there is no doubt, or no
+// such path.
+func (f *Flow) copyOf(c *route) (best *route) {
 	if !c.doubtful() {
 		return nil
 	}
-	var best *route
+	least := 0
 	for _, r := range f.routes {
-		switch {
-		case r == c || r.grade() > max(c.grade(), leaky):
-		case c.link == mesh.LinkSuspect && r.path.Labels[0] == c.path.Labels[0]:
-		case best == nil || r.grade() < best.grade() || r.grade() == best.grade() && r == c.copyTo:
-			best = r
+		if r == c || r.grade() > max(c.grade(), leaky) || c.link == mesh.LinkSuspect && r.link == mesh.LinkSuspect {
+			continue
+		}
+		links, relays := overlap(c.path, r.path)
+		if best == nil || r.grade() < best.grade() || r.grade() == best.grade() && links+relays < least {
+			best, least = r, links+relays
 		}
 	}
 	return best

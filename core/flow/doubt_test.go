@@ -79,8 +79,8 @@ func TestSilenceThatLasts(t *testing.T) {
 	b.f.Link(b.now, 1, mesh.LinkSuspect)
 	b.f.Link(b.now, 2, mesh.LinkSuspect)
 	b.pass(500 * time.Millisecond)
-	b.uses(1) // the other one is no likelier
-	b.copies(2)
+	b.uses(1)
+	b.copies(0)
 }
 
 // Copies do not go by the very link that is silent, nor by what is dead or worse; where nothing else is left there are none.
@@ -100,10 +100,20 @@ func TestWhereCopiesGo(t *testing.T) {
 	b.f.Suspect(b.now, way(2, 0))
 	b.copies(3)
 	b.f.Link(b.now, 3, mesh.LinkSuspect)
-	b.copies(3) // as doubtful as the one in use
+	b.copies(0) // perhaps it is this machine
+	b.f.Link(b.now, 3, mesh.LinkUp)
+	b.f.Doubt(b.now, way(3, 0))
+	b.copies(3) // as doubtful as the one in use, for another reason
 	b.f.Link(b.now, 3, mesh.LinkDown)
 	b.copies(0)
 	b.uses(1)
+	b.f.Suspect(b.now, way(1, 0))
+	b.uses(2)
+	b.copies(0) // accused, and the other one worse
+
+	b = newBench(t, across(100, 1, 5), across(110, 2, 5), across(120, 3))
+	b.f.Doubt(b.now, across(0, 1, 5))
+	b.copies(3) // by other relays
 
 	b = newBench(t, way(1, 1000))
 	b.f.Link(b.now, 1, mesh.LinkSuspect)

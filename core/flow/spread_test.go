@@ -280,7 +280,7 @@ func TestWhichWaysAreUsed(t *testing.T) {
 
 // Whatever the paths are like, flows do not go to and fro, and what is not congested is not split.
 func TestSpreadDoesNotOscillate(t *testing.T) {
-	runs := uint64(16)
+	runs := uint64(10)
 	if testing.Short() {
 		runs = 4
 	}
