@@ -42,6 +42,7 @@ func (f *Flow) choose(now time.Time) {
 		}
 	}
 	f.spreadOut(now)
+	f.forsake(now)
 	for _, r := range f.routes {
 		carries := f.carries(r)
 		if carries {
@@ -94,6 +95,7 @@ func (f *Flow) contest(now time.Time, best *route) {
 		f.rival, f.moveAt = best, now.Add(best.hold(now))
 	}
 	if !now.Before(f.moveAt) {
+		f.leave(now, f.current)
 		f.current, f.rival = best, nil
 	}
 }

@@ -124,6 +124,7 @@ type Flow struct {
 	pair     []*route // what protected packets go by
 	hot      bool     // they are being sent
 	hotUntil time.Time
+	left     []left // in the order in which they were
 	given    given
 	lastID   uint64
 	number   uint8 // the last one given to a path
@@ -318,6 +319,9 @@ func (f *Flow) Deadline() time.Time {
 				at = sooner(at, r.leanAt)
 			}
 		}
+	}
+	for _, l := range f.left {
+		at = sooner(at, l.until)
 	}
 	return sooner(at, f.spread.check)
 }

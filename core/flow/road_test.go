@@ -145,7 +145,7 @@ func (b *trip) due() int { return b.steps*b.rate/200 - (b.steps-1)*b.rate/200 }
 func (b *trip) until(l mesh.Label, most time.Duration) time.Duration {
 	b.Helper()
 	for from := b.now; ; b.drive(5 * time.Millisecond) {
-		if a := b.f.Ways(); len(a) == 1 && a[0].Labels[0] == l {
+		if a := carrying(b.f); len(a) == 1 && a[0].Labels[0] == l {
 			return b.now.Sub(from)
 		}
 		if b.now.Sub(from) > most {

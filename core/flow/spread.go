@@ -161,6 +161,7 @@ func (f *Flow) end(now time.Time) {
 	}
 	for _, r := range s.extra {
 		r.bench = 0
+		f.leave(now, r)
 	}
 	s.on, s.extra, s.ended, s.check = false, nil, now, time.Time{}
 	f.current.part = 0
@@ -199,6 +200,7 @@ func (f *Flow) divide(now time.Time) {
 			r.condemn(now)
 		default:
 			r.rest(now)
+			f.leave(now, r)
 			s.extra = slices.DeleteFunc(s.extra, func(o *route) bool { return o == r })
 		}
 	}

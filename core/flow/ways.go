@@ -2,13 +2,39 @@ package flow
 
 import (
 	"slices"
+	"time"
 
 	"x0tta6bl4/mesh"
 )
 
+// leaveTime is how long a way that is left for a better one, and not because anything speaks against it, has no share but stays
+// a way: a flow by it changes over when it pauses, so that its packets keep their order.
+const leaveTime = time.Second
+
+// left is a way that is left.
+type left struct {
+	route *route
+	until time.Time
+}
+
+// leave has flows by a path change over when they pause.
+func (f *Flow) leave(now time.Time, r *route) {
+	if r.grade() == fit {
+		f.left = append(f.left, left{r, now.Add(leaveTime)})
+	}
+}
+
+// forsake ends the time of ways that were left: it is over, they carry again, or something speaks against them.
+func (f *Flow) forsake(now time.Time) {
+	f.left = slices.DeleteFunc(f.left, func(l left) bool {
+		return !now.Before(l.until) || f.carries(l.route) || !slices.Contains(f.routes, l.route) || l.route.grade() != fit
+	})
+}
+
 // given is what Ways and Pair returned last, and of what that was made: they are asked at every turn of the fast loop.
 type given struct {
 	of   []carrier
+	left []*route
 	ways []mesh.Way
 	legs []*route
 	pair []mesh.Path
@@ -22,17 +48,19 @@ type carrier struct {
 }
 
 // Ways returns the paths that carry packets, first the preferred one, each with the one to which its packets are copied now:
-// none if all are dead. Of a path in doubt and its copy the likelier one comes first: what goes once goes by that. The result is not to be modified.
+// none if all are dead. Of a path in doubt and its copy the likelier one comes first: what goes once goes by that. Ways that are
+// being left come last and have no share. The result is not to be modified.
 func (f *Flow) Ways() []mesh.Way {
 	if f.current == nil {
 		return nil
 	}
 	g := &f.given
 	if len(g.of) == 1+len(f.spread.extra) && g.of[0] == f.current.carrier() &&
-		slices.EqualFunc(g.of[1:], f.spread.extra, func(c carrier, r *route) bool { return c == r.carrier() }) {
+		slices.EqualFunc(g.of[1:], f.spread.extra, func(c carrier, r *route) bool { return c == r.carrier() }) &&
+		slices.EqualFunc(g.left, f.left, func(r *route, l left) bool { return r == l.route }) {
 		return g.ways
 	}
-	g.of, g.ways = nil, nil
+	g.of, g.left, g.ways = nil, nil, nil
 	for _, r := range f.ways() {
 		w := mesh.Way{Path: r.path, Share: max(r.part, 1)}
 		if r.copyTo != nil {
@@ -42,6 +70,9 @@ func (f *Flow) Ways() []mesh.Way {
 			w.Path, w.Copy = w.Copy, w.Path
 		}
 		g.of, g.ways = append(g.of, r.carrier()), append(g.ways, w)
+	}
+	for _, l := range f.left {
+		g.left, g.ways = append(g.left, l.route), append(g.ways, mesh.Way{Path: l.route.path})
 	}
 	return g.ways
 }
