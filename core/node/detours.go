@@ -112,15 +112,3 @@ func (c *Control) useDetours(l *neighbourLink, found path.Around) {
 func sameDetour(a, b mesh.Detour) bool {
 	return a.Behind == b.Behind && slices.Equal(a.Labels, b.Labels)
 }
-
-// usable returns the detours of a link whose own first link is up.
-func (r *Reflex) usable(l *reflexLink) []mesh.Detour {
-	bad := func(d mesh.Detour) bool {
-		first := r.link(d.Labels[0])
-		return first == nil || first == l || first.state != mesh.LinkUp
-	}
-	if !slices.ContainsFunc(l.detours, bad) {
-		return l.detours
-	}
-	return slices.DeleteFunc(slices.Clone(l.detours), bad)
-}
