@@ -195,6 +195,7 @@ func (d *Daemon) open() (err error) {
 	}
 	d.plane = dataplane.New(dataplane.Config{
 		Self: d.addr, Prefix: mesh.Prefix(d.domain), Tun: d.tun, Send: d.sendDatagram, SendRun: d.sendRun,
+		Protect: d.opt.Config.Routing.Protect, Duplicates: d.opt.Config.Routing.DuplicateBudget,
 		Callbacks: d.planeCallbacks(),
 	})
 	for _, a := range d.opt.Config.Links.Listen {
@@ -249,8 +250,9 @@ func (d *Daemon) nodeConfig() (node.Config, error) {
 	c := d.opt.Config
 	cfg := node.Config{
 		Self: d.self, Domain: d.domain, Rand: newRand(),
-		Hello: c.Links.Hello, Disjoint: c.Routing.K, Observe: true,
+		Hello: c.Links.Hello, Observe: true,
 	}
+	route(&cfg, c)
 	var err error
 	if cfg.Incarnation, cfg.Boot, err = d.instance(); err != nil {
 		return cfg, err

@@ -263,7 +263,7 @@ func (d *Daemon) planeCallbacks() dataplane.Callbacks {
 		},
 		TooBig:  func(l mesh.Label, size int) { d.tell(node.TooBig{Label: l, Size: size}) },
 		Need:    func(a netip.Addr) { d.need(a) },
-		Sending: func(n mesh.NodeID, _ bool) { d.tell(node.Sending{Node: n}) },
+		Sending: func(n mesh.NodeID, protected bool) { d.tell(node.Sending{Node: n, Protected: protected}) },
 		ProbeReply: func(n mesh.NodeID, p wire.Probe, at time.Time) {
 			d.probeAnswered(n, p, at)
 		},

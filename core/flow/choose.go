@@ -1,19 +1,32 @@
 package flow
 
-import "time"
+import (
+	"slices"
+	"time"
+
+	"x0tta6bl4/mesh"
+)
 
 // leastGain is by how much less than the one in use a lossy path must lose, beyond doubt, to take its place.
 const leastGain = 0.05
 
-// choose sets current, and the rival and its time.
+// choose sets current, the rival and its time, and what follows from it: further ways, copies, the pair.
 func (f *Flow) choose(now time.Time) {
+	for _, r := range f.every() {
+		r.expire(now)
+	}
 	best := f.preferred()
 	var current *route
-	if f.current != nil {
-		current = find(f.routes, f.current.path)
+	if slices.Contains(f.routes, f.current) {
+		current = f.current
 	}
 	switch {
+	case current != nil && current.grade() == undecided && now.Before(current.decideAt):
+		f.current, f.rival = current, nil
 	case best == nil || current == nil || current.grade() > best.grade():
+		if current != nil && current.grade() == undecided {
+			current.strike(now) // or a link that is always in doubt would have packets come and go
+		}
 		f.current, f.rival = best, nil
 	default:
 		f.current = current
@@ -28,8 +41,24 @@ func (f *Flow) choose(now time.Time) {
 			f.current.forget() // what was missed before is old
 		}
 	}
+	f.spreadOut(now)
+	f.forsake(now)
 	for _, r := range f.routes {
-		r.show(now, r == f.current)
+		carries := f.carries(r)
+		if carries {
+			r.copyTo = f.copyOf(r)
+		} else {
+			r.copyTo = nil
+		}
+		r.show(now, carries)
+	}
+	f.pairUp(now)
+}
+
+// join begins the watch over a path that is to carry packets, unless there is one: what it missed before is old.
+func (f *Flow) join(r *route) {
+	if !f.watches(r) && r.watched() {
+		r.forget()
 	}
 }
 
@@ -66,6 +95,28 @@ func (f *Flow) contest(now time.Time, best *route) {
 		f.rival, f.moveAt = best, now.Add(best.hold(now))
 	}
 	if !now.Before(f.moveAt) {
+		f.leave(now, f.current)
 		f.current, f.rival = best, nil
 	}
+}
+
+// copyOf returns the path to which packets by a path are copied while that is in doubt: the healthiest of those that are no
+// worse, then the one that shares least with it, then the first in order. Where the own first link is silent none will do that
+// begins with a link that is silent as well: then it may be this machine, and copies are no help. Nil: there is no doubt, or no
+// such path.
+func (f *Flow) copyOf(c *route) (best *route) {
+	if !c.doubtful() {
+		return nil
+	}
+	least := 0
+	for _, r := range f.routes {
+		if r == c || r.grade() > max(c.grade(), leaky) || c.link == mesh.LinkSuspect && r.link == mesh.LinkSuspect {
+			continue
+		}
+		links, relays := overlap(c.path, r.path)
+		if best == nil || r.grade() < best.grade() || r.grade() == best.grade() && links+relays < least {
+			best, least = r, links+relays
+		}
+	}
+	return best
 }

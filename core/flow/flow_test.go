@@ -2,6 +2,7 @@ package flow
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -29,7 +30,7 @@ type bench struct {
 }
 
 func newBench(t *testing.T, paths ...mesh.Path) *bench {
-	b := &bench{t, New(mesh.MustNodeID("d")), start}
+	b := &bench{t, New(mesh.MustNodeID("d"), Config{Spread: SpreadOff}), start}
 	b.f.SetPaths(b.now, paths)
 	return b
 }
@@ -52,14 +53,44 @@ func (b *bench) pass(d time.Duration) (out []Probe) {
 	return append(out, b.f.Tick(b.now)...)
 }
 
+// carrying returns the ways that flows are given to.
+func carrying(f *Flow) []mesh.Way {
+	return slices.DeleteFunc(slices.Clone(f.Ways()), func(w mesh.Way) bool { return w.Share == 0 })
+}
+
+// leaving checks the first labels of the ways that are being left.
+func (b *bench) leaving(want ...mesh.Label) {
+	b.Helper()
+	var got []mesh.Label
+	for i, w := range b.f.Ways() {
+		if w.Share == 0 {
+			got = append(got, w.Labels[0])
+		} else if len(got) > 0 {
+			b.Fatalf("way %d has a share, but stands behind those that are left", i)
+		}
+	}
+	if !slices.Equal(got, want) {
+		b.Fatalf("after %v: ways by %v are being left, want %v", b.now.Sub(start), got, want)
+	}
+}
+
+// answer lets time pass, in steps of 10 ms, and answers all probes.
+func (b *bench) answer(d time.Duration) {
+	for end := b.now.Add(d); b.now.Before(end); {
+		for _, p := range b.pass(min(10*time.Millisecond, end.Sub(b.now))) {
+			b.f.ProbeReply(b.now, p.ID, Counts{})
+		}
+	}
+}
+
 // uses checks the first label of the path in use; 0 = none.
 func (b *bench) uses(want mesh.Label) {
 	b.Helper()
 	got := mesh.Label(0)
-	if a := b.f.Active(); len(a) == 1 {
-		got = a[0].Labels[0]
-	} else if len(a) > 1 {
-		b.Fatalf("%d paths in use", len(a))
+	if w := carrying(b.f); len(w) == 1 {
+		got = w[0].Labels[0]
+	} else if len(w) > 1 {
+		b.Fatalf("%d paths in use", len(w))
 	}
 	if got != want {
 		b.Fatalf("after %v: path by %d in use, want %d", b.now.Sub(start), got, want)
@@ -181,11 +212,13 @@ func TestSlowPathHasTime(t *testing.T) {
 func TestOwnLink(t *testing.T) {
 	b := newBench(t, way(1, 1000), way(2, 1050))
 	b.f.Link(b.now, 1, mesh.LinkSuspect)
-	b.uses(2)
-	b.states(Suspect, Active)
+	b.uses(1)
+	b.states(Suspect, Standby)
 	if len(b.pass(time.Second)) != 0 {
 		t.Error("end-to-end probes for a silent own link: the link's own probes judge that")
 	}
+	b.uses(2)
+	b.states(Suspect, Active)
 	b.f.Link(b.now, 1, mesh.LinkDown)
 	b.states(Dead, Active)
 	b.f.Link(b.now, 2, mesh.LinkDown)
@@ -235,6 +268,41 @@ func TestStaysUnlessMateriallyBetter(t *testing.T) {
 
 	b.f.SetPaths(b.now, []mesh.Path{way(3, 899), way(1, 1000)}) // the current one is not offered any more
 	b.uses(3)
+}
+
+// A path that is left for a better one keeps its flows until they pause, for a second; one that something speaks against does
+// not.
+func TestLeavingForABetterPath(t *testing.T) {
+	move := func() *bench {
+		b := newBench(t, way(1, 1000), way(2, 2000))
+		b.f.SetPaths(b.now, []mesh.Path{way(2, 800), way(1, 1000)})
+		b.pass(Hold)
+		b.uses(2)
+		b.leaving(1)
+		return b
+	}
+	b := move()
+	b.pass(leaveTime - time.Nanosecond)
+	b.leaving(1)
+	b.pass(time.Nanosecond)
+	b.leaving()
+	for name, end := range map[string]func(*bench){
+		"silent":   func(b *bench) { b.f.Link(b.now, 1, mesh.LinkSuspect) },
+		"down":     func(b *bench) { b.f.Link(b.now, 1, mesh.LinkDown) },
+		"accused":  func(b *bench) { b.f.Suspect(b.now, way(1, 0)) },
+		"doubted":  func(b *bench) { b.f.Doubt(b.now, way(1, 0)) },
+		"gone":     func(b *bench) { b.f.SetPaths(b.now, []mesh.Path{way(2, 800)}) },
+		"in use":   func(b *bench) { b.f.Link(b.now, 2, mesh.LinkDown) },
+		"too late": func(b *bench) { b.pass(leaveTime) },
+	} {
+		if end(b); len(b.f.Ways()) != 1 {
+			t.Errorf("%s: %+v", name, b.f.Ways())
+		}
+		b = move()
+	}
+	b.f.Suspect(b.now, way(2, 0)) // packets flee: nothing keeps them
+	b.uses(1)
+	b.leaving()
 }
 
 // A path that answers probes and loses packets is held off for longer each time.
@@ -302,7 +370,7 @@ func (f *Flow) valid(now time.Time) error {
 				return fmt.Errorf("two routes have the number %d", o.path.Number)
 			}
 		}
-		if (r.shown == Active) != (r == f.current && r.grade() <= leaky) {
+		if (r.shown == Active) != (slices.Contains(f.ways(), r) && r.grade() <= leaky) {
 			return fmt.Errorf("shown %v, current %v, grade %d", r.shown, r == f.current, r.grade())
 		}
 	}
@@ -311,26 +379,87 @@ func (f *Flow) valid(now time.Time) error {
 		return fmt.Errorf("current %v although all dead is %v", f.current, allDead)
 	case f.current != nil && !slices.Contains(f.routes, f.current):
 		return fmt.Errorf("current is not offered")
-	case f.current != nil && f.current.grade() != best:
+	case f.current != nil && f.current.grade() != best && (f.current.grade() != undecided || f.Deadline().After(now) && !now.Before(f.current.decideAt)):
 		return fmt.Errorf("current has grade %d, best is %d", f.current.grade(), best)
 	case (f.rival == nil) != f.moveAt.IsZero():
 		return fmt.Errorf("rival %v, time %v", f.rival, f.moveAt)
 	case f.rival != nil && !slices.Contains(f.routes, f.rival):
 		return fmt.Errorf("rival is not offered")
 	}
+	for _, r := range f.routes {
+		switch c := r.copyTo; {
+		case c == nil:
+		case c == r || !slices.Contains(f.ways(), r) || !r.doubtful() || !slices.Contains(f.routes, c):
+			return fmt.Errorf("packets are copied without a doubt, or to nowhere")
+		case c.grade() > max(r.grade(), leaky):
+			return fmt.Errorf("packets are copied to a path of grade %d", c.grade())
+		}
+	}
+	return f.validSets(now)
+}
+
+// validSets checks the ways and the pair.
+func (f *Flow) validSets(now time.Time) error {
+	late := !f.Deadline().After(now)
+	for i, r := range f.spread.extra {
+		if r == f.current || !slices.Contains(f.routes, r) || !late && !r.serves() || r.part == 0 || slices.Contains(f.spread.extra[:i], r) {
+			return fmt.Errorf("a further way is none: grade %d, part %d", r.grade(), r.part)
+		}
+	}
+	if len(f.spread.extra) > 0 && (!f.spread.on || f.current == nil) || f.spread.on && f.cfg.Spread == SpreadOff {
+		return fmt.Errorf("flows are spread for no reason")
+	}
+	for _, l := range f.left {
+		if !late && (f.carries(l.route) || !slices.Contains(f.routes, l.route) || l.route.grade() != fit) {
+			return fmt.Errorf("a way of grade %d is being left", l.route.grade())
+		}
+	}
+	ways, pair := f.Ways(), f.Pair()
+	f.given = given{}
+	if !reflect.DeepEqual(ways, f.Ways()) || !reflect.DeepEqual(pair, f.Pair()) {
+		return fmt.Errorf("ways %v and pair %v are old", ways, pair)
+	}
+	for i, w := range ways {
+		if w.Copy.Valid() && w.Copy.Same(w.Path) || slices.ContainsFunc(ways[:i], func(o mesh.Way) bool { return o.Number == w.Number || o.Same(w.Path) }) {
+			return fmt.Errorf("way %d is another one as well", w.Number)
+		}
+		if last := i > 0 && ways[i-1].Share == 0; w.Share > 0 && last || w.Share == 0 && i == 0 {
+			return fmt.Errorf("way %d of share %d stands at %d", w.Number, w.Share, i)
+		}
+	}
+	living := 0
+	for _, r := range f.routes {
+		if r.grade() != dead {
+			living++
+		}
+	}
+	if f.kept != nil {
+		living++
+		if slices.Contains(f.routes, f.kept) || len(f.pair) == 0 || f.pair[0] != f.kept || !f.cfg.Protect || !late && f.kept.grade() != fit {
+			return fmt.Errorf("a path is kept that is offered, not of the pair, or of grade %d", f.kept.grade())
+		}
+	}
+	if want := min(living, 2); f.cfg.Protect && len(f.pair) != want || !f.cfg.Protect && len(f.pair) > 0 {
+		return fmt.Errorf("a pair of %d, of %d paths", len(f.pair), living)
+	}
+	for i, r := range f.pair {
+		if r.grade() == dead || !slices.Contains(f.every(), r) || slices.Contains(f.pair[:i], r) {
+			return fmt.Errorf("the pair has a path that is dead, not offered, or twice")
+		}
+	}
 	return nil
 }
 
 func TestInvariants(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		f, now := New(mesh.MustNodeID("d")), start
+		f, now := New(mesh.MustNodeID("d"), Config{Protect: rapid.Bool().Draw(t, "protect"), Spread: Spread(rapid.IntRange(0, 2).Draw(t, "spread"))}), start
 		var sent []Probe
 		var lastMove time.Time
 		for range rapid.IntRange(1, 80).Draw(t, "steps") {
 			now = now.Add(time.Duration(rapid.IntRange(0, 400).Draw(t, "ms")) * time.Millisecond)
 			label := mesh.Label(rapid.IntRange(1, 4).Draw(t, "label"))
 			before := f.current
-			event := rapid.IntRange(0, 7).Draw(t, "event")
+			event := rapid.IntRange(0, 8).Draw(t, "event")
 			switch event {
 			case 0:
 				var paths []mesh.Path
@@ -351,9 +480,11 @@ func TestInvariants(t *testing.T) {
 					f.ProbeReply(now, sent[rapid.IntRange(max(0, len(sent)-4), len(sent)-1).Draw(t, "probe")].ID, c)
 				}
 			case 5, 6:
-				f.Sending(now)
+				f.Sending(now, event == 6)
 			case 7:
 				f.Late(now)
+			case 8:
+				f.Doubt(now, way(label, 0))
 			}
 			if err := f.valid(now); err != nil {
 				t.Fatal(err)

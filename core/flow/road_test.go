@@ -2,6 +2,7 @@ package flow
 
 import (
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -22,14 +23,18 @@ const roundTrip = 10 * time.Millisecond
 // trip is a flow whose packets travel on roads; the first label of a path names its road.
 type trip struct {
 	*bench
-	roads  map[mesh.Label]*road
-	random *rand.Rand
-	rate   int // packets a second; 0 = none
-	mail   []answer
-	moves  int
-	probes int
-	lost   int // packets
-	steps  int
+	roads   map[mesh.Label]*road
+	random  *rand.Rand
+	rate    int // packets a second; 0 = none
+	mail    []answer
+	moves   int
+	probes  int
+	lost    int // packets
+	doubled int // packets that went by two paths
+	steps   int
+
+	protect  bool // as many protected packets are sent
+	lostBoth int  // of them, those that came by neither path
 }
 
 type answer struct {
@@ -95,14 +100,41 @@ func (b *trip) drive(d time.Duration) {
 }
 
 func (b *trip) packets() {
-	active := b.f.Active()
+	ways := b.f.Ways()
 	for range b.due() {
-		if len(active) == 0 || !b.frame(b.roads[active[0].Labels[0]], true) {
+		if len(ways) == 0 {
+			b.lost++
+			continue
+		}
+		first := b.roads[ways[0].Labels[0]]
+		arrived := b.frame(first, true)
+		if c := ways[0].Copy; !arrived && c.Valid() {
+			if r := b.roads[c.Labels[0]]; !r.large && b.random.Float64() >= r.loss {
+				arrived = true
+				first.got++ // a packet is counted for the first path, by whichever it came
+			}
+		}
+		if ways[0].Copy.Valid() {
+			b.doubled++
+		}
+		if !arrived {
 			b.lost++
 		}
 	}
+	b.protectedPackets()
 	if b.rate > 0 && b.steps%10 == 0 {
-		b.f.Sending(b.now)
+		b.f.Sending(b.now, b.protect)
+	}
+}
+
+// protectedPackets sends as many by both paths of the pair; they are not counted.
+func (b *trip) protectedPackets() {
+	pair := b.f.Pair()
+	for range b.due() {
+		if !b.protect || slices.ContainsFunc(pair, func(p mesh.Path) bool { return b.random.Float64() >= b.roads[p.Labels[0]].loss }) {
+			continue
+		}
+		b.lostBoth++
 	}
 }
 
@@ -113,7 +145,7 @@ func (b *trip) due() int { return b.steps*b.rate/200 - (b.steps-1)*b.rate/200 }
 func (b *trip) until(l mesh.Label, most time.Duration) time.Duration {
 	b.Helper()
 	for from := b.now; ; b.drive(5 * time.Millisecond) {
-		if a := b.f.Active(); len(a) == 1 && a[0].Labels[0] == l {
+		if a := carrying(b.f); len(a) == 1 && a[0].Labels[0] == l {
 			return b.now.Sub(from)
 		}
 		if b.now.Sub(from) > most {

@@ -15,14 +15,14 @@ const (
 	lost
 )
 
-// grade orders routes by how fit they are to carry packets, best first. An own link that is silent weighs less than
-// an error frame, which says that a link is down. What nobody but silence speaks against is better than nothing.
+// grade orders routes by how fit they are to carry packets, best first. A link that is silent weighs less than an error frame
+// which says that one is down. What nobody but silence speaks against is better than nothing.
 type grade uint8
 
 const (
 	fit grade = iota
 	leaky
-	linkSilent
+	undecided // its first link is silent, or a relay doubts its own
 	accused
 	both
 	mute
@@ -56,6 +56,21 @@ type route struct {
 	strikes int
 	struck  time.Time // the last suspicion
 
+	hinted   bool      // a relay doubts its next link
+	hintFrom time.Time // since when, without a break
+	hintEnd  time.Time
+	decideAt time.Time // when an undecided path is left for a better one
+	leanAt   time.Time // from when on it is likelier dead than alive; zero: never
+	leans    bool
+
+	copyTo  *route // where its packets are copied to; nil: nowhere
+	part    uint32 // of the flows, beside other ways; 0: none was given yet
+	eased   bool   // flows go by another path too, or could
+	bench   time.Duration
+	benched time.Time // until when it is no further way
+	fresh   bool      // no probe was answered since it joined the pair
+
+	queue
 	loss      meter
 	lossy     bool
 	pause     time.Duration // before the next trial
@@ -66,7 +81,7 @@ type route struct {
 }
 
 func (r *route) grade() grade {
-	silent := r.link == mesh.LinkSuspect
+	silent := r.link == mesh.LinkSuspect || r.hinted
 	switch {
 	case r.link != mesh.LinkDown && r.health == lost && r.unheard:
 		return mute
@@ -77,7 +92,7 @@ func (r *route) grade() grade {
 	case r.health == suspected:
 		return accused
 	case silent:
-		return linkSilent
+		return undecided
 	case r.lossy:
 		return leaky
 	}
@@ -107,6 +122,9 @@ func (r *route) setLink(now time.Time, state mesh.LinkState) {
 	r.link = state
 	if was != state && r.health == alive {
 		r.forget()
+	}
+	if was != state {
+		r.linkDoubt(now, state == mesh.LinkSuspect)
 	}
 	if (was == mesh.LinkDown) == (state == mesh.LinkDown) {
 		return
@@ -214,15 +232,16 @@ func (r *route) answered(now time.Time, id uint64, c Counts) bool {
 			r.next = now.Add(trialGap)
 		}
 	}
+	r.fresh = false
 	r.counted(now, c)
 	return true
 }
 
 // deadline returns when due or judge has something to do next; zero if nothing is pending.
 func (r *route) deadline(inUse bool) time.Time {
-	at := r.watchAt(inUse)
-	if at.IsZero() || !r.next.IsZero() && r.next.Before(at) {
-		return r.next
+	at := sooner(r.watchAt(inUse), r.next)
+	if r.hinted {
+		at = sooner(at, r.hintEnd)
 	}
 	return at
 }

@@ -34,9 +34,12 @@ func (r *route) counted(now time.Time, c Counts) {
 		return
 	}
 	proven := r.loss.add(now, t)
+	r.passed(now, t.sent)
 	switch {
 	case r.lossy:
 		r.try(now, t)
+	case proven && r.crowded():
+		r.over = max(r.over, congestedAfter)
 	case proven:
 		r.condemn(now)
 	}

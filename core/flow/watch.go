@@ -61,8 +61,20 @@ func (r *route) watched() bool { return r.health == alive && r.link == mesh.Link
 // enough is how many probes in a row must stay without an answer to mean anything: so many that a path of this loss
 // does it by chance once in 10,000 times.
 func (r *route) enough() int {
+	if r.missing <= 0.04 {
+		return leastSilence // what follows says so too; this is asked of every path at every turn
+	}
 	n := int(math.Ceil(math.Log(byChance) / math.Log(max(r.missing, 0.04))))
 	return min(max(n, leastSilence), mostSilence)
+}
+
+// needed is how many probes in a row must stay without an answer for the path to be left. Where a queue may have lost them it
+// takes more.
+func (r *route) needed() int {
+	if r.crowded() {
+		return min(3*r.enough(), mostSilence)
+	}
+	return r.enough()
 }
 
 // judge counts probes that were not answered in time. Silence makes the path in use suspect, and ends the trial of
@@ -77,8 +89,11 @@ func (r *route) judge(now time.Time, inUse bool) {
 			r.silence++
 		}
 	}
+	if r.crowded() && r.silence >= r.enough() {
+		r.over = max(r.over, congestedAfter)
+	}
 	switch {
-	case inUse && r.silence >= r.enough():
+	case inUse && r.silence > 0 && r.silence >= r.needed():
 		r.condemn(now)
 		r.doubt(now)
 		r.unheard = true
@@ -90,7 +105,7 @@ func (r *route) judge(now time.Time, inUse bool) {
 
 // follows reports whether the path in use wants more probes because of those that were not answered.
 func (r *route) follows() bool {
-	return r.watched() && r.silence > 0 && len(r.sent) < r.enough()
+	return r.watched() && r.silence > 0 && len(r.sent) < r.needed()
 }
 
 func (r *route) followAt() time.Time { return r.probed.Add(max(watchGap, r.rtt/4)) }
@@ -128,6 +143,7 @@ func (r *route) take(now time.Time, id uint64) bool {
 	}
 	if took := now.Sub(r.sent[i].at); took <= r.timeout() || !r.sent[i].at.Before(r.ran) {
 		r.measure(took)
+		r.took(now, took)
 	}
 	for _, s := range r.sent[:i] {
 		if s.missed {

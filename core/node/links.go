@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"x0tta6bl4/core/path"
 	"x0tta6bl4/core/session"
 	"x0tta6bl4/mesh"
 	"x0tta6bl4/wire"
@@ -37,6 +38,7 @@ type neighbourLink struct {
 	move      movement
 	seekAt    time.Time // when to look for the neighbour elsewhere if the link is still down; zero: not
 	borrowed  bool      // made for want of any other link
+	around    path.Around
 }
 
 func (l *neighbourLink) deadline() time.Time {
@@ -150,6 +152,8 @@ func (c *Control) settleLink(now time.Time, l *neighbourLink) {
 	case d.Use != l.via:
 		if l.via == 0 {
 			l.since = now
+			c.detours.graph = nil // the fast loop has forgotten the detours of an earlier life
+			c.detours.stir(now)
 		}
 		l.via = d.Use
 		l.theirs = c.conns[d.Use].theirs // of this one: the neighbour may know our address as the other end of another link, too
@@ -173,11 +177,12 @@ func (c *Control) settleLink(now time.Time, l *neighbourLink) {
 
 // tellLink tells the fast loop what a link is now.
 func (c *Control) tellLink(l *neighbourLink) {
-	c.out.Reflex = append(c.out.Reflex, LinkSet{l.label, l.neighbour, l.via, l.remote, l.mtu, c.cfg.Hello})
+	c.out.Reflex = append(c.out.Reflex, LinkSet{l.label, l.neighbour, l.via, l.remote, l.mtu, c.cfg.Hello, c.cfg.InterfaceCapacity[l.iface]})
 }
 
 func (c *Control) dropLink(now time.Time, l *neighbourLink) {
 	l.status = mesh.LinkStatus{State: mesh.LinkDown, Since: now}
+	l.around = path.Around{}
 	c.linksNew = true
 	c.out.Reflex = append(c.out.Reflex, LinkGone{l.label})
 }

@@ -23,6 +23,7 @@ type (
 		Remote    netip.AddrPort
 		MTU       int
 		Hello     time.Duration
+		Capacity  mesh.BitsPerSecond // 0 = not known
 	}
 	// LinkGone says that a link has no session any more.
 	LinkGone struct{ Label mesh.Label }
@@ -64,7 +65,10 @@ type (
 		Counts flow.Counts
 	}
 	// Sending says that packets for a destination are being sent.
-	Sending struct{ Node mesh.NodeID }
+	Sending struct {
+		Node      mesh.NodeID
+		Protected bool // among them some that go by two paths
+	}
 	// TooBig says that a frame of Size bytes of UDP payload was too large to leave by a link.
 	TooBig struct {
 		Label mesh.Label
@@ -135,8 +139,9 @@ type Reflex struct {
 
 type reflexPeer struct {
 	PeerSet
-	flow   *flow.Flow
-	active []mesh.Path
+	flow *flow.Flow
+	ways []mesh.Way
+	pair []mesh.Path
 }
 
 // NewReflex returns the fast machine of a node that starts without links.
@@ -173,6 +178,10 @@ func (r *Reflex) take(now time.Time, ev ReflexEvent) {
 			r.peers = slices.Delete(r.peers, i, i+1)
 			r.dirty = true
 		}
+	case DetoursSet:
+		if l := r.link(ev.Label); l != nil {
+			l.detours, r.dirty = ev.Detours, true
+		}
 	case DialPeer:
 		r.out.Dial = append(r.out.Dial, ev)
 	case HelloHeard:
@@ -195,7 +204,7 @@ func (r *Reflex) take(now time.Time, ev ReflexEvent) {
 		}
 	case Sending:
 		if i, ok := r.findPeer(ev.Node); ok {
-			r.peers[i].flow.Sending(now)
+			r.peers[i].flow.Sending(now, ev.Protected)
 		}
 	case TooBig:
 		if l := r.link(ev.Label); l != nil {
@@ -246,10 +255,9 @@ func (r *Reflex) tick(now time.Time) {
 		for _, pr := range p.flow.Tick(now) {
 			r.out.Probes = append(r.out.Probes, SendProbe{p.Node, pr.Path, pr.ID, pr.Full})
 		}
-		if active := p.flow.Active(); !slices.EqualFunc(active, p.active, sameNumbered) {
-			p.active = active
-			r.dirty = true
-		}
+		ways, pair := p.flow.Ways(), p.flow.Pair()
+		r.dirty = r.dirty || !slices.EqualFunc(ways, p.ways, sameWay) || !slices.EqualFunc(pair, p.pair, sameNumbered)
+		p.ways, p.pair = ways, pair
 	}
 	if r.dirty {
 		r.dirty = false
@@ -278,14 +286,11 @@ func (r *Reflex) Deadline() time.Time {
 	return at
 }
 
-// sameNumbered: packets of one number go by one path.
-func sameNumbered(a, b mesh.Path) bool { return a.Same(b) && a.Number == b.Number }
-
 func (r *Reflex) peerSet(now time.Time, ev PeerSet) {
 	r.dirty = true
 	i, ok := r.findPeer(ev.Node)
 	if !ok {
-		r.peers = slices.Insert(r.peers, i, &reflexPeer{flow: flow.New(ev.Node)})
+		r.peers = slices.Insert(r.peers, i, &reflexPeer{flow: flow.New(ev.Node, flow.Config{Protect: r.cfg.Protect, Spread: r.cfg.Spread})})
 	}
 	p := r.peers[i]
 	p.PeerSet = ev
@@ -304,38 +309,16 @@ func (r *Reflex) pathError(now time.Time, ev PathError) {
 		r.out.Report = append(r.out.Report, Stale{ev.Node})
 		return
 	}
-	if i, ok := r.findPeer(ev.Node); ok {
+	i, ok := r.findPeer(ev.Node)
+	switch {
+	case !ok:
+	case ev.Code == wire.ErrorLinkSuspect:
+		r.peers[i].flow.Doubt(now, ev.Path)
+	default:
 		r.peers[i].flow.Suspect(now, ev.Path)
 	}
 }
 
 func (r *Reflex) findPeer(n mesh.NodeID) (int, bool) {
 	return slices.BinarySearchFunc(r.peers, n, func(p *reflexPeer, x mesh.NodeID) int { return p.Node.Compare(x) })
-}
-
-// table makes the forwarding table of this moment.
-func (r *Reflex) table() *mesh.Forwarding {
-	f := &mesh.Forwarding{
-		Links: make([]mesh.ForwardLink, 0, len(r.links)),
-		Peers: make([]mesh.ForwardPeer, 0, len(r.peers)),
-	}
-	for _, l := range r.links {
-		f.Links = append(f.Links, mesh.ForwardLink{
-			Label: l.Label, Neighbour: l.Neighbour, Session: l.Session, Remote: l.Remote,
-			MTU: uint16(l.frame), Usable: l.state != mesh.LinkDown, // #nosec G115 -- at most wire.MaxFrame
-		})
-	}
-	for _, p := range r.peers {
-		f.Peers = append(f.Peers, mesh.ForwardPeer{Node: p.Node, Addr: p.Addr, Session: p.Session, Ways: ways(p.active)})
-	}
-	return f
-}
-
-// ways are the paths, each carrying as many flows as the others.
-func ways(paths []mesh.Path) []mesh.Way {
-	out := make([]mesh.Way, len(paths))
-	for i, p := range paths {
-		out[i] = mesh.Way{Path: p, Share: 1}
-	}
-	return out
 }
