@@ -41,6 +41,16 @@ type half struct {
 	back      []mesh.Label
 	sent, got [wire.PathNumbers]uint32 // end to end: frames by number of their path
 	told      int64                    // end to end: when the fast loop was last told that packets are sent
+	counter   uint64                   // end to end: of the next payload
+	window    *wire.Window             // of those that came
+}
+
+// fresh reports whether a payload of this counter has not come before.
+func (h *half) fresh(counter uint64) bool {
+	if h.window == nil {
+		h.window = wire.NewWindow(wire.MinWindow)
+	}
+	return h.window.Accept(counter)
 }
 
 // conn returns a connection that has not ended.

@@ -60,6 +60,9 @@ type flight struct {
 // usualHops is how long a trail is made at first.
 const usualHops = 20
 
+// clone returns a flight of the same frame that shares nothing.
+func (g *flight) clone() *flight { return &flight{g.to, slices.Clone(g.trail), slices.Clone(g.frame)} }
+
 // sendFrame sends a frame of a node's own by one of its links.
 func (w *World) sendFrame(s *simNode, label mesh.Label, frame []byte) {
 	w.launch(s, label, &flight{trail: make([]int, 0, usualHops), frame: frame})
@@ -83,7 +86,7 @@ func (w *World) launch(s *simNode, label mesh.Label, g *flight) {
 	g.to, g.trail = h.other, append(g.trail, s.index)
 	for i, at := range w.transit(h.end, len(frame)) {
 		if i > 0 {
-			g = &flight{g.to, slices.Clone(g.trail), slices.Clone(frame)}
+			g = g.clone()
 		}
 		w.post(time.Duration(at-w.at), nil, doArrive, g)
 	}
@@ -107,9 +110,7 @@ func (w *World) arrive(g *flight) {
 	}
 	w.hear(h.end)
 	w.note('f', s.index, uint64(f.Type), uint64(h.label), uint64(f.Hop))
-	if slices.Contains(g.trail, s.index) {
-		w.check.loop(w, s, g.trail)
-	}
+	w.check.met(w, s, g.trail, f.Flags)
 	if int(f.Hop) < len(f.Labels)/2 {
 		w.relay(s, h.label, g, f)
 		return
@@ -124,7 +125,7 @@ func (w *World) arrive(g *flight) {
 	case wire.TypeData:
 		w.deliver(s, h.label, b, f)
 	case wire.TypeError:
-		w.errorArrived(s, f.Payload)
+		w.errorArrived(s, h.label, f.Payload)
 	}
 }
 
@@ -132,21 +133,22 @@ func (w *World) relay(s *simNode, in mesh.Label, g *flight, f wire.Frame) {
 	b := g.frame
 	out := wire.LabelAt(b, int(f.Hop))
 	l, ok := s.table.Link(out)
-	code := wire.ErrorLinkDown
 	switch {
 	case !ok:
-		code = wire.ErrorNoLabel
+		w.sendError(s, in, b, wire.ErrorFrame{Code: wire.ErrorNoLabel, Hop: f.Hop, Label: out, Quote: wire.QuoteOf(f.Payload)})
 	case out == in && f.Type != wire.TypeError:
-		code = wire.ErrorUTurn
-	case l.Usable && f.Type == wire.TypeData && w.chance(s.drops):
-		return
-	case l.Usable:
+		w.sendError(s, in, b, wire.ErrorFrame{Code: wire.ErrorUTurn, Hop: f.Hop, Label: out, Quote: wire.QuoteOf(f.Payload)})
+	case f.Type == wire.TypeData && w.chance(s.drops):
+	case !l.Usable:
+		w.repair(s, in, g, &f, &l)
+	default:
+		if l.Suspect {
+			w.double(s, in, g, &f, &l)
+		}
 		if _, err := wire.SwapLabel(b, in); err == nil {
 			w.launch(s, out, g)
 		}
-		return
 	}
-	w.sendError(s, in, b, wire.ErrorFrame{Code: code, Hop: f.Hop, Label: out, Quote: wire.QuoteOf(f.Payload)})
 }
 
 // sendError answers a frame by the way it came.
@@ -165,10 +167,10 @@ const (
 )
 
 // dataLen is the length of a simulated payload: 16 bytes that an error quotes, the session of the sender, the counts of a
-// probe and the session that they are of.
-const dataLen = 40
+// probe and the session that they are of, and the session's counter.
+const dataLen = 48
 
-// dataPayload stands for the sealed payload, and counts it for its path.
+// dataPayload stands for the sealed payload, and counts it for its path. All its copies are the same bytes.
 func (w *World) dataPayload(kind byte, path uint8, who int, number uint64, session mesh.ConnID) []byte {
 	b := make([]byte, dataLen)
 	b[0], b[1] = kind, path
@@ -178,6 +180,8 @@ func (w *World) dataPayload(kind byte, path uint8, who int, number uint64, sessi
 	if h := w.conn(session); h != nil {
 		h.sent[path]++
 		binary.BigEndian.PutUint32(b[24:], h.sent[path])
+		binary.BigEndian.PutUint64(b[40:], h.counter)
+		h.counter++
 	}
 	return b
 }
@@ -192,8 +196,8 @@ func (w *World) sending(s *simNode, to mesh.NodeID, session mesh.ConnID) {
 	}
 }
 
-func (w *World) sendData(s *simNode, p mesh.Path, payload []byte) {
-	w.sendFrame(s, p.Labels[0], wire.AppendFrame(nil, wire.TypeData, 0, p.Labels[1:], payload))
+func (w *World) sendData(s *simNode, p mesh.Path, fl wire.Flags, payload []byte) {
+	w.sendFrame(s, p.Labels[0], wire.AppendFrame(nil, wire.TypeData, fl, p.Labels[1:], payload))
 }
 
 func (w *World) sendProbe(s *simNode, p node.SendProbe) {
@@ -201,7 +205,7 @@ func (w *World) sendProbe(s *simNode, p node.SendProbe) {
 	if !ok || f.Session == 0 {
 		return
 	}
-	w.sendData(s, p.Path, w.dataPayload(kindProbe, p.Path.Number, s.index, p.ID, f.Session))
+	w.sendData(s, p.Path, 0, w.dataPayload(kindProbe, p.Path.Number, s.index, p.ID, f.Session))
 }
 
 // answerProbe sends the answer to a probe that came in by a link, by the way that it came and by the path in use, if
@@ -221,7 +225,7 @@ func (w *World) answerProbe(s *simNode, in mesh.Label, frame, probe []byte, mine
 	back := wire.ReversedPrefix(frame, nil)
 	w.sendFrame(s, in, wire.AppendFrame(nil, wire.TypeData, 0, back, b))
 	if len(path.Labels) > 0 && (path.Labels[0] != in || !slices.Equal(path.Labels[1:], back)) {
-		w.sendData(s, path, b)
+		w.sendData(s, path, 0, b)
 	}
 }
 
@@ -248,6 +252,9 @@ func (w *World) deliver(s *simNode, in mesh.Label, frame []byte, f wire.Frame) {
 		w.sendError(s, in, frame, wire.ErrorFrame{Code: wire.ErrorNoSession, Hop: f.Hop, Quote: wire.QuoteOf(b)})
 		return
 	}
+	if !mine.fresh(binary.BigEndian.Uint64(b[40:])) {
+		return // the second copy
+	}
 	mine.got[b[1]]++
 	switch b[0] {
 	case kindPacket:
@@ -259,7 +266,7 @@ func (w *World) deliver(s *simNode, in mesh.Label, frame []byte, f wire.Frame) {
 	}
 }
 
-func (w *World) errorArrived(s *simNode, payload []byte) {
+func (w *World) errorArrived(s *simNode, in mesh.Label, payload []byte) {
 	e, err := wire.ParseErrorFrame(payload)
 	if err != nil || e.Quote[0] != kindPacket {
 		return
@@ -268,7 +275,7 @@ func (w *World) errorArrived(s *simNode, payload []byte) {
 	if who >= len(w.flows) || w.flows[who].from != s {
 		return
 	}
-	if p, ok := w.flows[who].sentBy(number); ok {
+	if p, ok := w.flows[who].sentBy(number, in, &e); ok {
 		w.turn(s, node.PathError{Node: w.flows[who].to.id, Path: p, Code: e.Code})
 	}
 }

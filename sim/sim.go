@@ -106,6 +106,7 @@ type Stats struct {
 	Delivered uint64 `json:"packets_delivered"`
 	NoSession uint64 `json:"packets_waiting"` // offered while a session was being opened
 	Looped    uint64 `json:"frames_looped"`   // met a node twice while news was travelling
+	Rerouted  uint64 `json:"frames_rerouted"` // sent by a relay's detour: around a link that is down, or a copy around one in doubt
 	Lost      uint64 `json:"packets_lost"`
 	Verified  uint64 `json:"announcements_verified"`
 

@@ -5,6 +5,7 @@ import (
 
 	"x0tta6bl4/core/node"
 	"x0tta6bl4/mesh"
+	"x0tta6bl4/wire"
 )
 
 // patience is how long a packet may be under way before it counts as lost; also how long one waits for a session.
@@ -19,13 +20,18 @@ type trafficFlow struct {
 	service  service
 	joined   bool      // both ends run and a physical way joins them that a frame has labels enough for
 	told     time.Time // when Control was last told that packets pass
+
+	protected bool      // its packets are of the protected class
+	way       mesh.Path // of the last packet
+	sent      int64     // when that was, ns since epoch
+	moveAt    int64     // when it takes another way even in the middle of a burst; 0 = it does not
 }
 
 type packet struct {
 	number uint64
 	sent   time.Time
-	path   mesh.Path
-	calm   bool // nothing had been broken or repaired for long enough that it must arrive
+	paths  [2]mesh.Path // by which it went; the second has no labels if it went by one
+	calm   bool         // nothing had been broken or repaired for long enough that it must arrive
 }
 
 // usedEvery is how often the slow loop is told that packets pass.
@@ -75,16 +81,27 @@ func (w *World) sendPacket(f *trafficFlow) {
 	k := &packet{number: f.number, sent: w.now, calm: w.check.calm(w, f)}
 	f.pending[k.number] = k
 	w.after(patience, func() { w.overdue(f, k) })
-	if len(p.Ways) == 0 {
+	f.route(w, &p, k)
+	if len(k.paths[0].Labels) == 0 {
 		return
 	}
-	k.path = p.Ways[0].Path
 	w.check.session(w, f)
-	if h := w.cfg.hooks.detour; h != nil {
-		k.path = h(f, k.path)
-	}
-	w.sendData(f.from, k.path, w.dataPayload(kindPacket, k.path.Number, f.index, k.number, p.Session))
+	w.emit(f, k, p.Session)
 	w.sending(f.from, f.to.id, p.Session)
+}
+
+// emit sends a packet, and its copy if it has two paths.
+func (w *World) emit(f *trafficFlow, k *packet, session mesh.ConnID) {
+	number, fl := k.paths[0].Number, wire.Flags(0)
+	if f.protected {
+		number, fl = 0, wire.FlagProtected // counted for neither path
+	}
+	payload := w.dataPayload(kindPacket, number, f.index, k.number, session)
+	for i := range k.paths {
+		if len(k.paths[i].Labels) > 0 {
+			w.sendData(f.from, k.paths[i], fl, payload)
+		}
+	}
 }
 
 func (w *World) overdue(f *trafficFlow, k *packet) {
@@ -96,7 +113,7 @@ func (w *World) overdue(f *trafficFlow, k *packet) {
 	w.note('l', f.index, k.number)
 	if k.calm && w.check.stillCalm(w, k.sent) {
 		w.check.fail("packet %d from %v to %v sent by %v was lost although a path existed and nothing had changed for %v",
-			k.number, f.from.id, f.to.id, k.path.Nodes, settled)
+			k.number, f.from.id, f.to.id, k.paths[0].Nodes, settled)
 	}
 }
 
@@ -110,11 +127,30 @@ func (f *trafficFlow) delivered(w *World, number uint64) {
 	f.service.delivered(w.now, f.joined, w.cfg.Packet)
 }
 
-// sentBy returns the path that a packet still under way was sent by.
-func (f *trafficFlow) sentBy(number uint64) (mesh.Path, bool) {
+// sentBy returns the path of a packet still under way that an error which came in by a link is about: it left by that link, and
+// the place that the error names lies on it.
+func (f *trafficFlow) sentBy(number uint64, in mesh.Label, e *wire.ErrorFrame) (mesh.Path, bool) {
 	k := f.pending[number]
-	if k == nil || len(k.path.Labels) == 0 {
+	if k == nil {
 		return mesh.Path{}, false
 	}
-	return k.path, true
+	for _, p := range k.paths {
+		if liesOn(e, in, p.Labels) {
+			return p, true
+		}
+	}
+	return mesh.Path{}, false
+}
+
+// liesOn reports whether an error is about a place on the path with these labels: who met the frame at hop h had labels[h+1] to
+// look up, and its destination none.
+func liesOn(e *wire.ErrorFrame, in mesh.Label, labels []mesh.Label) bool {
+	at := int(e.Hop) + 1
+	switch {
+	case len(labels) < at || labels[0] != in:
+		return false
+	case len(labels) == at || e.Code == wire.ErrorNoSession:
+		return len(labels) == at && e.Code == wire.ErrorNoSession
+	}
+	return labels[at] == e.Label
 }
