@@ -60,8 +60,8 @@ func (w *World) control(s *simNode, ev node.ControlEvent) {
 
 // signed gives a node its signature.
 func (w *World) signed(s *simNode, e node.Sign) {
-	if lie := w.cfg.hooks.announce; lie != nil && e.Kind == lsdb.KindLSA {
-		e.LSA = lie(s, e.LSA)
+	if s.lies && e.Kind == lsdb.KindLSA {
+		e.LSA = w.lie(s, e.LSA)
 	}
 	made := sign(e)
 	w.press.took(s, made.Raw)

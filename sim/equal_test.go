@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"x0tta6bl4/core/path"
+	"x0tta6bl4/mesh"
 	"x0tta6bl4/mesh/fault"
 	"x0tta6bl4/mesh/topology"
 )
@@ -77,6 +78,11 @@ func TestShortCutsChangeNothing(t *testing.T) {
 			same(t, "grid:3x3", "builtin:"+string(k), Config{Seed: 3, Duration: 16 * time.Second, Packet: 50 * time.Millisecond, Traffic: 4})
 		})
 	}
+	t.Run("liars", func(t *testing.T) {
+		t.Parallel()
+		same(t, "grid:3x3", "greydrop node:r2c2 1 at 5s\ncut link:r1c1-r1c2 at 6s", Config{Seed: 3, Duration: 16 * time.Second, Packet: 50 * time.Millisecond,
+			Traffic: 4, Protect: true, Liars: []mesh.NodeID{mesh.MustNodeID("r2c2"), mesh.MustNodeID("r1c3")}})
+	})
 	for seed := range uint64(4) {
 		t.Run(fmt.Sprint("random", seed), func(t *testing.T) {
 			t.Parallel()

@@ -35,6 +35,7 @@ type simNode struct {
 	dozes       bool          // its fast loop has turns to catch up with
 	backlog     []event       // what happened to it while it was frozen
 	drops       float64       // of others' data that it forwards: a fault
+	lies        bool          // about its links
 	clock       time.Duration // by how much its wall clock is ahead: a fault
 }
 

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"fmt"
 	"time"
 
 	"x0tta6bl4/core/node"
@@ -37,15 +38,35 @@ type packet struct {
 // usedEvery is how often the slow loop is told that packets pass.
 const usedEvery = time.Second
 
-// drawFlows chooses who talks to whom.
-func (w *World) drawFlows() {
+// addFlows makes the flows that are wanted, or draws who talks to whom.
+func (w *World) addFlows() error {
+	for _, p := range w.cfg.Between {
+		a, b := w.byID[p.From], w.byID[p.To]
+		if a == nil || b == nil || a == b {
+			return fmt.Errorf("%w: a flow %s: the ends are two nodes of the map", ErrPair, p)
+		}
+		w.addPair(a, b)
+	}
+	if len(w.cfg.Between) > 0 {
+		return nil
+	}
 	for range w.cfg.Traffic {
 		a := w.rng.IntN(len(w.nodes))
 		b := w.rng.IntN(len(w.nodes) - 1)
 		if b >= a {
 			b++
 		}
-		w.addFlow(w.nodes[a], w.nodes[b])
+		w.addPair(w.nodes[a], w.nodes[b])
+	}
+	return nil
+}
+
+// addPair adds a flow, and its twin if there is to be one.
+func (w *World) addPair(a, b *simNode) {
+	w.addFlow(a, b)
+	if w.cfg.Protect {
+		w.addFlow(a, b)
+		w.flows[len(w.flows)-1].protected = true
 	}
 }
 
