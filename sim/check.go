@@ -51,12 +51,14 @@ type checker struct {
 	crowd     int     // events at this instant
 	unsteady  int     // faults at work in whose presence nothing can be said of rest
 	reach     reacher // finds physical ways
+	promises  promises
 }
 
 func (c *checker) init(w *World) {
 	c.carriages = map[uint64]*carriage{}
 	c.deadSince = map[int]time.Time{}
 	c.reach.init(w)
+	c.promises.init(w)
 	c.changed = w.now
 	c.converged = -1
 	c.part = make([]int, len(w.nodes))
@@ -98,6 +100,7 @@ func (c *checker) alarm(s *simNode, text string) {
 // physical notes that the network itself changed.
 func (c *checker) physical(w *World) {
 	c.changed = w.now
+	c.promises.physical(w)
 	c.part = c.reach.parts(w, c.part)
 	for _, f := range w.flows {
 		hops := c.reach.hops(w, f.from.index, f.to.index)
@@ -122,6 +125,7 @@ func (c *checker) look(w *World) {
 	if c.converged < 0 || c.calmFor(w) >= settled {
 		c.compareDatabases(w)
 	}
+	c.promises.look(w)
 	w.after(lookEvery, func() { c.look(w) })
 }
 
@@ -217,10 +221,10 @@ func (c *checker) waiting(w *World, f *trafficFlow) {
 	}
 }
 
-// crossing checks a frame that enters a wire.
+// crossing checks a frame that enters a wire. A process that stood still has to find out anew.
 func (c *checker) crossing(w *World, e *wireEnd, frame []byte) {
 	since, dead := c.deadSince[e.link.index]
-	if !dead || w.now.Sub(since) <= oneWay {
+	if !dead || w.now.Sub(since) <= oneWay || w.now.Sub(e.node.thawedAt) <= oneWay {
 		return
 	}
 	if f, err := wire.ParseFrame(frame); err == nil && f.Type == wire.TypeData {

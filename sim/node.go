@@ -32,6 +32,7 @@ type simNode struct {
 	dueReflex   alarm
 	frozen      bool
 	frozenAt    time.Time
+	thawedAt    time.Time
 	dozes       bool          // its fast loop has turns to catch up with
 	backlog     []event       // what happened to it while it was frozen
 	drops       float64       // of others' data that it forwards: a fault

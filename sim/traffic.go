@@ -26,6 +26,7 @@ type trafficFlow struct {
 	way       mesh.Path // of the last packet
 	sent      int64     // when that was, ns since epoch
 	moveAt    int64     // when it takes another way even in the middle of a burst; 0 = it does not
+	promise   promise
 }
 
 type packet struct {
@@ -33,6 +34,8 @@ type packet struct {
 	sent   time.Time
 	paths  [2]mesh.Path // by which it went; the second has no labels if it went by one
 	calm   bool         // nothing had been broken or repaired for long enough that it must arrive
+
+	guarded bool // it must arrive if it is of the protected class, whatever single thing breaks
 }
 
 // usedEvery is how often the slow loop is told that packets pass.
@@ -103,6 +106,7 @@ func (w *World) sendPacket(f *trafficFlow) {
 	f.pending[k.number] = k
 	w.after(patience, func() { w.overdue(f, k) })
 	f.route(w, &p, k)
+	w.check.promises.sent(w, f, k)
 	if len(k.paths[0].Labels) == 0 {
 		return
 	}
@@ -132,6 +136,7 @@ func (w *World) overdue(f *trafficFlow, k *packet) {
 	delete(f.pending, k.number)
 	w.stats.Lost++
 	w.note('l', f.index, k.number)
+	w.check.promises.lost(w, f, k)
 	if k.calm && w.check.stillCalm(w, k.sent) {
 		w.check.fail("packet %d from %v to %v sent by %v was lost although a path existed and nothing had changed for %v",
 			k.number, f.from.id, f.to.id, k.paths[0].Nodes, settled)
@@ -146,6 +151,7 @@ func (f *trafficFlow) delivered(w *World, number uint64) {
 	w.stats.Delivered++
 	w.note('d', f.index, number)
 	f.service.delivered(w.now, f.joined, w.cfg.Packet)
+	w.check.promises.delivered(w, f)
 }
 
 // sentBy returns the path of a packet still under way that an error which came in by a link is about: it left by that link, and

@@ -1,0 +1,2 @@
+// Package campaign
+package campaign
