@@ -20,6 +20,7 @@ type ForwardLink struct {
 	Session   ConnID         // the link session whose keys and index frames are sent with
 	Remote    netip.AddrPort // where on the underlay the neighbour is
 	MTU       uint16         // largest datagram payload the link carries whole
+	Capacity  BitsPerSecond  // 0 = not known
 	Usable    bool           // false: the link is down; a frame that wants it is answered by an error, and takes a detour
 	Suspect   bool           // usable, but in doubt: a frame that is sent by it is sent by a detour too
 	Detours   []Detour       // ascending by Behind; only those whose own first link is up

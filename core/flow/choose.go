@@ -1,19 +1,31 @@
 package flow
 
-import "time"
+import (
+	"time"
+
+	"x0tta6bl4/mesh"
+)
 
 // leastGain is by how much less than the one in use a lossy path must lose, beyond doubt, to take its place.
 const leastGain = 0.05
 
-// choose sets current, and the rival and its time.
+// choose sets current, the rival and its time, and second.
 func (f *Flow) choose(now time.Time) {
+	for _, r := range f.routes {
+		r.expire(now)
+	}
 	best := f.preferred()
 	var current *route
 	if f.current != nil {
 		current = find(f.routes, f.current.path)
 	}
 	switch {
+	case current != nil && current.grade() == undecided && now.Before(current.decideAt):
+		f.current, f.rival = current, nil
 	case best == nil || current == nil || current.grade() > best.grade():
+		if current != nil && current.grade() == undecided {
+			current.strike(now) // or a link that is always in doubt would have packets come and go
+		}
 		f.current, f.rival = best, nil
 	default:
 		f.current = current
@@ -28,6 +40,7 @@ func (f *Flow) choose(now time.Time) {
 			f.current.forget() // what was missed before is old
 		}
 	}
+	f.second = f.other()
 	for _, r := range f.routes {
 		r.show(now, r == f.current)
 	}
@@ -68,4 +81,23 @@ func (f *Flow) contest(now time.Time, best *route) {
 	if !now.Before(f.moveAt) {
 		f.current, f.rival = best, nil
 	}
+}
+
+// other returns the path to which packets are copied while the one in use is in doubt: the healthiest of those that are no
+// worse than that, and do not begin with the link that is silent. Nil: there is no doubt, or no such path.
+func (f *Flow) other() *route {
+	c := f.current
+	if c == nil || !c.doubtful() {
+		return nil
+	}
+	var best *route
+	for _, r := range f.routes {
+		switch {
+		case r == c || r.grade() > max(c.grade(), leaky):
+		case c.link == mesh.LinkSuspect && r.path.Labels[0] == c.path.Labels[0]:
+		case best == nil || r.grade() < best.grade() || r.grade() == best.grade() && r == f.second:
+			best = r
+		}
+	}
+	return best
 }

@@ -23,6 +23,10 @@
 // better. A lossy path is used if there is no clean one, the least lossy first. A path that topology no longer offers
 // is forgotten, but not that it was lossy.
 //
+// A doubt is less: the first link has been silent for a moment, a relay says so of its own, or a probe is overdue. Mostly it
+// is nothing, so packets stay, and are copied to another path until it is settled: whichever it was, none is lost, and none
+// overtakes another. A doubt that is not settled soon moves them after all.
+//
 // Packets stay where they are as long as no path is healthier, unless the preferred path is more than a tenth
 // cheaper for Hold on end.
 package flow
@@ -101,12 +105,13 @@ type PathState struct {
 }
 
 // Flow is the choice of paths to one destination. Invariants: current is one of routes or nil; it is nil exactly
-// when every route is dead; no route is healthier than it.
+// when every route is dead; no route is healthier than it, but for the time that a doubt has.
 type Flow struct {
 	dest    mesh.NodeID
 	routes  []*route // as offered, the primary first
 	links   map[mesh.Label]mesh.LinkState
 	current *route
+	second  *route // where packets are copied to; nil: nowhere
 	rival   *route // the cheaper path that waits for its hold time
 	moveAt  time.Time
 	moved   time.Time // when current last changed
@@ -208,6 +213,15 @@ func (f *Flow) Suspect(now time.Time, path mesh.Path) {
 	}
 }
 
+// Doubt tells that a relay on a path is in doubt about its next link, or that something says so that is no proof. A path
+// not offered is ignored.
+func (f *Flow) Doubt(now time.Time, path mesh.Path) {
+	if r := find(f.routes, path); r != nil {
+		r.hint(now)
+		f.choose(now)
+	}
+}
+
 // Sending tells that packets are being sent. It is to be called about every 50 ms while they are.
 func (f *Flow) Sending(now time.Time) {
 	if f.current != nil {
@@ -260,19 +274,33 @@ func (f *Flow) Tick(now time.Time) []Probe {
 func (f *Flow) Deadline() time.Time {
 	at := f.moveAt
 	for _, r := range f.routes {
-		if t := r.deadline(r == f.current); !t.IsZero() && (at.IsZero() || t.Before(at)) {
-			at = t
-		}
+		at = sooner(at, r.deadline(r == f.current))
+	}
+	if c := f.current; c != nil && c.grade() == undecided && c.grade() > f.preferred().grade() {
+		at = sooner(at, c.decideAt)
 	}
 	return at
 }
 
-// Active returns the path that carries packets: none if all are dead.
-func (f *Flow) Active() []mesh.Path {
+// sooner returns the earlier of two times of which zero means never.
+func sooner(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// Ways returns the paths that carry packets, first the preferred one, each with the one to which its packets are copied now:
+// none if all are dead.
+func (f *Flow) Ways() []mesh.Way {
 	if f.current == nil {
 		return nil
 	}
-	return []mesh.Path{f.current.path}
+	w := mesh.Way{Path: f.current.path, Share: 1}
+	if f.second != nil {
+		w.Copy = f.second.path
+	}
+	return []mesh.Way{w}
 }
 
 // States returns all paths offered, the primary first.

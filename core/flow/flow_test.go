@@ -56,10 +56,10 @@ func (b *bench) pass(d time.Duration) (out []Probe) {
 func (b *bench) uses(want mesh.Label) {
 	b.Helper()
 	got := mesh.Label(0)
-	if a := b.f.Active(); len(a) == 1 {
-		got = a[0].Labels[0]
-	} else if len(a) > 1 {
-		b.Fatalf("%d paths in use", len(a))
+	if w := b.f.Ways(); len(w) == 1 {
+		got = w[0].Labels[0]
+	} else if len(w) > 1 {
+		b.Fatalf("%d paths in use", len(w))
 	}
 	if got != want {
 		b.Fatalf("after %v: path by %d in use, want %d", b.now.Sub(start), got, want)
@@ -181,11 +181,13 @@ func TestSlowPathHasTime(t *testing.T) {
 func TestOwnLink(t *testing.T) {
 	b := newBench(t, way(1, 1000), way(2, 1050))
 	b.f.Link(b.now, 1, mesh.LinkSuspect)
-	b.uses(2)
-	b.states(Suspect, Active)
+	b.uses(1)
+	b.states(Suspect, Standby)
 	if len(b.pass(time.Second)) != 0 {
 		t.Error("end-to-end probes for a silent own link: the link's own probes judge that")
 	}
+	b.uses(2)
+	b.states(Suspect, Active)
 	b.f.Link(b.now, 1, mesh.LinkDown)
 	b.states(Dead, Active)
 	b.f.Link(b.now, 2, mesh.LinkDown)
@@ -311,12 +313,16 @@ func (f *Flow) valid(now time.Time) error {
 		return fmt.Errorf("current %v although all dead is %v", f.current, allDead)
 	case f.current != nil && !slices.Contains(f.routes, f.current):
 		return fmt.Errorf("current is not offered")
-	case f.current != nil && f.current.grade() != best:
+	case f.current != nil && f.current.grade() != best && (f.current.grade() != undecided || f.Deadline().After(now) && !now.Before(f.current.decideAt)):
 		return fmt.Errorf("current has grade %d, best is %d", f.current.grade(), best)
 	case (f.rival == nil) != f.moveAt.IsZero():
 		return fmt.Errorf("rival %v, time %v", f.rival, f.moveAt)
 	case f.rival != nil && !slices.Contains(f.routes, f.rival):
 		return fmt.Errorf("rival is not offered")
+	case f.second != nil && (f.current == nil || f.second == f.current || !f.current.doubtful() || !slices.Contains(f.routes, f.second)):
+		return fmt.Errorf("packets are copied without a doubt, or to nowhere")
+	case f.second != nil && f.second.grade() > max(f.current.grade(), leaky):
+		return fmt.Errorf("packets are copied to a path of grade %d", f.second.grade())
 	}
 	return nil
 }
@@ -330,7 +336,7 @@ func TestInvariants(t *testing.T) {
 			now = now.Add(time.Duration(rapid.IntRange(0, 400).Draw(t, "ms")) * time.Millisecond)
 			label := mesh.Label(rapid.IntRange(1, 4).Draw(t, "label"))
 			before := f.current
-			event := rapid.IntRange(0, 7).Draw(t, "event")
+			event := rapid.IntRange(0, 8).Draw(t, "event")
 			switch event {
 			case 0:
 				var paths []mesh.Path
@@ -354,6 +360,8 @@ func TestInvariants(t *testing.T) {
 				f.Sending(now)
 			case 7:
 				f.Late(now)
+			case 8:
+				f.Doubt(now, way(label, 0))
 			}
 			if err := f.valid(now); err != nil {
 				t.Fatal(err)

@@ -22,14 +22,15 @@ const roundTrip = 10 * time.Millisecond
 // trip is a flow whose packets travel on roads; the first label of a path names its road.
 type trip struct {
 	*bench
-	roads  map[mesh.Label]*road
-	random *rand.Rand
-	rate   int // packets a second; 0 = none
-	mail   []answer
-	moves  int
-	probes int
-	lost   int // packets
-	steps  int
+	roads   map[mesh.Label]*road
+	random  *rand.Rand
+	rate    int // packets a second; 0 = none
+	mail    []answer
+	moves   int
+	probes  int
+	lost    int // packets
+	doubled int // packets that went by two paths
+	steps   int
 }
 
 type answer struct {
@@ -95,9 +96,18 @@ func (b *trip) drive(d time.Duration) {
 }
 
 func (b *trip) packets() {
-	active := b.f.Active()
+	ways := b.f.Ways()
 	for range b.due() {
-		if len(active) == 0 || !b.frame(b.roads[active[0].Labels[0]], true) {
+		if len(ways) == 0 {
+			b.lost++
+			continue
+		}
+		arrived := b.frame(b.roads[ways[0].Labels[0]], true)
+		if c := ways[0].Copy; c.Valid() {
+			b.doubled++
+			arrived = b.frame(b.roads[c.Labels[0]], true) || arrived
+		}
+		if !arrived {
 			b.lost++
 		}
 	}
@@ -113,7 +123,7 @@ func (b *trip) due() int { return b.steps*b.rate/200 - (b.steps-1)*b.rate/200 }
 func (b *trip) until(l mesh.Label, most time.Duration) time.Duration {
 	b.Helper()
 	for from := b.now; ; b.drive(5 * time.Millisecond) {
-		if a := b.f.Active(); len(a) == 1 && a[0].Labels[0] == l {
+		if a := b.f.Ways(); len(a) == 1 && a[0].Labels[0] == l {
 			return b.now.Sub(from)
 		}
 		if b.now.Sub(from) > most {

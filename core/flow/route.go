@@ -15,14 +15,14 @@ const (
 	lost
 )
 
-// grade orders routes by how fit they are to carry packets, best first. An own link that is silent weighs less than
-// an error frame, which says that a link is down. What nobody but silence speaks against is better than nothing.
+// grade orders routes by how fit they are to carry packets, best first. A link that is silent weighs less than an error frame
+// which says that one is down. What nobody but silence speaks against is better than nothing.
 type grade uint8
 
 const (
 	fit grade = iota
 	leaky
-	linkSilent
+	undecided // its first link is silent, or a relay doubts its own
 	accused
 	both
 	mute
@@ -56,6 +56,11 @@ type route struct {
 	strikes int
 	struck  time.Time // the last suspicion
 
+	hinted   bool      // a relay doubts its next link
+	hintFrom time.Time // since when, without a break
+	hintEnd  time.Time
+	decideAt time.Time // when an undecided path is left for a better one
+
 	loss      meter
 	lossy     bool
 	pause     time.Duration // before the next trial
@@ -66,7 +71,7 @@ type route struct {
 }
 
 func (r *route) grade() grade {
-	silent := r.link == mesh.LinkSuspect
+	silent := r.link == mesh.LinkSuspect || r.hinted
 	switch {
 	case r.link != mesh.LinkDown && r.health == lost && r.unheard:
 		return mute
@@ -77,7 +82,7 @@ func (r *route) grade() grade {
 	case r.health == suspected:
 		return accused
 	case silent:
-		return linkSilent
+		return undecided
 	case r.lossy:
 		return leaky
 	}
@@ -107,6 +112,12 @@ func (r *route) setLink(now time.Time, state mesh.LinkState) {
 	r.link = state
 	if was != state && r.health == alive {
 		r.forget()
+	}
+	switch {
+	case was != state && state == mesh.LinkSuspect:
+		r.decideAt = now.Add(r.rtt + linkAnswer)
+	case state == mesh.LinkUp && r.hinted:
+		r.decideAt = r.hintFrom.Add(hintMost)
 	}
 	if (was == mesh.LinkDown) == (state == mesh.LinkDown) {
 		return
@@ -220,9 +231,9 @@ func (r *route) answered(now time.Time, id uint64, c Counts) bool {
 
 // deadline returns when due or judge has something to do next; zero if nothing is pending.
 func (r *route) deadline(inUse bool) time.Time {
-	at := r.watchAt(inUse)
-	if at.IsZero() || !r.next.IsZero() && r.next.Before(at) {
-		return r.next
+	at := sooner(r.watchAt(inUse), r.next)
+	if r.hinted {
+		at = sooner(at, r.hintEnd)
 	}
 	return at
 }

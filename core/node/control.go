@@ -50,6 +50,7 @@ type Control struct {
 	observed observed
 	doors    []door // oldest first
 	searches []search
+	detours  detourPlan
 	alone    alone
 	tally    tally
 
@@ -181,7 +182,8 @@ func (c *Control) settle(now time.Time, passing bool) {
 		c.db.Expire(now)
 		c.lapse()
 	}
-	if passing && !expired && !c.linksNew && now.Before(c.due) && (len(c.peers) == 0 || !c.spfDue(now)) {
+	c.watchTopology(now)
+	if passing && !expired && !c.linksNew && now.Before(c.due) && (len(c.peers) == 0 || !c.spfDue(now)) && !c.detours.due(now) {
 		return
 	}
 	for _, l := range slices.Clone(c.links) {
@@ -193,6 +195,7 @@ func (c *Control) settle(now time.Time, passing bool) {
 	c.settleRecord(now)
 	c.announce(now)
 	c.syncTopology(now)
+	c.settleDetours(now)
 	for _, p := range slices.Clone(c.peers) {
 		c.settlePeer(now, p)
 	}
@@ -212,7 +215,7 @@ func (c *Control) settle(now time.Time, passing bool) {
 
 // Deadline returns when Step must be called with a Tick at the latest.
 func (c *Control) Deadline() time.Time {
-	at := sooner(c.due, c.db.Deadline())
+	at := sooner(sooner(c.due, c.db.Deadline()), c.detours.at)
 	if c.version != c.db.Version() && len(c.peers) > 0 { // else nobody needs to know before it is asked for
 		at = sooner(at, c.lastSPF.Add(spfPause))
 	}

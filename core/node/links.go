@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"x0tta6bl4/core/path"
 	"x0tta6bl4/core/session"
 	"x0tta6bl4/mesh"
 	"x0tta6bl4/wire"
@@ -37,6 +38,7 @@ type neighbourLink struct {
 	move      movement
 	seekAt    time.Time // when to look for the neighbour elsewhere if the link is still down; zero: not
 	borrowed  bool      // made for want of any other link
+	around    path.Around
 }
 
 func (l *neighbourLink) deadline() time.Time {
@@ -150,6 +152,7 @@ func (c *Control) settleLink(now time.Time, l *neighbourLink) {
 	case d.Use != l.via:
 		if l.via == 0 {
 			l.since = now
+			c.detours.stir(now) // the fast loop has forgotten those of an earlier life
 		}
 		l.via = d.Use
 		l.theirs = c.conns[d.Use].theirs // of this one: the neighbour may know our address as the other end of another link, too
@@ -178,6 +181,7 @@ func (c *Control) tellLink(l *neighbourLink) {
 
 func (c *Control) dropLink(now time.Time, l *neighbourLink) {
 	l.status = mesh.LinkStatus{State: mesh.LinkDown, Since: now}
+	l.around = path.Around{}
 	c.linksNew = true
 	c.out.Reflex = append(c.out.Reflex, LinkGone{l.label})
 }

@@ -56,6 +56,7 @@ type (
 		Node mesh.NodeID
 		Path mesh.Path
 		Code wire.ErrorCode
+		Hint bool // it may be about another packet than ours: no reason to leave the path
 	}
 	// ProbeAnswered says that an end-to-end probe came back, and what the peer has counted.
 	ProbeAnswered struct {
@@ -135,8 +136,8 @@ type Reflex struct {
 
 type reflexPeer struct {
 	PeerSet
-	flow   *flow.Flow
-	active []mesh.Path
+	flow *flow.Flow
+	ways []mesh.Way
 }
 
 // NewReflex returns the fast machine of a node that starts without links.
@@ -172,6 +173,10 @@ func (r *Reflex) take(now time.Time, ev ReflexEvent) {
 		if i, ok := r.findPeer(ev.Node); ok {
 			r.peers = slices.Delete(r.peers, i, i+1)
 			r.dirty = true
+		}
+	case DetoursSet:
+		if l := r.link(ev.Label); l != nil {
+			l.detours, r.dirty = ev.Detours, true
 		}
 	case DialPeer:
 		r.out.Dial = append(r.out.Dial, ev)
@@ -246,8 +251,8 @@ func (r *Reflex) tick(now time.Time) {
 		for _, pr := range p.flow.Tick(now) {
 			r.out.Probes = append(r.out.Probes, SendProbe{p.Node, pr.Path, pr.ID, pr.Full})
 		}
-		if active := p.flow.Active(); !slices.EqualFunc(active, p.active, sameNumbered) {
-			p.active = active
+		if ways := p.flow.Ways(); !slices.EqualFunc(ways, p.ways, sameWay) {
+			p.ways = ways
 			r.dirty = true
 		}
 	}
@@ -278,6 +283,10 @@ func (r *Reflex) Deadline() time.Time {
 	return at
 }
 
+func sameWay(a, b mesh.Way) bool {
+	return sameNumbered(a.Path, b.Path) && sameNumbered(a.Copy, b.Copy) && a.Share == b.Share
+}
+
 // sameNumbered: packets of one number go by one path.
 func sameNumbered(a, b mesh.Path) bool { return a.Same(b) && a.Number == b.Number }
 
@@ -304,7 +313,12 @@ func (r *Reflex) pathError(now time.Time, ev PathError) {
 		r.out.Report = append(r.out.Report, Stale{ev.Node})
 		return
 	}
-	if i, ok := r.findPeer(ev.Node); ok {
+	i, ok := r.findPeer(ev.Node)
+	switch {
+	case !ok:
+	case ev.Hint || ev.Code == wire.ErrorLinkSuspect:
+		r.peers[i].flow.Doubt(now, ev.Path)
+	default:
 		r.peers[i].flow.Suspect(now, ev.Path)
 	}
 }
@@ -323,19 +337,11 @@ func (r *Reflex) table() *mesh.Forwarding {
 		f.Links = append(f.Links, mesh.ForwardLink{
 			Label: l.Label, Neighbour: l.Neighbour, Session: l.Session, Remote: l.Remote,
 			MTU: uint16(l.frame), Usable: l.state != mesh.LinkDown, // #nosec G115 -- at most wire.MaxFrame
+			Suspect: l.state == mesh.LinkSuspect, Detours: r.usable(l),
 		})
 	}
 	for _, p := range r.peers {
-		f.Peers = append(f.Peers, mesh.ForwardPeer{Node: p.Node, Addr: p.Addr, Session: p.Session, Ways: ways(p.active)})
+		f.Peers = append(f.Peers, mesh.ForwardPeer{Node: p.Node, Addr: p.Addr, Session: p.Session, Ways: p.ways})
 	}
 	return f
-}
-
-// ways are the paths, each carrying as many flows as the others.
-func ways(paths []mesh.Path) []mesh.Way {
-	out := make([]mesh.Way, len(paths))
-	for i, p := range paths {
-		out[i] = mesh.Way{Path: p, Share: 1}
-	}
-	return out
 }

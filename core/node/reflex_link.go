@@ -16,6 +16,8 @@ type reflexLink struct {
 	state mesh.LinkState // as paths and table see it
 	frame int            // largest frame
 
+	detours []mesh.Detour
+
 	rest *link.Steady // takes the place of live while the link is at rest; nil = it is not
 	side int          // of rest
 }

@@ -112,6 +112,12 @@ func (f *fast) valid() error {
 			if l, ok := f.table.Link(q.Labels[0]); !ok || !l.Usable {
 				return fmt.Errorf("packets to %v leave by link %d, which is not usable", p.Node, q.Labels[0])
 			}
+			if !q.Copy.Valid() {
+				continue
+			}
+			if l, ok := f.table.Link(q.Copy.Labels[0]); !ok || !l.Usable {
+				return fmt.Errorf("copies of packets to %v leave by link %d, which is not usable", p.Node, q.Copy.Labels[0])
+			}
 		}
 	}
 	return nil
@@ -338,4 +344,63 @@ func TestOtherEvents(t *testing.T) {
 		t.Error("suspects a neighbour right after being late itself")
 	}
 	f.do(HelloHeard{Label: 9})
+}
+
+// copied returns the link by which copies of packets leave, 0 = none.
+func (f *fast) copied() mesh.Label {
+	if p, ok := f.table.Peer(zeta); ok && len(p.Ways) > 0 && p.Ways[0].Copy.Valid() {
+		return p.Ways[0].Copy.Labels[0]
+	}
+	return 0
+}
+
+// While a link falls silent packets go by both paths, from the suspicion on until it is settled.
+func TestSilentLinkHasPacketsCopied(t *testing.T) {
+	f := newFast(t)
+	f.do(linkSet(1, alpha, 11))
+	f.do(linkSet(2, beta, 12))
+	f.do(PeerSet{Node: zeta, Session: 21, Paths: []mesh.Path{pathBy(1000, 1, 5), pathBy(3000, 2, 6)}})
+	f.pass(time.Second)
+	if f.copied() != 0 {
+		t.Fatal("packets are copied without a doubt")
+	}
+	f.broken[1] = true
+	for begin := f.at; f.copied() == 0; f.pass(time.Millisecond) {
+		if f.inUse() != 1 || f.at.Sub(begin) > 150*time.Millisecond {
+			t.Fatalf("after %v packets leave by %d, and copies by %d", f.at.Sub(begin), f.inUse(), f.copied())
+		}
+	}
+	if l, _ := f.table.Link(1); f.inUse() != 1 || f.copied() != 2 || !l.Suspect {
+		t.Errorf("packets leave by %d, copies by %d, link %+v", f.inUse(), f.copied(), l)
+	}
+	f.pass(200 * time.Millisecond)
+	if f.inUse() != 2 || f.copied() != 0 {
+		t.Errorf("when the link is dead packets leave by %d, copies by %d", f.inUse(), f.copied())
+	}
+}
+
+// What a relay says of its doubt, and what may be about another packet, has packets copied; what it says of a link that is down
+// moves them.
+func TestHintsHavePacketsCopied(t *testing.T) {
+	for _, hint := range []PathError{{Code: wire.ErrorLinkSuspect}, {Code: wire.ErrorLinkDown, Hint: true}, {Code: wire.ErrorNoLabel, Hint: true}} {
+		f := newFast(t)
+		f.do(linkSet(1, alpha, 11))
+		f.do(linkSet(2, beta, 12))
+		f.do(PeerSet{Node: zeta, Session: 21, Paths: []mesh.Path{pathBy(1000, 1, 5), pathBy(1050, 2, 6)}})
+		f.pass(time.Second)
+		hint.Node, hint.Path = zeta, pathBy(1000, 1, 5)
+		f.do(hint)
+		if f.inUse() != 1 || f.copied() != 2 || len(f.probes) != 1 {
+			t.Errorf("%+v: packets leave by %d, copies by %d, probes %v", hint, f.inUse(), f.copied(), f.probes)
+		}
+		f.do(ProbeAnswered{Node: zeta, ID: f.probes[0].ID})
+		f.pass(time.Second)
+		if f.inUse() != 1 || f.copied() != 0 {
+			t.Errorf("%+v: a second later packets leave by %d, copies by %d", hint, f.inUse(), f.copied())
+		}
+		f.do(PathError{Node: zeta, Path: pathBy(1000, 1, 5), Code: wire.ErrorLinkDown})
+		if f.inUse() != 2 || f.copied() != 0 {
+			t.Errorf("after an error packets leave by %d, copies by %d", f.inUse(), f.copied())
+		}
+	}
 }

@@ -6,11 +6,13 @@ import (
 	"x0tta6bl4/mesh"
 )
 
-// reacher is the scratch memory of bounded.
+// reacher is a search for shortest paths of few hops, and its scratch memory.
 type reacher struct {
 	best  []int64 // by node: the least weight so far
 	at    []int32 // by node: its step in steps
+	seen  []int32 // nodes whose best and at are set
 	steps []step
+	bound int64 // what is no lighter leads to nothing that is looked for
 }
 
 // step is one improvement of one node: by this arc from the node of an earlier step.
@@ -21,26 +23,40 @@ type step struct {
 }
 
 // bounded returns the arcs of the shortest path of at most limit hops that does not use the link avoid (-1: any),
-// nil if there is none. It is Bellman and Ford's algorithm in rounds of one hop, each over the nodes that the round before
-// improved. As every weight is positive, the best walk within a number of hops visits no node twice.
+// nil if there is none.
 func (g *Graph) bounded(from, to int32, limit int, avoid int32) []int32 {
+	g.spread(from, to, limit, avoid, []int32{to})
+	return g.reached(to)
+}
+
+// spread looks for the shortest paths of at most limit hops to some nodes that do not use the link avoid (-1: any) and do not
+// lead through the node past (they may end there). It is Bellman and Ford's algorithm in rounds of one hop, each over the
+// nodes that the round before improved. As every weight is positive, the best walk within a number of hops visits no node
+// twice.
+func (g *Graph) spread(from, past int32, limit int, avoid int32, wanted []int32) {
 	r := &g.reach
 	r.reset(len(g.nodes))
-	r.best[from], r.at[from] = 0, 0
+	r.note(from, 0)
 	r.steps = append(r.steps, step{arc: -1, prev: -1})
 	for begin, hops := 0, 1; hops <= limit && begin < len(r.steps); hops++ {
 		end := len(r.steps)
+		r.bound = r.dearest(wanted)
 		for i := begin; i < end; i++ {
 			node := from
 			if s := r.steps[i]; s.arc >= 0 {
 				node = g.arcs[s.arc].to
 			}
-			if node != to {
+			if node != past {
 				g.extend(r, int32(i), node, int32(hops), avoid)
 			}
 		}
 		begin = end
 	}
+}
+
+// reached returns the arcs of the path that spread found to a node, nil if there is none.
+func (g *Graph) reached(to int32) []int32 {
+	r := &g.reach
 	if r.best[to] == infinity {
 		return nil
 	}
@@ -53,30 +69,51 @@ func (g *Graph) bounded(from, to int32, limit int, avoid int32) []int32 {
 }
 
 func (g *Graph) extend(r *reacher, i, node, hops, avoid int32) {
+	weight := r.steps[i].weight
 	for a := g.first[node]; a < g.first[node+1]; a++ {
 		arc := &g.arcs[a]
-		w := r.steps[i].weight + arc.weight
-		if arc.link == avoid || w >= r.best[arc.to] {
+		w := weight + arc.weight
+		if arc.link == avoid || w >= r.best[arc.to] || w >= r.bound {
 			continue
 		}
-		r.best[arc.to] = w
 		next := step{weight: w, arc: a, prev: i, hops: hops}
 		if at := r.at[arc.to]; at >= 0 && r.steps[at].hops == hops {
+			r.best[arc.to] = w
 			r.steps[at] = next
 			continue
 		}
-		r.at[arc.to] = int32(len(r.steps))
+		r.note(arc.to, w)
 		r.steps = append(r.steps, next)
 	}
 }
 
+// note enters the step that is about to be added as the best to a node.
+func (r *reacher) note(node int32, weight int64) {
+	if r.at[node] < 0 {
+		r.seen = append(r.seen, node)
+	}
+	r.best[node], r.at[node] = weight, int32(len(r.steps)) // #nosec G115 -- at most limit for each node
+}
+
+// dearest returns the greatest of the weights found to some nodes.
+func (r *reacher) dearest(nodes []int32) (w int64) {
+	for _, n := range nodes {
+		w = max(w, r.best[n])
+	}
+	return w
+}
+
 func (r *reacher) reset(n int) {
-	r.best = slices.Grow(r.best[:0], n)[:n]
-	r.at = slices.Grow(r.at[:0], n)[:n]
-	for i := range r.best {
+	if len(r.best) != n {
+		r.best, r.at, r.seen = make([]int64, n), make([]int32, n), r.seen[:0]
+		for i := range r.best {
+			r.best[i], r.at[i] = infinity, -1
+		}
+	}
+	for _, i := range r.seen {
 		r.best[i], r.at[i] = infinity, -1
 	}
-	r.steps = r.steps[:0]
+	r.seen, r.steps = r.seen[:0], r.steps[:0]
 }
 
 // Detour returns the shortest way of at most MaxDetour hops from a node to the neighbour at its link, without that
