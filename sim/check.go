@@ -38,7 +38,7 @@ const (
 //	progress               time goes on: no machine asks to be called at once again and again
 //	delivery               when nothing has changed for settled and a way exists, every packet arrives
 type checker struct {
-	err       error
+	err       *Violation
 	carriages map[uint64]*carriage
 	changed   time.Time // last change of the physical network
 	part      []int     // connected part of each node now; -1 while it is down
@@ -65,10 +65,19 @@ func (c *checker) init(w *World) {
 	c.held = make([]lsdb.Sum, len(w.nodes))
 }
 
+// Violation is how an invariant was violated.
+type Violation struct {
+	What string        // the sentence, without names and numbers: the same of two violations that are alike
+	At   time.Duration // since the start
+	text string
+}
+
+func (v *Violation) Error() string { return v.text }
+
 // fail notes the first violation.
 func (c *checker) fail(format string, args ...any) {
 	if c.err == nil {
-		c.err = fmt.Errorf(format, args...)
+		c.err = &Violation{What: format, text: fmt.Sprintf(format, args...)}
 	}
 }
 

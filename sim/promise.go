@@ -67,14 +67,14 @@ type blow struct {
 
 // Promised is how well the promises to flows were kept.
 type Promised struct {
-	Gap      float64 `json:"gap_ms"`           // the longest after which packets were back, of those with a bound
-	Share    float64 `json:"gap_of_bound"`     // the greatest share of its bound that one took
-	Guarded  uint64  `json:"guarded_packets"`  // of the protected class that had to arrive
-	Control  uint64  `json:"control_packets"`  // of their unprotected twins, in the same time
-	Lost     uint64  `json:"control_lost"`     // of those
-	Changes  int     `json:"network_changes"`  // beginnings and ends of faults
-	Switches int     `json:"switches"`         // from path to path, of all flows
-	Most     int     `json:"switches_at_most"` // of one flow
+	Gap      float64 `json:"gap_ms"`          // the longest after which packets were back, of those with a bound
+	Share    float64 `json:"gap_of_bound"`    // the greatest share of its bound that one took
+	Guarded  uint64  `json:"guarded_packets"` // of the protected class that had to arrive
+	Control  uint64  `json:"control_packets"` // of their unprotected twins, in the same time
+	Lost     uint64  `json:"control_lost"`    // of those
+	Changes  int     `json:"network_changes"` // beginnings and ends of faults
+	Switches int     `json:"switches"`        // from path to path, of all flows
+	ByOne    int     `json:"switches_of_one"` // of that flow which made most
 }
 
 // promise is what one flow is promised now.
@@ -309,7 +309,7 @@ func (p *promises) sent(w *World, f *trafficFlow, k *packet) {
 	if len(q.last.Labels) > 0 && !q.last.Same(first) && now > startTime {
 		q.switches++
 		p.Switches++
-		p.Most = max(p.Most, q.switches)
+		p.ByOne = max(p.ByOne, q.switches)
 	}
 	q.last = first
 	if most := switchesFirst + switchesEach*p.changes + switchesLossy*p.lossy; q.switches > most {

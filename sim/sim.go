@@ -222,6 +222,7 @@ func (w *World) Run() (*Report, error) {
 			}
 		}
 		if err := w.check.err; err != nil {
+			err.At = time.Duration(w.at)
 			return nil, fmt.Errorf("%w: seed %d, %v after the start, event %d: %w", ErrInvariant, w.cfg.Seed, time.Duration(w.at), w.stats.Events, err)
 		}
 	}

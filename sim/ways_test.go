@@ -130,7 +130,9 @@ func TestRelayRepairs(t *testing.T) {
 				t := *b.table
 				t.Links = append([]mesh.ForwardLink(nil), t.Links...)
 				for i := range t.Links {
-					if l := &t.Links[i]; l.Label == w.leads("b", "c") {
+					l := &t.Links[i]
+					l.Detours = nil
+					if l.Label == w.leads("b", "c") {
 						l.Usable = false
 						if detours {
 							l.Detours = w.detours()[btoi(behind):][:1]
@@ -177,6 +179,8 @@ func TestRelayDoubles(t *testing.T) {
 				for i := range t.Links {
 					if l := &t.Links[i]; s == b && l.Label == w.leads("b", "c") && w.at < int64(6*time.Second) {
 						l.Suspect, l.Detours = true, w.detours()
+					} else {
+						l.Detours = nil
 					}
 				}
 			})

@@ -31,6 +31,8 @@ type simFlags struct {
 	churn              string
 	duration, packet   time.Duration
 	stepwise           bool
+	between, liars     []string
+	protect, promises  bool
 }
 
 func (a *app) simCmd() *cobra.Command {
@@ -46,7 +48,9 @@ func (a *app) simCmd() *cobra.Command {
 			"strikes the middle of the longest way after 10s; the kinds are those of x0t lab run. --churn links=1,nodes=0.1,for=1s-10s\n" +
 			"cuts so many links and kills so many nodes of the mesh a second, at random, from 10s on (from=TIME), each for a time\n" +
 			"between the two. A frame has room for ways of 33 links; flows between ends farther apart are counted as too far.\n" +
-			"It fails if an invariant is violated, and prints the command that shows it again.",
+			"It fails if an invariant is violated, and prints the command that shows it again. --promises also checks how soon flows\n" +
+			"are served again, what the protected class loses, and how often flows take another path; x0t sim campaign does that on\n" +
+			"many random maps.",
 		Args: cobra.MaximumNArgs(1),
 	}
 	f := cmd.Flags()
@@ -59,6 +63,11 @@ func (a *app) simCmd() *cobra.Command {
 	f.DurationVar(&fl.packet, "packet", simPacket, "interval of the packets of a stream")
 	f.BoolVar(&fl.stepwise, "stepwise", false, "without short cuts: slower, and the same to the bit")
 	f.Uint64Var(&fl.flows, "flows", 0, "streams of packets between random nodes (default one for each node, at most 32)")
+	f.StringSliceVar(&fl.between, "between", nil, "the streams, FROM:TO each, if they are not to be between random nodes")
+	f.BoolVar(&fl.protect, "protect", false, "a twin for each stream whose packets are of the protected class")
+	f.StringSliceVar(&fl.liars, "liars", nil, "nodes that announce their links as the best there are, and links that they do not have")
+	f.BoolVar(&fl.promises, "promises", false, "check what streams are promised, too")
+	cmd.AddCommand(a.simCampaignCmd())
 	cmd.RunE = a.do(func(ctx context.Context, args []string) error {
 		name, err := fl.topology(args, f.Changed("nodes"))
 		if err != nil {
@@ -105,6 +114,9 @@ func (a *app) simConfig(name string, fl simFlags) (sim.Config, error) {
 			return cfg, usageError{fmt.Errorf("--churn: %w", err)}
 		}
 	}
+	if err := fl.members(&cfg); err != nil {
+		return cfg, usageError{err}
+	}
 	if cfg.Map, err = a.loadMap(name); err != nil {
 		return cfg, err
 	}
@@ -112,6 +124,26 @@ func (a *app) simConfig(name string, fl simFlags) (sim.Config, error) {
 		return cfg, usageError{err}
 	}
 	return cfg, nil
+}
+
+// members reads the flags that name nodes.
+func (fl simFlags) members(cfg *sim.Config) error {
+	cfg.Protect, cfg.Promises = fl.protect, fl.promises
+	for _, s := range fl.between {
+		p, err := sim.ParsePair(s)
+		if err != nil {
+			return fmt.Errorf("--between: %w", err)
+		}
+		cfg.Between = append(cfg.Between, p)
+	}
+	for _, s := range fl.liars {
+		n, err := mesh.ParseNodeID(s)
+		if err != nil {
+			return fmt.Errorf("--liars: %w", err)
+		}
+		cfg.Liars = append(cfg.Liars, n)
+	}
+	return nil
 }
 
 // loadFaults reads what --faults says: a file, or the script itself with semicolons for line ends.
@@ -145,6 +177,18 @@ func (fl simFlags) replay(name string) string {
 	}
 	if fl.faults != "" {
 		cmd += " --faults " + shellWord(fl.faults)
+	}
+	if len(fl.between) > 0 {
+		cmd += " --between " + strings.Join(fl.between, ",")
+	}
+	if fl.protect {
+		cmd += " --protect"
+	}
+	if len(fl.liars) > 0 {
+		cmd += " --liars " + strings.Join(fl.liars, ",")
+	}
+	if fl.promises {
+		cmd += " --promises"
 	}
 	return cmd
 }
@@ -265,6 +309,9 @@ func (a *app) simText(r simReport) {
 		if k.Rate >= 1 {
 			line("", "%-14s %s/s per node after convergence", k.Kind, size(uint64(k.Rate)))
 		}
+	}
+	if p := r.Promises; p != nil {
+		promisesText(line, p)
 	}
 	line("invariants", "hold")
 	line("trace", "%s", r.TraceHash)

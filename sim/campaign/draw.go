@@ -3,7 +3,6 @@ package campaign
 import (
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"time"
 
@@ -229,6 +228,6 @@ func (c *Case) drawLiars(r *rand.Rand) {
 func (c *Case) config() sim.Config {
 	return sim.Config{
 		Map: c.Map, Seed: c.Seed, Duration: c.Duration, Faults: c.Faults, Liars: c.Liars, Between: c.Flows, Packet: packet,
-		Protect: os.Getenv("XP") == "", Promises: true,
+		Protect: true, Promises: true,
 	}
 }
