@@ -167,6 +167,8 @@ type Path struct {
 	Cost   Cost
 	MTU    uint16 // of the thinnest link
 
+	Capacity BitsPerSecond // of the thinnest link of those that announce one; 0 = none does
+
 	// Number is the source's own name for the path, by which both ends count what went by it: 1 to 31, 0 for none. It
 	// belongs to one destination, and is no part of what makes paths the same.
 	Number uint8

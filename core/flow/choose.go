@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"slices"
 	"time"
 
 	"x0tta6bl4/mesh"
@@ -9,7 +10,7 @@ import (
 // leastGain is by how much less than the one in use a lossy path must lose, beyond doubt, to take its place.
 const leastGain = 0.05
 
-// choose sets current, the rival and its time, and second.
+// choose sets current, the rival and its time, and what follows from it: further ways, copies, the pair.
 func (f *Flow) choose(now time.Time) {
 	for _, r := range f.routes {
 		r.expire(now)
@@ -40,9 +41,22 @@ func (f *Flow) choose(now time.Time) {
 			f.current.forget() // what was missed before is old
 		}
 	}
-	f.second = f.other()
+	f.spreadOut(now)
+	ways := f.ways()
 	for _, r := range f.routes {
-		r.show(now, r == f.current)
+		carries := slices.Contains(ways, r)
+		if r.copyTo = f.copyOf(r); !carries {
+			r.copyTo = nil
+		}
+		r.show(now, carries)
+	}
+	f.pairUp(now)
+}
+
+// join begins the watch over a path that is to carry packets, unless there is one: what it missed before is old.
+func (f *Flow) join(r *route) {
+	if !f.watches(r) && r.watched() {
+		r.forget()
 	}
 }
 
@@ -83,11 +97,10 @@ func (f *Flow) contest(now time.Time, best *route) {
 	}
 }
 
-// other returns the path to which packets are copied while the one in use is in doubt: the healthiest of those that are no
-// worse than that, and do not begin with the link that is silent. Nil: there is no doubt, or no such path.
-func (f *Flow) other() *route {
-	c := f.current
-	if c == nil || !c.doubtful() {
+// copyOf returns the path to which packets by a path are copied while that is in doubt: the healthiest of those that are no
+// worse, and do not begin with the link that is silent. Nil: there is no doubt, or no such path.
+func (f *Flow) copyOf(c *route) *route {
+	if !c.doubtful() {
 		return nil
 	}
 	var best *route
@@ -95,7 +108,7 @@ func (f *Flow) other() *route {
 		switch {
 		case r == c || r.grade() > max(c.grade(), leaky):
 		case c.link == mesh.LinkSuspect && r.path.Labels[0] == c.path.Labels[0]:
-		case best == nil || r.grade() < best.grade() || r.grade() == best.grade() && r == f.second:
+		case best == nil || r.grade() < best.grade() || r.grade() == best.grade() && r == c.copyTo:
 			best = r
 		}
 	}

@@ -152,7 +152,7 @@ func TestOverdueProbe(t *testing.T) {
 	b.copies(0)
 	b.roads[1].loss = 1
 	silent := b.now
-	for b.f.second == nil {
+	for b.f.current.copyTo == nil {
 		b.drive(5 * time.Millisecond)
 	}
 	if took := b.now.Sub(silent); took > watchPause+minAnswer+15*time.Millisecond {
@@ -170,7 +170,7 @@ func TestOverdueProbe(t *testing.T) {
 	b = newTrip(t, 1, 200, &road{}, &road{})
 	b.drive(time.Second)
 	b.roads[1].back = 1
-	for b.f.second == nil {
+	for b.f.current.copyTo == nil {
 		b.drive(5 * time.Millisecond)
 	}
 	b.roads[1].back = 0

@@ -89,7 +89,7 @@ func (s State) String() string {
 // MarshalText makes a State its name in JSON.
 func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// PathState is one path as the CLI shows it. InUse is true of the path that carries packets, also where that is a
+// PathState is one path as the CLI shows it. InUse is true of a path that carries packets, also where that is a
 // suspect one for want of better. A lossy path is active where it carries packets, else suspect.
 type PathState struct {
 	Path  mesh.Path
@@ -97,6 +97,10 @@ type PathState struct {
 	InUse bool
 	RTT   time.Duration // smoothed over probe replies; before the first one, twice the path's cost
 	Since time.Time     // of the last change of State
+
+	Share     float64 // of the flows, that goes by it; 0 to 1
+	Copies    bool    // packets that go by a path in doubt are copied to it
+	Protected bool    // it is one of those that every protected packet goes by
 
 	// Loss is the share of this node's frames that the other end did not get, in about the last seconds of traffic by this
 	// path. Measured is false where nothing was counted.
@@ -107,22 +111,32 @@ type PathState struct {
 // Flow is the choice of paths to one destination. Invariants: current is one of routes or nil; it is nil exactly
 // when every route is dead; no route is healthier than it, but for the time that a doubt has.
 type Flow struct {
-	dest    mesh.NodeID
-	routes  []*route // as offered, the primary first
-	links   map[mesh.Label]mesh.LinkState
-	current *route
-	second  *route // where packets are copied to; nil: nowhere
-	rival   *route // the cheaper path that waits for its hold time
-	moveAt  time.Time
-	moved   time.Time // when current last changed
-	past    []*route  // lossy ones that are not offered now, the newest last
-	lastID  uint64
-	number  uint8 // the last one given to a path
+	dest     mesh.NodeID
+	cfg      Config
+	routes   []*route // as offered, the primary first
+	links    map[mesh.Label]mesh.LinkState
+	current  *route
+	rival    *route // the cheaper path that waits for its hold time
+	moveAt   time.Time
+	moved    time.Time // when current last changed
+	past     []*route  // lossy ones that are not offered now, the newest last
+	spread   spreading
+	pair     []*route // what protected packets go by
+	hot      bool     // they are being sent
+	hotUntil time.Time
+	lastID   uint64
+	number   uint8 // the last one given to a path
+}
+
+// Config says what a flow is to do besides keeping its packets on the best path.
+type Config struct {
+	Protect bool   // some packets are protected: a pair of paths is kept for them
+	Spread  Spread // when packets go by several paths
 }
 
 // New returns the flow to dest, without a path.
-func New(dest mesh.NodeID) *Flow {
-	return &Flow{dest: dest, links: map[mesh.Label]mesh.LinkState{}}
+func New(dest mesh.NodeID, cfg Config) *Flow {
+	return &Flow{dest: dest, cfg: cfg, links: map[mesh.Label]mesh.LinkState{}}
 }
 
 // Dest returns the destination.
@@ -222,11 +236,28 @@ func (f *Flow) Doubt(now time.Time, path mesh.Path) {
 	}
 }
 
-// Sending tells that packets are being sent. It is to be called about every 50 ms while they are.
-func (f *Flow) Sending(now time.Time) {
-	if f.current != nil {
-		f.current.sending(now)
+// Sending tells that packets are being sent, and whether protected ones are among them. It is to be called about every 50 ms
+// while they are.
+func (f *Flow) Sending(now time.Time, protected bool) {
+	if protected && f.cfg.Protect {
+		f.hotUntil = now.Add(hotLife)
+		if !f.hot {
+			for _, r := range f.pair {
+				f.join(r)
+			}
+			f.hot = true
+		}
 	}
+	for _, r := range f.routes {
+		if f.watches(r) {
+			r.sending(now)
+		}
+	}
+}
+
+// watches reports whether probes go by a path along with packets: it carries some, or would have to at once.
+func (f *Flow) watches(r *route) bool {
+	return r == f.current || slices.Contains(f.spread.extra, r) || f.hot && slices.Contains(f.pair, r)
 }
 
 // Late tells that this process did not run for a time: answers may have waited, and are waited for anew, and how long they
@@ -255,12 +286,12 @@ func (f *Flow) ProbeReply(now time.Time, id uint64, c Counts) {
 func (f *Flow) Tick(now time.Time) []Probe {
 	for _, r := range f.routes {
 		r.compared = f.current != nil && f.current.grade() >= leaky
-		r.judge(now, r == f.current)
+		r.judge(now, f.watches(r))
 	}
 	f.choose(now)
 	var out []Probe
 	for _, r := range f.routes {
-		if r.due(now, r == f.current) {
+		if r.due(now, f.watches(r)) {
 			f.lastID++
 			full := r.probe(now, f.lastID)
 			out = append(out, Probe{ID: f.lastID, Path: r.path, Full: full})
@@ -274,12 +305,17 @@ func (f *Flow) Tick(now time.Time) []Probe {
 func (f *Flow) Deadline() time.Time {
 	at := f.moveAt
 	for _, r := range f.routes {
-		at = sooner(at, r.deadline(r == f.current))
+		at = sooner(at, r.deadline(f.watches(r)))
 	}
-	if c := f.current; c != nil && c.grade() == undecided && c.grade() > f.preferred().grade() {
-		at = sooner(at, c.decideAt)
+	if f.hot {
+		at = sooner(at, f.hotUntil)
 	}
-	return at
+	for _, r := range f.ways() {
+		if r.grade() == undecided && (r != f.current || r.grade() > f.preferred().grade()) {
+			at = sooner(at, r.decideAt)
+		}
+	}
+	return sooner(at, f.spread.check)
 }
 
 // sooner returns the earlier of two times of which zero means never.
@@ -293,23 +329,33 @@ func sooner(a, b time.Time) time.Time {
 // Ways returns the paths that carry packets, first the preferred one, each with the one to which its packets are copied now:
 // none if all are dead.
 func (f *Flow) Ways() []mesh.Way {
-	if f.current == nil {
-		return nil
+	var out []mesh.Way
+	for _, r := range f.ways() {
+		w := mesh.Way{Path: r.path, Share: max(r.part, 1)}
+		if r.copyTo != nil {
+			w.Copy = r.copyTo.path
+		}
+		out = append(out, w)
 	}
-	w := mesh.Way{Path: f.current.path, Share: 1}
-	if f.second != nil {
-		w.Copy = f.second.path
-	}
-	return []mesh.Way{w}
+	return out
 }
 
 // States returns all paths offered, the primary first.
 func (f *Flow) States() []PathState {
 	out := make([]PathState, len(f.routes))
+	ways, parts := f.ways(), uint32(0)
+	for _, r := range ways {
+		parts += max(r.part, 1)
+	}
 	for i, r := range f.routes {
 		out[i] = PathState{
-			Path: r.path, State: r.shown, InUse: r == f.current, RTT: r.rtt, Since: r.since,
+			Path: r.path, State: r.shown, InUse: slices.Contains(ways, r), RTT: r.rtt, Since: r.since,
 			Loss: r.loss.recent.share(), Measured: r.loss.recent.sent >= 1,
+			Protected: slices.Contains(f.pair, r),
+			Copies:    slices.ContainsFunc(ways, func(w *route) bool { return w.copyTo == r }),
+		}
+		if out[i].InUse {
+			out[i].Share = float64(max(r.part, 1)) / float64(parts)
 		}
 	}
 	return out

@@ -29,7 +29,7 @@ type bench struct {
 }
 
 func newBench(t *testing.T, paths ...mesh.Path) *bench {
-	b := &bench{t, New(mesh.MustNodeID("d")), start}
+	b := &bench{t, New(mesh.MustNodeID("d"), Config{Spread: SpreadOff}), start}
 	b.f.SetPaths(b.now, paths)
 	return b
 }
@@ -304,7 +304,7 @@ func (f *Flow) valid(now time.Time) error {
 				return fmt.Errorf("two routes have the number %d", o.path.Number)
 			}
 		}
-		if (r.shown == Active) != (r == f.current && r.grade() <= leaky) {
+		if (r.shown == Active) != (slices.Contains(f.ways(), r) && r.grade() <= leaky) {
 			return fmt.Errorf("shown %v, current %v, grade %d", r.shown, r == f.current, r.grade())
 		}
 	}
@@ -319,17 +319,50 @@ func (f *Flow) valid(now time.Time) error {
 		return fmt.Errorf("rival %v, time %v", f.rival, f.moveAt)
 	case f.rival != nil && !slices.Contains(f.routes, f.rival):
 		return fmt.Errorf("rival is not offered")
-	case f.second != nil && (f.current == nil || f.second == f.current || !f.current.doubtful() || !slices.Contains(f.routes, f.second)):
-		return fmt.Errorf("packets are copied without a doubt, or to nowhere")
-	case f.second != nil && f.second.grade() > max(f.current.grade(), leaky):
-		return fmt.Errorf("packets are copied to a path of grade %d", f.second.grade())
+	}
+	for _, r := range f.routes {
+		switch c := r.copyTo; {
+		case c == nil:
+		case c == r || !slices.Contains(f.ways(), r) || !r.doubtful() || !slices.Contains(f.routes, c):
+			return fmt.Errorf("packets are copied without a doubt, or to nowhere")
+		case c.grade() > max(r.grade(), leaky):
+			return fmt.Errorf("packets are copied to a path of grade %d", c.grade())
+		}
+	}
+	return f.validSets(now)
+}
+
+// validSets checks the ways and the pair.
+func (f *Flow) validSets(now time.Time) error {
+	late := !f.Deadline().After(now)
+	for i, r := range f.spread.extra {
+		if r == f.current || !slices.Contains(f.routes, r) || !late && !r.carries(now) || r.part == 0 || slices.Contains(f.spread.extra[:i], r) {
+			return fmt.Errorf("a further way is none: grade %d, part %d", r.grade(), r.part)
+		}
+	}
+	if len(f.spread.extra) > 0 && (!f.spread.on || f.current == nil) || f.spread.on && f.cfg.Spread == SpreadOff {
+		return fmt.Errorf("flows are spread for no reason")
+	}
+	living := 0
+	for _, r := range f.routes {
+		if r.grade() != dead {
+			living++
+		}
+	}
+	if want := min(living, 2); f.cfg.Protect && len(f.pair) != want || !f.cfg.Protect && len(f.pair) > 0 {
+		return fmt.Errorf("a pair of %d, of %d paths", len(f.pair), living)
+	}
+	for i, r := range f.pair {
+		if r.grade() == dead || !slices.Contains(f.routes, r) || slices.Contains(f.pair[:i], r) {
+			return fmt.Errorf("the pair has a path that is dead, not offered, or twice")
+		}
 	}
 	return nil
 }
 
 func TestInvariants(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		f, now := New(mesh.MustNodeID("d")), start
+		f, now := New(mesh.MustNodeID("d"), Config{Protect: rapid.Bool().Draw(t, "protect"), Spread: Spread(rapid.IntRange(0, 2).Draw(t, "spread"))}), start
 		var sent []Probe
 		var lastMove time.Time
 		for range rapid.IntRange(1, 80).Draw(t, "steps") {
@@ -357,7 +390,7 @@ func TestInvariants(t *testing.T) {
 					f.ProbeReply(now, sent[rapid.IntRange(max(0, len(sent)-4), len(sent)-1).Draw(t, "probe")].ID, c)
 				}
 			case 5, 6:
-				f.Sending(now)
+				f.Sending(now, event == 6)
 			case 7:
 				f.Late(now)
 			case 8:

@@ -196,7 +196,7 @@ func TestLateIsNoSilence(t *testing.T) {
 		b.drive(time.Second)
 		b.rate = 0
 		b.drive(watchPause)
-		b.f.Sending(b.now)
+		b.f.Sending(b.now, false)
 		if len(b.f.Tick(b.now)) != 1 { // its answer waits
 			t.Fatal("no probe")
 		}

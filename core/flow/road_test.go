@@ -112,7 +112,7 @@ func (b *trip) packets() {
 		}
 	}
 	if b.rate > 0 && b.steps%10 == 0 {
-		b.f.Sending(b.now)
+		b.f.Sending(b.now, false)
 	}
 }
 

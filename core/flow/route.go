@@ -61,6 +61,14 @@ type route struct {
 	hintEnd  time.Time
 	decideAt time.Time // when an undecided path is left for a better one
 
+	copyTo  *route // where its packets are copied to; nil: nowhere
+	part    uint32 // of the flows, beside other ways; 0: none was given yet
+	relief  bool   // flows could go by another path too
+	bench   time.Duration
+	benched time.Time // until when it is no further way
+	fresh   bool      // no probe was answered since it joined the pair
+
+	queue
 	loss      meter
 	lossy     bool
 	pause     time.Duration // before the next trial
@@ -225,6 +233,7 @@ func (r *route) answered(now time.Time, id uint64, c Counts) bool {
 			r.next = now.Add(trialGap)
 		}
 	}
+	r.fresh = false
 	r.counted(now, c)
 	return true
 }

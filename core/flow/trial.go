@@ -34,9 +34,12 @@ func (r *route) counted(now time.Time, c Counts) {
 		return
 	}
 	proven := r.loss.add(now, t)
+	r.passed(now, t.sent)
 	switch {
 	case r.lossy:
 		r.try(now, t)
+	case proven && r.relief && r.over >= crowdedAfter:
+		r.over = max(r.over, congestedAfter) // a queue runs over: other paths are to take a part
 	case proven:
 		r.condemn(now)
 	}

@@ -128,6 +128,7 @@ func (r *route) take(now time.Time, id uint64) bool {
 	}
 	if took := now.Sub(r.sent[i].at); took <= r.timeout() || !r.sent[i].at.Before(r.ran) {
 		r.measure(took)
+		r.took(now, took)
 	}
 	for _, s := range r.sent[:i] {
 		if s.missed {

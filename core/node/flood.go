@@ -111,7 +111,7 @@ func (c *Control) adjacencies() []mesh.Adjacency {
 		}
 		c.adjacent = append(c.adjacent, mesh.Adjacency{
 			Neighbour: l.neighbour, Label: l.label, Remote: l.theirs, Cost: l.status.Cost, Quality: l.status.Quality,
-			MTU: l.frame(), Suspect: l.status.State == mesh.LinkSuspect, Groups: c.groupsOf(l),
+			MTU: l.frame(), Capacity: c.cfg.InterfaceCapacity[l.iface], Suspect: l.status.State == mesh.LinkSuspect, Groups: c.groupsOf(l),
 		})
 	}
 	return c.adjacent

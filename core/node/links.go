@@ -176,7 +176,7 @@ func (c *Control) settleLink(now time.Time, l *neighbourLink) {
 
 // tellLink tells the fast loop what a link is now.
 func (c *Control) tellLink(l *neighbourLink) {
-	c.out.Reflex = append(c.out.Reflex, LinkSet{l.label, l.neighbour, l.via, l.remote, l.mtu, c.cfg.Hello})
+	c.out.Reflex = append(c.out.Reflex, LinkSet{l.label, l.neighbour, l.via, l.remote, l.mtu, c.cfg.Hello, c.cfg.InterfaceCapacity[l.iface]})
 }
 
 func (c *Control) dropLink(now time.Time, l *neighbourLink) {

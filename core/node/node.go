@@ -21,6 +21,7 @@ import (
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
+	"x0tta6bl4/core/flow"
 	"x0tta6bl4/core/lsdb"
 	"x0tta6bl4/mesh"
 	"x0tta6bl4/wire"
@@ -28,26 +29,29 @@ import (
 
 // Config is what a node knows when it starts. Zero durations and counts mean the defaults named.
 type Config struct {
-	Self            mesh.NodeID
-	Domain          spiffeid.TrustDomain
-	Incarnation     uint64 // random, made once with an empty state directory
-	Boot            uint64 // milliseconds since 1970 at process start; grows with every restart
-	Rand            *rand.Rand
-	Neighbours      []netip.AddrPort // addresses to keep a link to
-	Bootstrap       []netip.AddrPort // addresses of members, told at the join: tried for ever too, but waited for only without any link
-	Contacts        []Contact        // members known from an earlier life, for the case that nobody else answers
-	Labels          LabelState       // as last persisted
-	Addresses       []string         // underlay addresses announced in the node record
-	Roles           uint32
-	Hello           time.Duration       // hello interval of our links; 0 = 50 ms
-	Groups          []uint32            // shared-risk groups of all our links (mesh.RiskGroup)
-	InterfaceGroups map[string][]uint32 // and of those that an interface leads to
-	Disjoint        int                 // paths kept per destination; 0 = 3
-	Idle            time.Duration       // an end-to-end session without packets is closed after this; 0 = 5 min
-	RetryFirst      time.Duration       // wait after the first failed dial; 0 = 100 ms
-	RetryMax        time.Duration       // longest wait between dials; 0 = 5 s
-	Shared          *Shared             // with other nodes of this goroutine; nil = nothing
-	Observe         bool                // note since when each node has announced each neighbour
+	Self              mesh.NodeID
+	Domain            spiffeid.TrustDomain
+	Incarnation       uint64 // random, made once with an empty state directory
+	Boot              uint64 // milliseconds since 1970 at process start; grows with every restart
+	Rand              *rand.Rand
+	Neighbours        []netip.AddrPort // addresses to keep a link to
+	Bootstrap         []netip.AddrPort // addresses of members, told at the join: tried for ever too, but waited for only without any link
+	Contacts          []Contact        // members known from an earlier life, for the case that nobody else answers
+	Labels            LabelState       // as last persisted
+	Addresses         []string         // underlay addresses announced in the node record
+	Roles             uint32
+	Hello             time.Duration                 // hello interval of our links; 0 = 50 ms
+	Groups            []uint32                      // shared-risk groups of all our links (mesh.RiskGroup)
+	InterfaceGroups   map[string][]uint32           // and of those that an interface leads to
+	InterfaceCapacity map[string]mesh.BitsPerSecond // what these carry; none = not known
+	Disjoint          int                           // paths kept per destination; 0 = 3
+	Protect           bool                          // some packets are to go by two paths: a pair of them is chosen for each destination
+	Spread            flow.Spread                   // when flows go by several paths
+	Idle              time.Duration                 // an end-to-end session without packets is closed after this; 0 = 5 min
+	RetryFirst        time.Duration                 // wait after the first failed dial; 0 = 100 ms
+	RetryMax          time.Duration                 // longest wait between dials; 0 = 5 s
+	Shared            *Shared                       // with other nodes of this goroutine; nil = nothing
+	Observe           bool                          // note since when each node has announced each neighbour
 }
 
 func (c *Config) defaults() {

@@ -118,7 +118,9 @@ func (c *Control) usePaths(p *peer, found path.Result) {
 	c.tellPeer(p)
 }
 
-func sameMetrics(a, b mesh.Path) bool { return a.Same(b) && a.Cost == b.Cost && a.MTU == b.MTU }
+func sameMetrics(a, b mesh.Path) bool {
+	return a.Same(b) && a.Cost == b.Cost && a.MTU == b.MTU && a.Capacity == b.Capacity
+}
 
 func (c *Control) tellPeer(p *peer) {
 	p.told = true

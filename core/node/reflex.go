@@ -23,6 +23,7 @@ type (
 		Remote    netip.AddrPort
 		MTU       int
 		Hello     time.Duration
+		Capacity  mesh.BitsPerSecond // 0 = not known
 	}
 	// LinkGone says that a link has no session any more.
 	LinkGone struct{ Label mesh.Label }
@@ -65,7 +66,10 @@ type (
 		Counts flow.Counts
 	}
 	// Sending says that packets for a destination are being sent.
-	Sending struct{ Node mesh.NodeID }
+	Sending struct {
+		Node      mesh.NodeID
+		Protected bool // among them some that go by two paths
+	}
 	// TooBig says that a frame of Size bytes of UDP payload was too large to leave by a link.
 	TooBig struct {
 		Label mesh.Label
@@ -138,6 +142,7 @@ type reflexPeer struct {
 	PeerSet
 	flow *flow.Flow
 	ways []mesh.Way
+	pair []mesh.Path
 }
 
 // NewReflex returns the fast machine of a node that starts without links.
@@ -200,7 +205,7 @@ func (r *Reflex) take(now time.Time, ev ReflexEvent) {
 		}
 	case Sending:
 		if i, ok := r.findPeer(ev.Node); ok {
-			r.peers[i].flow.Sending(now)
+			r.peers[i].flow.Sending(now, ev.Protected)
 		}
 	case TooBig:
 		if l := r.link(ev.Label); l != nil {
@@ -255,6 +260,10 @@ func (r *Reflex) tick(now time.Time) {
 			p.ways = ways
 			r.dirty = true
 		}
+		if pair := p.flow.Pair(); !slices.EqualFunc(pair, p.pair, sameNumbered) {
+			p.pair = pair
+			r.dirty = true
+		}
 	}
 	if r.dirty {
 		r.dirty = false
@@ -294,7 +303,7 @@ func (r *Reflex) peerSet(now time.Time, ev PeerSet) {
 	r.dirty = true
 	i, ok := r.findPeer(ev.Node)
 	if !ok {
-		r.peers = slices.Insert(r.peers, i, &reflexPeer{flow: flow.New(ev.Node)})
+		r.peers = slices.Insert(r.peers, i, &reflexPeer{flow: flow.New(ev.Node, flow.Config{Protect: r.cfg.Protect, Spread: r.cfg.Spread})})
 	}
 	p := r.peers[i]
 	p.PeerSet = ev
@@ -337,11 +346,11 @@ func (r *Reflex) table() *mesh.Forwarding {
 		f.Links = append(f.Links, mesh.ForwardLink{
 			Label: l.Label, Neighbour: l.Neighbour, Session: l.Session, Remote: l.Remote,
 			MTU: uint16(l.frame), Usable: l.state != mesh.LinkDown, // #nosec G115 -- at most wire.MaxFrame
-			Suspect: l.state == mesh.LinkSuspect, Detours: r.usable(l),
+			Suspect: l.state == mesh.LinkSuspect, Capacity: l.Capacity, Detours: r.usable(l),
 		})
 	}
 	for _, p := range r.peers {
-		f.Peers = append(f.Peers, mesh.ForwardPeer{Node: p.Node, Addr: p.Addr, Session: p.Session, Ways: p.ways})
+		f.Peers = append(f.Peers, mesh.ForwardPeer{Node: p.Node, Addr: p.Addr, Session: p.Session, Ways: p.ways, Pair: p.pair})
 	}
 	return f
 }

@@ -49,6 +49,8 @@ type arcInfo struct {
 	label mesh.Label
 	mtu   uint16
 	cost  mesh.Cost
+
+	capacity mesh.BitsPerSecond
 }
 
 // NewGraph builds the graph of edges. Edges that cannot be (a loop, no label, a label used twice at one node, a zero
@@ -133,7 +135,7 @@ func (g *Graph) build(es []indexed) {
 		cost := min(max(e.Cost, 1), mesh.MaxCost)
 		g.weak = g.weak || weakness(e.Quality) > 0
 		g.arcs[i] = arc{weight: int64(cost) + weakness(e.Quality)*weakUnit, to: e.to, link: int32(i)}
-		g.info[i] = arcInfo{from: e.from, label: e.Label, mtu: e.MTU, cost: cost}
+		g.info[i] = arcInfo{from: e.from, label: e.Label, mtu: e.MTU, cost: cost, capacity: e.Capacity}
 		g.first[e.from+1]++
 		g.inAt[e.to+1]++
 	}
@@ -251,6 +253,9 @@ func (g *Graph) path(arcs []int32) mesh.Path {
 		p.Cost += in.cost
 		if p.MTU == 0 || in.mtu != 0 && in.mtu < p.MTU { // 0 = not known
 			p.MTU = in.mtu
+		}
+		if p.Capacity == 0 || in.capacity != 0 && in.capacity < p.Capacity {
+			p.Capacity = in.capacity
 		}
 	}
 	return p

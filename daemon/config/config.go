@@ -4,8 +4,8 @@
 //	node:      {name: alpha, failure_domain: rack-7}
 //	identity:  {trust_domain: example.mesh, ttl: 24h}
 //	links:     {listen: ["[::]:7420"], neighbours: ["192.0.2.7:7420"], advertise: [], hello: 50ms, interfaces: [eth0],
-//	            groups: {eth1: [duct-a]}}
-//	routing:   {k: 3}
+//	            groups: {eth1: [duct-a]}, capacity: {eth1: 50M}}
+//	routing:   {k: 3, protect: ["dscp:EF", udp/5060], duplicate_budget: 0.1, spread: auto}
 //	dns:       {mode: auto}
 //	api:       {listen: "127.0.0.1:7421"}
 //	log:       {level: info, format: text}
@@ -66,12 +66,32 @@ type Links struct {
 	// Groups names what the links by an interface share with others and may fail by, such as a duct or a mast; none = nothing
 	// that is known. Paths avoid to meet in a group.
 	Groups map[string][]string
+
+	// Capacity is what the links by an interface carry; none = not known.
+	Capacity map[string]mesh.BitsPerSecond
 }
 
 // Routing says how paths are chosen.
 type Routing struct {
 	K int // paths kept for a destination, as disjoint as the topology allows; zero = 3
+
+	Protect         []mesh.ProtectRule // what is always sent on two paths; none = nothing
+	DuplicateBudget float64            // most of a link's capacity that may go to copies; zero = 0.1, NoDuplicates = nothing
+	Spread          SpreadMode         // zero = auto
 }
+
+// NoDuplicates is the budget of who wants no copies.
+const NoDuplicates = -1
+
+// SpreadMode says when the flows to one destination go by several paths.
+type SpreadMode string
+
+// The modes.
+const (
+	SpreadAuto   SpreadMode = "auto"   // while the path in use is congested
+	SpreadAlways SpreadMode = "always" // whenever there are several
+	SpreadOff    SpreadMode = "off"    // never
+)
 
 // DNS says how the machine learns the names of members.
 type DNS struct {
@@ -112,9 +132,10 @@ const (
 
 // Defaults and limits.
 const (
-	DefaultHello = 50 * time.Millisecond
-	DefaultK     = 3
-	DefaultPort  = 7420
+	DefaultHello  = 50 * time.Millisecond
+	DefaultK      = 3
+	DefaultBudget = 0.1
+	DefaultPort   = 7420
 
 	minTTL, maxTTL     = 2 * time.Second, 90 * 24 * time.Hour // those of host/authority
 	minHello, maxHello = 10 * time.Millisecond, 10 * time.Second
@@ -134,6 +155,12 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Routing.K == 0 {
 		c.Routing.K = DefaultK
+	}
+	if c.Routing.DuplicateBudget == 0 {
+		c.Routing.DuplicateBudget = DefaultBudget
+	}
+	if c.Routing.Spread == "" {
+		c.Routing.Spread = SpreadAuto
 	}
 	if c.DNS.Mode == "" {
 		c.DNS.Mode = DNSAuto

@@ -32,7 +32,7 @@ links:
     - gate.example.net:7420
   advertise: ["198.51.100.1:7420"]
   hello: 10ms
-routing: {k: 3}
+routing: {k: 3, protect: [dscp:EF, all], duplicate_budget: 0.5, spread: always}
 dns: {mode: hosts}
 api:
   listen: "127.0.0.1:7421"
@@ -57,10 +57,11 @@ func wholeConfig() Config {
 			Advertise:  addrs4("198.51.100.1:7420"),
 			Hello:      10 * time.Millisecond,
 		},
-		Routing: Routing{K: 3},
-		DNS:     DNS{Mode: DNSHosts},
-		API:     API{Listen: netip.MustParseAddrPort("127.0.0.1:7421")},
-		Log:     Log{Level: slog.LevelDebug, Format: FormatJSON},
+		Routing: Routing{K: 3, Protect: []mesh.ProtectRule{{Kind: mesh.ProtectDSCP, DSCP: 46}, {Kind: mesh.ProtectAll}},
+			DuplicateBudget: 0.5, Spread: SpreadAlways},
+		DNS: DNS{Mode: DNSHosts},
+		API: API{Listen: netip.MustParseAddrPort("127.0.0.1:7421")},
+		Log: Log{Level: slog.LevelDebug, Format: FormatJSON},
 	}
 }
 
@@ -74,7 +75,7 @@ func TestWhole(t *testing.T) {
 func TestNothingGivesDefaults(t *testing.T) {
 	want := Config{
 		Links:   Links{Listen: addrs4("[::]:7420"), Hello: 50 * time.Millisecond},
-		Routing: Routing{K: 3},
+		Routing: Routing{K: 3, DuplicateBudget: 0.1, Spread: SpreadAuto},
 		DNS:     DNS{Mode: DNSAuto},
 		Log:     Log{Level: slog.LevelInfo, Format: FormatText},
 	}
@@ -100,7 +101,7 @@ func TestMistakes(t *testing.T) {
 		{"\"\\e[31m\": 1\n", `x0t.yaml:1: "\x1b[31m": unknown key; there are api, dns, identity, links, log, node, routing`},
 		{"log: {level: info}\nnode:\nlog: {format: text}\n", `x0t.yaml:3: log: given twice, first in line 1; keep one`},
 		{"log:\n  level: info\n  level: warn\n", `x0t.yaml:3: log.level: given twice, first in line 2; keep one`},
-		{"links: 50ms\n", `x0t.yaml:1: links: the value 50ms where keys are expected; write listen, neighbours, advertise, hello, interfaces, groups with a colon, one a line`},
+		{"links: 50ms\n", `x0t.yaml:1: links: the value 50ms where keys are expected; write listen, neighbours, advertise, hello, interfaces, groups, capacity with a colon, one a line`},
 		{"- links\n", `x0t.yaml:1: a list where keys are expected; write node, identity, links, routing, dns, api, log with a colon, one a line`},
 		{"links\n", `x0t.yaml:1: the value links where keys are expected; write node, identity, links, routing, dns, api, log with a colon, one a line`},
 		{"[a]: b\n", `x0t.yaml:1: a list where a key is expected; use one of node, identity, links, routing, dns, api, log`},

@@ -27,36 +27,45 @@ func groupName(s string) (string, error) {
 // interfaceGroups reads a mapping of interfaces to lists of groups.
 func interfaceGroups(to *map[string][]string) func(*parser, string, *yaml.Node) {
 	return func(p *parser, at string, n *yaml.Node) {
-		if n.Kind != yaml.MappingNode {
-			p.complain(n.Line, at, kindOf(n)+" where interfaces are expected; write INTERFACE: [GROUP], one a line")
-			return
-		}
-		if len(n.Content)/2 > maxInterfaces {
-			p.complain(n.Line, at, fmt.Sprintf("%d interfaces; at most %d make sense", len(n.Content)/2, maxInterfaces))
-			return
-		}
 		all := map[string][]string{}
-		for i := 0; i+1 < len(n.Content); i += 2 {
-			k, v := n.Content[i], n.Content[i+1]
-			name, ok := value(p, at, k, groupInterface)
-			if !ok {
-				continue
-			}
-			if _, twice := all[name]; twice {
-				p.complain(k.Line, join(at, name), "given twice; keep one")
-				continue
-			}
+		p.interfaces(at, n, "[GROUP]", func(name string, v *yaml.Node) {
 			var groups []string
 			list(&groups, groupName)(p, join(at, name), v)
 			if len(groups) > maxGroups {
 				p.complain(v.Line, join(at, name), fmt.Sprintf("%d groups; at most %d can be announced", len(groups), maxGroups))
-				continue
+				return
 			}
 			all[name] = groups
-		}
+		})
 		if len(all) > 0 {
 			*to = all
 		}
+	}
+}
+
+// interfaces calls each with every interface that a mapping names, and what is said of it; example is what may be.
+func (p *parser) interfaces(at string, n *yaml.Node, example string, each func(string, *yaml.Node)) {
+	if n.Kind != yaml.MappingNode {
+		p.complain(n.Line, at, kindOf(n)+" where interfaces are expected; write INTERFACE: "+example+", one a line")
+		return
+	}
+	if len(n.Content)/2 > maxInterfaces {
+		p.complain(n.Line, at, fmt.Sprintf("%d interfaces; at most %d make sense", len(n.Content)/2, maxInterfaces))
+		return
+	}
+	var seen []string
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		k, v := n.Content[i], n.Content[i+1]
+		name, ok := value(p, at, k, groupInterface)
+		if !ok {
+			continue
+		}
+		if slices.Contains(seen, name) {
+			p.complain(k.Line, join(at, name), "given twice; keep one")
+			continue
+		}
+		seen = append(seen, name)
+		each(name, v)
 	}
 }
 

@@ -43,9 +43,13 @@ func schema(c *Config) []section {
 			{"hello", scalar(&c.Links.Hello, duration(minHello, maxHello))},
 			{"interfaces", interfaces(&c.Links.Interfaces)},
 			{"groups", interfaceGroups(&c.Links.Groups)},
+			{"capacity", interfaceCapacity(&c.Links.Capacity)},
 		}},
 		{"routing", []key{
 			{"k", scalar(&c.Routing.K, number(1, maxK))},
+			{"protect", list(&c.Routing.Protect, mesh.ParseProtect)},
+			{"duplicate_budget", scalar(&c.Routing.DuplicateBudget, budget)},
+			{"spread", scalar(&c.Routing.Spread, spreadMode)},
 		}},
 		{"dns", []key{
 			{"mode", scalar(&c.DNS.Mode, dnsMode)},

@@ -31,7 +31,8 @@ func (c Config) YAML() string {
 		addrs(c.Links.Listen), addrs(c.Links.Neighbours, c.Links.Names...), addrs(c.Links.Advertise), plain(c.Links.Hello))
 	fmt.Fprintf(&b, "  interfaces: %s\n", texts(c.Links.Interfaces))
 	fmt.Fprintf(&b, "  groups: %s\n", groupsYAML(c.Links.Groups))
-	fmt.Fprintf(&b, "routing:\n  k: %d\n", c.Routing.K)
+	fmt.Fprintf(&b, "  capacity: %s\n", capacityYAML(c.Links.Capacity))
+	b.WriteString(c.Routing.yaml())
 	fmt.Fprintf(&b, "dns:\n  mode: %s\n", c.DNS.Mode)
 	b.WriteString("api:\n")
 	if c.API.Listen.IsValid() {

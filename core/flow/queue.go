@@ -1,0 +1,69 @@
+package flow
+
+import "time"
+
+// A path is congested when its answers take longer than they can for congestedAfter times on end: more than the least by a
+// quarter, and by 5 ms. The least is that of the last five to ten minutes.
+const (
+	congestedAfter = 10
+	crowdedAfter   = 3 // after so many, loss is that of a queue that runs over
+	leastQueue     = 5 * time.Millisecond
+	leastLife      = 5 * time.Minute
+)
+
+// queue is how long the answers of a path take, and how many frames go by it.
+type queue struct {
+	least [2]time.Duration // of this part of the time, and of that before; 0 = nothing was measured
+	since time.Time
+	over  int // answers on end that took too long
+
+	counted time.Time
+	rate    float64 // frames a second, smoothed
+}
+
+// took takes how long an answer took.
+func (q *queue) took(now time.Time, rtt time.Duration) {
+	if now.Sub(q.since) >= leastLife {
+		q.least[1], q.least[0], q.since = q.least[0], 0, now
+	}
+	if q.least[0] == 0 || rtt < q.least[0] {
+		q.least[0] = rtt
+	}
+	least := q.least[0]
+	if q.least[1] > 0 {
+		least = min(least, q.least[1])
+	}
+	if rtt-least > max(leastQueue, least/4) {
+		q.over++
+	} else {
+		q.over = 0
+	}
+}
+
+func (q *queue) congested() bool { return q.over >= congestedAfter }
+
+// passed takes how many frames were sent since the last time.
+func (q *queue) passed(now time.Time, frames float64) {
+	took := now.Sub(q.counted)
+	if q.counted.IsZero() || took > staleRate {
+		q.rate = 0
+	}
+	if took > 0 && took <= staleRate {
+		if q.rate == 0 {
+			q.rate = frames / took.Seconds()
+		}
+		q.rate += (frames/took.Seconds() - q.rate) * min(1, took.Seconds())
+	}
+	q.counted = now
+}
+
+// staleRate is how old a count of frames may be to tell how many are sent now.
+const staleRate = 2 * time.Second
+
+// sentRate returns how many frames a second are sent by the path, probes included; 0 = none, or it is not known.
+func (q *queue) sentRate(now time.Time) float64 {
+	if now.Sub(q.counted) > staleRate {
+		return 0
+	}
+	return q.rate
+}

@@ -1,0 +1,193 @@
+package flow
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"x0tta6bl4/mesh"
+)
+
+// Spread says when flows go by several paths. The zero value is SpreadAuto.
+type Spread uint8
+
+// The modes.
+const (
+	SpreadAuto   Spread = iota // while the path in use is congested
+	SpreadAlways               // whenever there are several that are fit
+	SpreadOff                  // never
+)
+
+func (s Spread) String() string {
+	switch s {
+	case SpreadAuto:
+		return "auto"
+	case SpreadAlways:
+		return "always"
+	case SpreadOff:
+		return "off"
+	}
+	return fmt.Sprintf("spread(%d)", uint8(s))
+}
+
+const (
+	maxWays   = 4
+	dearest   = 2  // times as much as the preferred path a further one may cost
+	fullPart  = 64 // the share of a way, of the one with the greatest capacity
+	leastPart = 4
+
+	easyTime = 10 * time.Second // without congestion, after which one path may do
+	mostEasy = 10 * time.Minute // it doubles with each time that it did not
+	easyRate = 0.75             // of the frames a second at which one path was congested
+	settling = time.Second      // from one change of shares to the next
+	benching = 10 * time.Second // for which a way is left that is congested whatever its share; it doubles, too
+)
+
+// spreading is how the flows are spread. Invariant: extra are fit, or in doubt for no longer than that may last.
+type spreading struct {
+	on    bool
+	extra []*route // ways besides the current one, in the order of routes
+	load  float64  // frames a second when it began
+	easy  time.Duration
+	calm  time.Time // since when no way is congested
+	check time.Time // when to look whether one path will do
+	ended time.Time
+	moved time.Time // when shares last changed
+}
+
+// ways returns the paths that carry packets, the preferred one first.
+func (f *Flow) ways() []*route {
+	if f.current == nil {
+		return nil
+	}
+	return append([]*route{f.current}, f.spread.extra...)
+}
+
+// spreadOut decides which paths carry flows besides the current one, and which part each has.
+func (f *Flow) spreadOut(now time.Time) {
+	s := &f.spread
+	s.extra = slices.DeleteFunc(s.extra, func(r *route) bool { return r == f.current || !slices.Contains(f.routes, r) || !r.carries(now) })
+	if f.cfg.Spread == SpreadOff || f.current == nil {
+		s.extra = nil
+		return
+	}
+	more := f.furtherWays(now)
+	switch {
+	case f.cfg.Spread == SpreadAlways:
+		s.on = true
+	case !s.on && f.current.congested() && len(more) > 0:
+		f.begin(now)
+	}
+	f.current.relief = len(more) > 0 && !s.on
+	if !s.on {
+		return
+	}
+	for _, r := range more {
+		r.part, r.over = 0, 0
+		f.join(r)
+		s.extra = append(s.extra, r)
+	}
+	slices.SortFunc(s.extra, func(a, b *route) int { return slices.Index(f.routes, a) - slices.Index(f.routes, b) })
+	f.divide(now)
+	if f.cfg.Spread == SpreadAuto {
+		f.end(now)
+	}
+}
+
+// carries reports whether a further way goes on carrying flows.
+func (r *route) carries(now time.Time) bool {
+	return r.grade() == fit || r.grade() == undecided && now.Before(r.decideAt)
+}
+
+// furtherWays returns the paths that may carry flows too: fit, not congested, and apart from all others.
+func (f *Flow) furtherWays(now time.Time) (more []*route) {
+	for _, r := range f.routes {
+		if r == f.current || r.grade() != fit || r.congested() || now.Before(r.benched) || uint64(r.path.Cost) > dearest*uint64(f.current.path.Cost) {
+			continue
+		}
+		meets := func(o *route) bool { links, relays := overlap(r.path, o.path); return o == r || links+relays > 0 }
+		all := append(f.ways(), more...)
+		if len(all) < maxWays && !slices.ContainsFunc(all, meets) {
+			more = append(more, r)
+		}
+	}
+	return more
+}
+
+func (f *Flow) begin(now time.Time) {
+	s := &f.spread
+	if s.easy == 0 || now.Sub(s.ended) > 2*s.easy {
+		s.easy = easyTime
+	} else {
+		s.easy = min(2*s.easy, mostEasy) // one path did not do
+	}
+	s.on, s.load, s.calm, s.moved = true, f.current.sentRate(now), now, now
+	s.check = now.Add(s.easy)
+	f.current.over = 0
+}
+
+// end gives the flows back to one path when nothing has been congested for long, and no more is sent than one path carried.
+func (f *Flow) end(now time.Time) {
+	s := &f.spread
+	total := 0.0
+	for _, r := range f.ways() {
+		if r.congested() {
+			s.calm = now
+		}
+		total += r.sentRate(now)
+	}
+	if len(s.extra) > 0 {
+		if s.check = later(s.check, s.calm.Add(s.easy)); now.Before(s.check) {
+			return
+		}
+		if s.load > 0 && total > easyRate*s.load {
+			s.check = now.Add(settling)
+			return
+		}
+	}
+	s.on, s.extra, s.ended, s.check = false, nil, now, time.Time{}
+	f.current.part = 0
+}
+
+// divide gives new ways their part, by capacity if all announce one, else each the same, and takes from what is congested
+// while another is not.
+func (f *Flow) divide(now time.Time) {
+	s, all := &f.spread, f.ways()
+	if slices.ContainsFunc(all, func(r *route) bool { return r.part == 0 }) {
+		s.moved = now
+		most, known := mesh.BitsPerSecond(0), true
+		for _, r := range all {
+			most, known = max(most, r.path.Capacity), known && r.path.Capacity > 0
+		}
+		for _, r := range all {
+			r.part = fullPart
+			if known {
+				r.part = max(leastPart, uint32(fullPart*float64(r.path.Capacity)/float64(most)))
+			}
+		}
+		return
+	}
+	if now.Sub(s.moved) < settling || !slices.ContainsFunc(all, func(r *route) bool { return !r.congested() }) {
+		return
+	}
+	for _, r := range all {
+		if !r.congested() {
+			continue
+		}
+		s.moved, r.over = now, 0
+		if r.part > leastPart {
+			r.part = max(leastPart, r.part*3/4)
+		} else if r != f.current {
+			r.bench = min(max(2*r.bench, benching), mostEasy)
+			r.benched = now.Add(r.bench)
+			s.extra = slices.DeleteFunc(s.extra, func(o *route) bool { return o == r })
+		}
+	}
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
