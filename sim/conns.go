@@ -41,6 +41,7 @@ type half struct {
 	back      []mesh.Label
 	sent, got [wire.PathNumbers]uint32 // end to end: frames by number of their path
 	told      int64                    // end to end: when the fast loop was last told that packets are sent
+	protects  bool                     // end to end: of these some are of the protected class
 	counter   uint64                   // end to end: of the next payload
 	window    *wire.Window             // of those that came
 }

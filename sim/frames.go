@@ -189,10 +189,16 @@ func (w *World) dataPayload(kind byte, path uint8, who int, number uint64, sessi
 // sendingPause is how often the fast loop is told that packets are sent to a node.
 const sendingPause = 50 * time.Millisecond
 
-func (w *World) sending(s *simNode, to mesh.NodeID, session mesh.ConnID) {
-	if h := w.conn(session); h != nil && (h.told == 0 || w.at-h.told >= int64(sendingPause)) {
-		h.told = w.at
-		w.turn(s, node.Sending{Node: to})
+func (w *World) sending(f *trafficFlow, session mesh.ConnID) {
+	h := w.conn(session)
+	if h == nil {
+		return
+	}
+	h.protects = h.protects || f.protected
+	if h.told == 0 || w.at-h.told >= int64(sendingPause) {
+		told := node.Sending{Node: f.to.id, Protected: h.protects}
+		h.told, h.protects = w.at, false
+		w.turn(f.from, told)
 	}
 }
 

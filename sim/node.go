@@ -64,7 +64,7 @@ func (w *World) start(s *simNode) {
 	cfg := node.Config{
 		Self: s.id, Domain: domain, Incarnation: s.incarnation, Boot: uint64(w.wall(s).UnixMilli()), // #nosec G115 -- after 1970
 		Rand: rand.New(rand.NewChaCha8(seed)), Labels: s.labels, Hello: w.cfg.Hello, // #nosec G404 -- seeded so that a run can be repeated
-		Shared: w.shared,
+		Shared: w.shared, Protect: w.cfg.Protect,
 	}
 	for _, e := range s.ends {
 		cfg.Neighbours = append(cfg.Neighbours, e.other().addr)

@@ -112,7 +112,7 @@ func (w *World) sendPacket(f *trafficFlow) {
 	}
 	w.check.session(w, f)
 	w.emit(f, k, p.Session)
-	w.sending(f.from, f.to.id, p.Session)
+	w.sending(f, p.Session)
 }
 
 // emit sends a packet, and its copy if it has two paths.
