@@ -67,7 +67,7 @@ func (a *app) simCmd() *cobra.Command {
 	f.BoolVar(&fl.protect, "protect", false, "a twin for each stream whose packets are of the protected class")
 	f.StringSliceVar(&fl.liars, "liars", nil, "nodes that announce their links as the best there are, and links that they do not have")
 	f.BoolVar(&fl.promises, "promises", false, "check what streams are promised, too")
-	cmd.AddCommand(a.simCampaignCmd())
+	cmd.AddCommand(a.simCampaignCmd(), a.simPathsCmd())
 	cmd.RunE = a.do(func(ctx context.Context, args []string) error {
 		name, err := fl.topology(args, f.Changed("nodes"))
 		if err != nil {
