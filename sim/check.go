@@ -29,8 +29,8 @@ const (
 
 // checker holds the invariants and the first violation.
 //
-//	no lasting loop        a frame never meets the same node twice, but in the time that news travels; three times if a relay
-//	                       sent it by a detour
+//	no lasting loop        a frame never meets the same node twice, but in the time that news travels; once more if a relay
+//	                       sent it by a detour, or what it goes back by the way of
 //	no one-way link used   no data enters a link that has been dead in a direction for oneWay
 //	disjoint as claimed    paths of a set that is called node- or link-disjoint share nothing
 //	equal databases        when nothing has changed for settled, all digests of a connected part are equal, unless links
@@ -199,19 +199,19 @@ func (w *World) allUp() bool {
 }
 
 // met checks a frame that has come to node s. A detour, of which a frame takes one, may lead it back to where it was.
-func (c *checker) met(w *World, s *simNode, trail []int, fl wire.Flags) {
+func (c *checker) met(w *World, s *simNode, g *flight) {
 	times := 0
-	for _, i := range trail {
+	for _, i := range g.trail {
 		if i == s.index {
 			times++
 		}
 	}
-	if times == 0 || times == 1 && fl&rerouted != 0 {
+	if times == 0 || times <= g.detours {
 		return
 	}
 	w.stats.Looped++
 	if c.calmFor(w) >= travel {
-		c.fail("a frame met %v twice on its way by %v although nothing has changed for %v", s.id, trail, travel)
+		c.fail("a frame met %v twice on its way by %v although nothing has changed for %v", s.id, g.trail, travel)
 	}
 }
 

@@ -13,7 +13,7 @@ const rerouted = wire.FlagSuspect | wire.FlagRepaired
 
 // repair sends a frame that wants a link which is down by a way around it, and tells the source.
 func (w *World) repair(s *simNode, in mesh.Label, g *flight, f *wire.Frame, down *mesh.ForwardLink) {
-	w.sendError(s, in, g.frame, wire.ErrorFrame{Code: wire.ErrorLinkDown, Hop: f.Hop, Label: down.Label, Quote: wire.QuoteOf(f.Payload)})
+	w.sendError(s, g.back(in), f, wire.ErrorFrame{Code: wire.ErrorLinkDown, Hop: f.Hop, Label: down.Label, Quote: wire.QuoteOf(f.Payload)})
 	if d, ok := w.around(s, in, g.frame, down); ok {
 		w.reroute(s, in, g, d, f.Flags|wire.FlagRepaired)
 	}
@@ -24,7 +24,7 @@ func (w *World) double(s *simNode, in mesh.Label, g *flight, f *wire.Frame, doub
 	if f.Flags&rerouted != 0 {
 		return
 	}
-	w.sendError(s, in, g.frame, wire.ErrorFrame{Code: wire.ErrorLinkSuspect, Hop: f.Hop, Label: doubted.Label, Quote: wire.QuoteOf(f.Payload)})
+	w.sendError(s, g.back(in), f, wire.ErrorFrame{Code: wire.ErrorLinkSuspect, Hop: f.Hop, Label: doubted.Label, Quote: wire.QuoteOf(f.Payload)})
 	if d, ok := w.around(s, in, g.frame, doubted); ok {
 		w.reroute(s, in, g.clone(), d, f.Flags|rerouted)
 	}
@@ -61,6 +61,7 @@ func (w *World) reroute(s *simNode, in mesh.Label, g *flight, d mesh.Detour, fl 
 		return
 	}
 	g.frame = b
+	g.detours++
 	w.stats.Rerouted++
 	w.launch(s, d.Labels[0], g)
 }

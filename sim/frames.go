@@ -14,12 +14,31 @@ import (
 // carriage is one datagram of an end-to-end connection on its way through the mesh as a handshake frame.
 type carriage struct {
 	done    bool
-	arrived func(in mesh.Label, back []mesh.Label)
+	arrived func(wayBack)
+}
+
+// wayBack is the way that a frame came, from its end.
+type wayBack struct {
+	first   mesh.Label // the link that it came in by; 0 = there is none
+	labels  []mesh.Label
+	detours int // of which relays made it, at most
+}
+
+// back returns the way that a frame came which came in by a link.
+func (g *flight) back(in mesh.Label) wayBack {
+	return wayBack{in, wire.ReversedPrefix(g.frame, nil), g.detours}
+}
+
+// sendBack sends a frame by the way that another one came.
+func (w *World) sendBack(s *simNode, way wayBack, t wire.FrameType, payload []byte) {
+	w.launch(s, way.first, &flight{
+		trail: make([]int, 0, usualHops), detours: way.detours, frame: wire.AppendFrame(nil, t, 0, way.labels, payload),
+	})
 }
 
 // carry sends a datagram of h to its other half and repeats it until it arrives or the deadline has passed. That
 // the sender knows at once whether it arrived stands for QUIC's acknowledgements.
-func (w *World) carry(h *half, deadline time.Time, arrived func(mesh.Label, []mesh.Label), failed func()) {
+func (w *World) carry(h *half, deadline time.Time, arrived func(wayBack), failed func()) {
 	w.seq++
 	id := w.seq
 	c := &carriage{arrived: arrived}
@@ -41,8 +60,8 @@ func (w *World) carry(h *half, deadline time.Time, arrived func(mesh.Label, []me
 		payload := wire.Handshake{FromInitiator: h.id < h.other, Conversation: id, Datagram: []byte{0}}.Append(nil)
 		if p, ok := h.node.table.Peer(h.peer.id); ok && len(p.Ways) > 0 {
 			w.sendFrame(h.node, p.Ways[0].Labels[0], wire.AppendFrame(nil, wire.TypeHandshake, 0, p.Ways[0].Labels[1:], payload))
-		} else if h.first != 0 {
-			w.sendFrame(h.node, h.first, wire.AppendFrame(nil, wire.TypeHandshake, 0, h.back, payload))
+		} else if h.back.first != 0 {
+			w.sendBack(h.node, h.back, wire.TypeHandshake, payload)
 		}
 		w.after(retransmit, try)
 	}
@@ -52,16 +71,19 @@ func (w *World) carry(h *half, deadline time.Time, arrived func(mesh.Label, []me
 // flight is a frame between the two ends of a link. The trail names the nodes that it has met before. Both are its own: a relay
 // changes them.
 type flight struct {
-	to    mesh.ConnID
-	trail []int
-	frame []byte
+	to      mesh.ConnID
+	trail   []int
+	frame   []byte
+	detours int // how many relays made of its way, at most
 }
 
 // usualHops is how long a trail is made at first.
 const usualHops = 20
 
 // clone returns a flight of the same frame that shares nothing.
-func (g *flight) clone() *flight { return &flight{g.to, slices.Clone(g.trail), slices.Clone(g.frame)} }
+func (g *flight) clone() *flight {
+	return &flight{g.to, slices.Clone(g.trail), slices.Clone(g.frame), g.detours}
+}
 
 // sendFrame sends a frame of a node's own by one of its links.
 func (w *World) sendFrame(s *simNode, label mesh.Label, frame []byte) {
@@ -110,7 +132,7 @@ func (w *World) arrive(g *flight) {
 	}
 	w.hear(h.end)
 	w.note('f', s.index, uint64(f.Type), uint64(h.label), uint64(f.Hop))
-	w.check.met(w, s, g.trail, f.Flags)
+	w.check.met(w, s, g)
 	if int(f.Hop) < len(f.Labels)/2 {
 		w.relay(s, h.label, g, f)
 		return
@@ -120,10 +142,10 @@ func (w *World) arrive(g *flight) {
 		hs, err := wire.ParseHandshake(f.Payload)
 		if c := w.check.carriages[hs.Conversation]; err == nil && c != nil && !c.done {
 			c.done = true
-			c.arrived(h.label, wire.ReversedPrefix(b, nil))
+			c.arrived(g.back(h.label))
 		}
 	case wire.TypeData:
-		w.deliver(s, h.label, b, f)
+		w.deliver(s, h.label, g, f)
 	case wire.TypeError:
 		w.errorArrived(s, h.label, f.Payload)
 	}
@@ -135,9 +157,9 @@ func (w *World) relay(s *simNode, in mesh.Label, g *flight, f wire.Frame) {
 	l, ok := s.table.Link(out)
 	switch {
 	case !ok:
-		w.sendError(s, in, b, wire.ErrorFrame{Code: wire.ErrorNoLabel, Hop: f.Hop, Label: out, Quote: wire.QuoteOf(f.Payload)})
+		w.sendError(s, g.back(in), &f, wire.ErrorFrame{Code: wire.ErrorNoLabel, Hop: f.Hop, Label: out, Quote: wire.QuoteOf(f.Payload)})
 	case out == in && f.Type != wire.TypeError:
-		w.sendError(s, in, b, wire.ErrorFrame{Code: wire.ErrorUTurn, Hop: f.Hop, Label: out, Quote: wire.QuoteOf(f.Payload)})
+		w.sendError(s, g.back(in), &f, wire.ErrorFrame{Code: wire.ErrorUTurn, Hop: f.Hop, Label: out, Quote: wire.QuoteOf(f.Payload)})
 	case f.Type == wire.TypeData && w.chance(s.drops):
 	case !l.Usable:
 		w.repair(s, in, g, &f, &l)
@@ -152,11 +174,10 @@ func (w *World) relay(s *simNode, in mesh.Label, g *flight, f wire.Frame) {
 }
 
 // sendError answers a frame by the way it came.
-func (w *World) sendError(s *simNode, in mesh.Label, b []byte, e wire.ErrorFrame) {
-	if wire.FrameType(b[0]&0x0f) == wire.TypeError {
-		return
+func (w *World) sendError(s *simNode, back wayBack, f *wire.Frame, e wire.ErrorFrame) {
+	if f.Type != wire.TypeError {
+		w.sendBack(s, back, wire.TypeError, e.Append(nil))
 	}
-	w.sendFrame(s, in, wire.AppendFrame(nil, wire.TypeError, 0, wire.ReversedPrefix(b, nil), e.Append(nil)))
 }
 
 // What the payload of a simulated data frame is.
@@ -216,7 +237,7 @@ func (w *World) sendProbe(s *simNode, p node.SendProbe) {
 
 // answerProbe sends the answer to a probe that came in by a link, by the way that it came and by the path in use, if
 // that is another.
-func (w *World) answerProbe(s *simNode, in mesh.Label, frame, probe []byte, mine, from *half) {
+func (w *World) answerProbe(s *simNode, back wayBack, probe []byte, mine, from *half) {
 	session, path := mine.id, mesh.Path{}
 	if p, ok := s.table.Peer(from.node.id); ok && p.Session != 0 {
 		session = p.Session
@@ -228,9 +249,8 @@ func (w *World) answerProbe(s *simNode, in mesh.Label, frame, probe []byte, mine
 	copy(b[24:28], probe[24:28])
 	binary.BigEndian.PutUint32(b[28:], mine.got[probe[1]])
 	binary.BigEndian.PutUint64(b[32:], uint64(from.id))
-	back := wire.ReversedPrefix(frame, nil)
-	w.sendFrame(s, in, wire.AppendFrame(nil, wire.TypeData, 0, back, b))
-	if len(path.Labels) > 0 && (path.Labels[0] != in || !slices.Equal(path.Labels[1:], back)) {
+	w.sendBack(s, back, wire.TypeData, b)
+	if len(path.Labels) > 0 && (path.Labels[0] != back.first || !slices.Equal(path.Labels[1:], back.labels)) {
 		w.sendData(s, path, 0, b)
 	}
 }
@@ -243,7 +263,7 @@ func countsOf(reply []byte) flow.Counts {
 }
 
 // deliver takes a data frame at its destination, if its session's keys are there.
-func (w *World) deliver(s *simNode, in mesh.Label, frame []byte, f wire.Frame) {
+func (w *World) deliver(s *simNode, in mesh.Label, g *flight, f wire.Frame) {
 	b := f.Payload
 	if len(b) < dataLen {
 		return
@@ -255,7 +275,7 @@ func (w *World) deliver(s *simNode, in mesh.Label, frame []byte, f wire.Frame) {
 	}
 	mine := w.conn(from.other)
 	if mine == nil || mine.node != s || !mine.installed {
-		w.sendError(s, in, frame, wire.ErrorFrame{Code: wire.ErrorNoSession, Hop: f.Hop, Quote: wire.QuoteOf(b)})
+		w.sendError(s, g.back(in), &f, wire.ErrorFrame{Code: wire.ErrorNoSession, Hop: f.Hop, Quote: wire.QuoteOf(b)})
 		return
 	}
 	if !mine.fresh(binary.BigEndian.Uint64(b[40:])) {
@@ -266,7 +286,7 @@ func (w *World) deliver(s *simNode, in mesh.Label, frame []byte, f wire.Frame) {
 	case kindPacket:
 		w.flows[who].delivered(w, number)
 	case kindProbe:
-		w.answerProbe(s, in, frame, b, mine, from)
+		w.answerProbe(s, g.back(in), b, mine, from)
 	case kindReply:
 		w.turn(s, node.ProbeAnswered{Node: from.node.id, ID: number, Counts: countsOf(b)})
 	}

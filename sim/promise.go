@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"x0tta6bl4/core/path"
 	"x0tta6bl4/mesh"
 )
 
@@ -17,7 +18,8 @@ import (
 //	         the allowance and a round trip for a link that is dead in one direction, whose better end hears hellos and
 //	         misses their echo; 2 H more where several links of one node fall silent together, which it takes for its own
 //	         standstill first
-//	probing  for each path of the set that swallows packets behind hellos that pass: the gap G between two probes (50 ms and
+//	probing  for each path of the set that swallows packets behind hellos that pass, and for each link and node anywhere that
+//	         does, as a path that is new may lead there, but for no more than the set has: the gap G between two probes (50 ms and
 //	         I), an answer's time A for the first and for the last, and watchGap or a quarter of a round trip for each other
 //	         one of those that must stay unanswered (3, and up to 6 after misses of late). A is two round trips, 40 ms at
 //	         least; of a path not probed before, six times D, 200 ms at least
@@ -103,7 +105,7 @@ func (p *promises) physical(w *World) {
 	now := time.Duration(w.at)
 	twice := make([]bool, len(w.flows))
 	for i, f := range w.flows {
-		twice[i] = p.twice(w, f.from, f.to, now)
+		twice[i] = p.doubly(w, f, now)
 	}
 	struck, mended := p.update(w)
 	if len(struck) == 0 && !mended {
@@ -154,10 +156,33 @@ func (p *promises) look(w *World) {
 		if q.within == 0 && p.reaches(w, f.from, f.to, now, nothing) {
 			q.since, q.within = now, p.bound(w, f, now)
 		}
-		if !q.guarded && len(w.cfg.Liars) < 2 && now-p.change > knownAfter && p.twice(w, f.from, f.to, now) {
+		if !q.guarded && len(w.cfg.Liars) < 2 && now-p.change > knownAfter && p.doubly(w, f, now) {
 			q.guarded = true
 		}
 	}
+}
+
+// doubly reports whether two ways without a common relay can be counted on. What swallows packets is not announced: where
+// anything does, two whole ones must be among the paths that the source has; and where two things do, a new set of paths may
+// lead to both before anybody has tried it.
+func (p *promises) doubly(w *World, f *trafficFlow, now time.Duration) bool {
+	n := p.swallowing(w)
+	return p.twice(w, f.from, f.to, now) && (n == 0 || n == 1 && p.surveyed(w, f).apart)
+}
+
+// swallowing returns how many links and nodes lose packets behind hellos that pass.
+func (p *promises) swallowing(w *World) (n int) {
+	for _, l := range w.wires {
+		if len(l.extra.active) > 0 {
+			n++
+		}
+	}
+	for _, s := range w.nodes {
+		if s.drops > 0 {
+			n++
+		}
+	}
+	return n
 }
 
 // bound returns within which time packets of a flow arrive again after a change now; 0 if nothing is promised.
@@ -180,7 +205,7 @@ func (p *promises) bound(w *World, f *trafficFlow, now time.Duration) time.Durat
 		giveUp := max(3*w.cfg.Hello, silence+burstProbes*burstGap+far+leastAnswer)
 		return all - silence + giveUp + 2*spfPause + 2*far
 	}
-	for range s.swallow {
+	for range min(max(s.swallow, p.swallowing(w)), path.DefaultPaths) {
 		answer := max(6*s.slowest, firstAnswer)
 		all += probeGap + w.cfg.Packet + 2*answer + mostFollowed*max(followGap, s.slowest/2)
 	}
@@ -227,9 +252,11 @@ type survey struct {
 	whole   int           // paths on which nothing is bad
 	swallow int           // paths on which packets vanish while hellos pass
 	slowest time.Duration // of all
+	apart   bool          // two of the whole ones share no relay
 }
 
 func (p *promises) surveyed(w *World, f *trafficFlow) (s survey) {
+	var whole []mesh.Path
 	for _, st := range f.from.reflex.States(f.to.id) {
 		delay, silent, swallows := p.walk(w, st.Path)
 		s.slowest = max(s.slowest, delay)
@@ -237,9 +264,13 @@ func (p *promises) surveyed(w *World, f *trafficFlow) (s survey) {
 		case swallows:
 			s.swallow++
 		case !silent:
-			s.whole++
+			for _, q := range whole {
+				s.apart = s.apart || !slices.ContainsFunc(q.Nodes[1:len(q.Labels)], func(n mesh.NodeID) bool { return slices.Contains(st.Path.Nodes, n) })
+			}
+			whole = append(whole, st.Path)
 		}
 	}
+	s.whole = len(whole)
 	return s
 }
 
@@ -292,8 +323,9 @@ func (p *promises) sent(w *World, f *trafficFlow, k *packet) {
 	}
 	q, now := &f.promise, time.Duration(w.at)
 	if gap := now - max(q.heard, q.since); q.within > 0 && gap > q.within {
-		q.within = max(q.within, p.bound(w, f, now)) // by the paths that it has found meanwhile
-		if gap > q.within {
+		if again := p.bound(w, f, now); again == 0 { // by the paths that it has found meanwhile
+			q.within = 0
+		} else if q.within = max(q.within, again); gap > q.within {
 			w.check.fail("packets from %v to %v have not arrived for %v although a way existed, want %v", f.from.id, f.to.id, gap, q.within)
 		}
 	}
