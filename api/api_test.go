@@ -31,6 +31,7 @@ func TestCallsOverTheSocket(t *testing.T) {
 
 	s, err := c.Status(ctx)
 	want := wholeStatus()
+	want.Protect, want.OnePath = List[string]{}, List[mesh.NodeID]{}
 	want.Reasons, want.SeenBy, want.Refused, want.Warnings = List[string]{}, List[Observer]{}, List[Refusal]{}, List[string]{}
 	if err != nil || !reflect.DeepEqual(s, want) {
 		t.Errorf("Status = %+v, %v; want %+v", s, err, want)
@@ -460,12 +461,12 @@ func TestFieldNames(t *testing.T) {
 		v    any
 		want string
 	}{
-		"status": {wholeStatus(), "address authority health health_since links_total links_up listen lsdb_digest lsdb_nodes members mtu names node pid policy reasons refused sealing seen_by sessions spiffe_id started svid trust_domain tun uptime_ms version warnings"},
+		"status": {wholeStatus(), "address authority health health_since links_total links_up listen lsdb_digest lsdb_nodes members mtu names node one_path pid policy protect reasons refused sealing seen_by sessions spiffe_id started svid trust_domain tun uptime_ms version warnings"},
 		"peer":   {Peer{Since: noon, LastSeen: noon, StateSince: noon, LastRx: noon, LastTx: noon}, "address last_rx last_seen last_tx node observed_by observers path rtt_ms rx_bytes session since state state_since tx_bytes"},
 		"seen":   {Observer{Since: noon}, "cost_us mutual node quality since suspect"},
 		"link":   {Link{Since: noon, LastHeard: noon, Error: "x"}, "cost downs error flaps jitter_ms label last_heard loss_in loss_out min_rtt_ms mtu neighbour quality remote rtt_ms rx_bytes rx_frames since state tx_bytes tx_frames"},
-		"paths":  {Paths{}, "address disjoint end_groups node paths shared_groups"},
-		"path":   {Path{}, "cost labels mtu nodes state"},
+		"paths":  {Paths{}, "address disjoint end_groups node paths protect shared_groups"},
+		"path":   {Path{}, "copies cost labels mtu nodes protected share state"},
 		"reply":  {PingReply{Error: "x"}, "error lost path rtt_ms seq"},
 		"sum":    {PingSummary{}, "avg_ms loss max_ms min_ms node received sent"},
 		"hop":    {TraceHop{Error: "x"}, "address error hop label lost node quality rtt_ms"},

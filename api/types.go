@@ -89,7 +89,9 @@ type Status struct {
 	MTU         int                  `json:"mtu"`       // of the TUN
 	Listen      List[netip.AddrPort] `json:"listen"`
 	Names       Names                `json:"names"`
-	Refused     List[Refusal]        `json:"refused"` // the latest handshakes that were turned away, newest first
+	Protect     List[string]         `json:"protect"`  // what is always sent on two paths, as configured
+	OnePath     List[mesh.NodeID]    `json:"one_path"` // destinations in use to which it has only one
+	Refused     List[Refusal]        `json:"refused"`  // the latest handshakes that were turned away, newest first
 	Warnings    List[string]         `json:"warnings"`
 }
 
@@ -244,6 +246,7 @@ type Paths struct {
 	Address  netip.Addr   `json:"address"`
 	Disjoint Disjointness `json:"disjoint"`
 	Paths    List[Path]   `json:"paths"`
+	Protect  bool         `json:"protect"` // some packets of this node are always sent on two of them
 
 	// Shared-risk groups on more than one of the paths, by their names in this node's configuration, else in hexadecimal.
 	// EndGroups are those of them that no choice of paths avoids: every link of one of the two ends is in them.
@@ -258,6 +261,10 @@ type Path struct {
 	Cost   mesh.Cost         `json:"cost"` // microseconds
 	MTU    uint16            `json:"mtu"`
 	State  PathState         `json:"state"`
+
+	Share     float64 `json:"share"`     // of the flows that go by it now, 0 to 1
+	Copies    bool    `json:"copies"`    // while another is in doubt, packets that go by that are copied to this one
+	Protected bool    `json:"protected"` // every protected packet goes by it, while the destination is in use
 
 	// Loss is the share of what this node sent by the path that the other end did not get, of about the last 500 frames,
 	// probes included. Absent where nothing was sent by the path lately, or the other end does not count.

@@ -46,6 +46,7 @@ func (d *Daemon) Status(ctx context.Context) (api.Status, error) {
 	d.mu.Lock()
 	st.Refused = slices.Clone(d.refused)
 	d.mu.Unlock()
+	st.Protect, st.OnePath = d.protection()
 	st.Warnings = d.allWarnings()
 	st.Health, st.HealthSince, st.Reasons = d.examine(d.now(), c, st.Warnings)
 	return st, nil
@@ -101,7 +102,7 @@ func (d *Daemon) Paths(ctx context.Context, n mesh.NodeID) (api.Paths, error) {
 	if err := d.askFast(ctx, func(r *node.Reflex) { states = r.States(n) }); err != nil {
 		return api.Paths{}, err
 	}
-	out := api.Paths{Node: n, Address: mesh.Addr(d.domain, n), Disjoint: disjointness(res)}
+	out := api.Paths{Node: n, Address: mesh.Addr(d.domain, n), Disjoint: disjointness(res), Protect: len(d.opt.Config.Routing.Protect) > 0}
 	out.SharedGroups, out.EndGroups = d.groupNames(res.SharedGroups), d.groupNames(res.EndGroups)
 	if len(states) == 0 {
 		// Not in use: what would be taken.
@@ -116,6 +117,7 @@ func (d *Daemon) Paths(ctx context.Context, n mesh.NodeID) (api.Paths, error) {
 	}
 	for _, s := range states {
 		p := api.PathOf(s.Path, api.PathState(s.State.String()))
+		p.Share, p.Copies, p.Protected = s.Share, s.Copies, s.Protected
 		if s.Measured {
 			p.Loss = &s.Loss
 		}

@@ -248,8 +248,9 @@ func (d *Daemon) nodeConfig() (node.Config, error) {
 	c := d.opt.Config
 	cfg := node.Config{
 		Self: d.self, Domain: d.domain, Rand: newRand(),
-		Hello: c.Links.Hello, Disjoint: c.Routing.K, Observe: true,
+		Hello: c.Links.Hello, Observe: true,
 	}
+	route(&cfg, c)
 	var err error
 	if cfg.Incarnation, cfg.Boot, err = d.instance(); err != nil {
 		return cfg, err

@@ -37,6 +37,7 @@ func (fake) Status(context.Context) (api.Status, error) {
 		Names:    api.Names{Name: "alpha.example.mesh", Zone: "example.mesh", Mode: "auto", Server: addrPort("[fd12::1]:53"), Resolver: api.ResolverHosts, Resolves: true},
 		Refused:  []api.Refusal{{Remote: "192.0.2.66:7420", Reason: "SVID of another trust domain", At: noon.Add(-90 * time.Second)}},
 		Warnings: []string{"no policy: every member reaches every member"},
+		Protect:  []string{"dscp:46", "udp/5060"}, OnePath: []mesh.NodeID{beta, gamma},
 	}, nil
 }
 
@@ -72,9 +73,10 @@ func (fake) Paths(_ context.Context, n mesh.NodeID) (api.Paths, error) {
 		return api.Paths{}, api.Errorf(api.CodeUnknownNode, "no member %q is known here", n).With("x0t peers lists the members")
 	}
 	return api.Paths{Node: n, Address: addr("fd12::3"), Disjoint: api.DisjointNode, SharedGroups: []string{"0a1b2c3d", "rack-7"}, EndGroups: []string{"rack-7"}, Paths: []api.Path{
-		{Nodes: []mesh.NodeID{alpha, beta, gamma}, Labels: []mesh.Label{4711, 12}, Cost: 1280, MTU: 1472, State: api.PathActive, Loss: &pathLoss},
-		{Nodes: []mesh.NodeID{alpha, mesh.MustNodeID("delta"), gamma}, Labels: []mesh.Label{99, 3}, Cost: 20500, MTU: 1452, State: api.PathStandby},
-	}}, nil
+		{Nodes: []mesh.NodeID{alpha, beta, gamma}, Labels: []mesh.Label{4711, 12}, Cost: 1280, MTU: 1472, State: api.PathActive, Loss: &pathLoss, Share: 0.75, Protected: true},
+		{Nodes: []mesh.NodeID{alpha, mesh.MustNodeID("delta"), gamma}, Labels: []mesh.Label{99, 3}, Cost: 20500, MTU: 1452, State: api.PathStandby, Copies: true},
+		{Nodes: []mesh.NodeID{alpha, mesh.MustNodeID("eta"), gamma}, Labels: []mesh.Label{98, 3}, Cost: 20600, MTU: 1452, State: api.PathDead},
+	}, Protect: true}, nil
 }
 
 func (fake) Identity(context.Context) (api.Identity, error) {

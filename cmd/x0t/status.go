@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -55,6 +56,12 @@ func (a *app) printStatus(s api.Status) {
 	}
 	if s.Names.Note != "" {
 		line("", cell{s.Names.Note, yellow})
+	}
+	if len(s.Protect) > 0 {
+		line("protects", text(strings.Join(s.Protect, ", ")))
+	}
+	if len(s.OnePath) > 0 {
+		line("", cell{"protected traffic has only one path to " + strings.ReplaceAll(list(s.OnePath), " ", ", "), yellow})
 	}
 	line("daemon", textf("%s, pid %d, up %s", s.Version, s.PID, span(s.Uptime.Duration())))
 	t.print(a)
@@ -211,16 +218,44 @@ func (a *app) printPaths(p api.Paths) {
 	if risk := sharedRisk(p); risk != "" {
 		fmt.Fprintln(a.out, risk)
 	}
+	if p.Protect && carriers(p) == 1 {
+		fmt.Fprintln(a.out, a.paint(cell{"protected traffic has only one path", yellow}))
+	}
 	var t table
-	t.head("STATE", "COST", "MTU", "LOSS", "PATH")
+	t.head("STATE", "COST", "MTU", "LOSS", "CARRIES", "PATH")
 	for _, path := range p.Paths {
 		loss := "-"
 		if path.Loss != nil {
 			loss = percent(*path.Loss)
 		}
-		t.row(pathStateCell(path.State), text(cost(path.Cost)), textf("%d", path.MTU), text(loss), text(way(path.Nodes)))
+		t.row(pathStateCell(path.State), text(cost(path.Cost)), textf("%d", path.MTU), text(loss), text(carried(path)), text(way(path.Nodes)))
 	}
 	t.print(a)
+}
+
+// carriers counts the paths that protected packets go by.
+func carriers(p api.Paths) (n int) {
+	for _, path := range p.Paths {
+		if path.Protected {
+			n++
+		}
+	}
+	return n
+}
+
+// carried says what goes by a path: its share of the flows, copies, protected packets; "-" if nothing does.
+func carried(p api.Path) string {
+	var what []string
+	if p.Share > 0 {
+		what = append(what, percent(p.Share))
+	}
+	if p.Copies {
+		what = append(what, "copies")
+	}
+	if p.Protected {
+		what = append(what, "protected")
+	}
+	return cmp.Or(strings.Join(what, ", "), "-")
 }
 
 // sharedRisk says which shared-risk groups more than one path uses, "" if none.

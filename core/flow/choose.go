@@ -1,7 +1,6 @@
 package flow
 
 import (
-	"slices"
 	"time"
 
 	"x0tta6bl4/mesh"
@@ -42,10 +41,11 @@ func (f *Flow) choose(now time.Time) {
 		}
 	}
 	f.spreadOut(now)
-	ways := f.ways()
 	for _, r := range f.routes {
-		carries := slices.Contains(ways, r)
-		if r.copyTo = f.copyOf(r); !carries {
+		carries := f.carries(r)
+		if carries {
+			r.copyTo = f.copyOf(r)
+		} else {
 			r.copyTo = nil
 		}
 		r.show(now, carries)

@@ -50,5 +50,5 @@ func (r *route) doubtful() bool {
 	case g >= undecided:
 		return true
 	}
-	return r.silence >= max(1, r.enough()/leastSilence)
+	return r.silence >= max(1, r.needed()/leastSilence)
 }

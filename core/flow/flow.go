@@ -257,7 +257,7 @@ func (f *Flow) Sending(now time.Time, protected bool) {
 
 // watches reports whether probes go by a path along with packets: it carries some, or would have to at once.
 func (f *Flow) watches(r *route) bool {
-	return r == f.current || slices.Contains(f.spread.extra, r) || f.hot && slices.Contains(f.pair, r)
+	return f.carries(r) || f.hot && slices.Contains(f.pair, r)
 }
 
 // Late tells that this process did not run for a time: answers may have waited, and are waited for anew, and how long they
@@ -310,8 +310,8 @@ func (f *Flow) Deadline() time.Time {
 	if f.hot {
 		at = sooner(at, f.hotUntil)
 	}
-	for _, r := range f.ways() {
-		if r.grade() == undecided && (r != f.current || r.grade() > f.preferred().grade()) {
+	for _, r := range f.routes {
+		if r.grade() == undecided && f.carries(r) && (r != f.current || r.grade() > f.preferred().grade()) {
 			at = sooner(at, r.decideAt)
 		}
 	}

@@ -336,7 +336,7 @@ func (f *Flow) valid(now time.Time) error {
 func (f *Flow) validSets(now time.Time) error {
 	late := !f.Deadline().After(now)
 	for i, r := range f.spread.extra {
-		if r == f.current || !slices.Contains(f.routes, r) || !late && !r.carries(now) || r.part == 0 || slices.Contains(f.spread.extra[:i], r) {
+		if r == f.current || !slices.Contains(f.routes, r) || !late && !r.serves(now) || r.part == 0 || slices.Contains(f.spread.extra[:i], r) {
 			return fmt.Errorf("a further way is none: grade %d, part %d", r.grade(), r.part)
 		}
 	}

@@ -6,7 +6,6 @@ import "time"
 // quarter, and by 5 ms. The least is that of the last five to ten minutes.
 const (
 	congestedAfter = 10
-	crowdedAfter   = 3 // after so many, loss is that of a queue that runs over
 	leastQueue     = 5 * time.Millisecond
 	leastLife      = 5 * time.Minute
 )
@@ -15,7 +14,8 @@ const (
 type queue struct {
 	least [2]time.Duration // of this part of the time, and of that before; 0 = nothing was measured
 	since time.Time
-	over  int // answers on end that took too long
+	late  bool // the last answer took too long
+	over  int  // so many of them did on end, since the shares last changed
 
 	counted time.Time
 	rate    float64 // frames a second, smoothed
@@ -33,7 +33,7 @@ func (q *queue) took(now time.Time, rtt time.Duration) {
 	if q.least[1] > 0 {
 		least = min(least, q.least[1])
 	}
-	if rtt-least > max(leastQueue, least/4) {
+	if q.late = rtt-least > max(leastQueue, least/4); q.late {
 		q.over++
 	} else {
 		q.over = 0
@@ -41,6 +41,10 @@ func (q *queue) took(now time.Time, rtt time.Duration) {
 }
 
 func (q *queue) congested() bool { return q.over >= congestedAfter }
+
+// crowded reports whether what a path loses now is taken for what a queue has no room for: the last answer took too long, and
+// flows can be led elsewhere. To leave the path with all of them would but fill another queue.
+func (r *route) crowded() bool { return r.eased && r.late }
 
 // passed takes how many frames were sent since the last time.
 func (q *queue) passed(now time.Time, frames float64) {

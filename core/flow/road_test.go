@@ -2,6 +2,7 @@ package flow
 
 import (
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -31,6 +32,9 @@ type trip struct {
 	lost    int // packets
 	doubled int // packets that went by two paths
 	steps   int
+
+	protect  bool // as many protected packets are sent
+	lostBoth int  // of them, those that came by neither path
 }
 
 type answer struct {
@@ -111,8 +115,20 @@ func (b *trip) packets() {
 			b.lost++
 		}
 	}
+	b.protectedPackets()
 	if b.rate > 0 && b.steps%10 == 0 {
-		b.f.Sending(b.now, false)
+		b.f.Sending(b.now, b.protect)
+	}
+}
+
+// protectedPackets sends as many by both paths of the pair; they are not counted.
+func (b *trip) protectedPackets() {
+	pair := b.f.Pair()
+	for range b.due() {
+		if !b.protect || slices.ContainsFunc(pair, func(p mesh.Path) bool { return b.random.Float64() >= b.roads[p.Labels[0]].loss }) {
+			continue
+		}
+		b.lostBoth++
 	}
 }
 

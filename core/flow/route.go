@@ -63,7 +63,7 @@ type route struct {
 
 	copyTo  *route // where its packets are copied to; nil: nowhere
 	part    uint32 // of the flows, beside other ways; 0: none was given yet
-	relief  bool   // flows could go by another path too
+	eased   bool   // flows go by another path too, or could
 	bench   time.Duration
 	benched time.Time // until when it is no further way
 	fresh   bool      // no probe was answered since it joined the pair

@@ -55,6 +55,9 @@ type spreading struct {
 	moved time.Time // when shares last changed
 }
 
+// carries reports whether packets go by a path.
+func (f *Flow) carries(r *route) bool { return r == f.current || slices.Contains(f.spread.extra, r) }
+
 // ways returns the paths that carry packets, the preferred one first.
 func (f *Flow) ways() []*route {
 	if f.current == nil {
@@ -66,19 +69,26 @@ func (f *Flow) ways() []*route {
 // spreadOut decides which paths carry flows besides the current one, and which part each has.
 func (f *Flow) spreadOut(now time.Time) {
 	s := &f.spread
-	s.extra = slices.DeleteFunc(s.extra, func(r *route) bool { return r == f.current || !slices.Contains(f.routes, r) || !r.carries(now) })
+	s.extra = slices.DeleteFunc(s.extra, func(r *route) bool {
+		if r.grade() > fit && r.grade() != undecided {
+			r.rest(now)
+		}
+		return r == f.current || !slices.Contains(f.routes, r) || !r.serves(now)
+	})
 	if f.cfg.Spread == SpreadOff || f.current == nil {
-		s.extra = nil
+		s.on, s.extra, s.check = false, nil, time.Time{}
 		return
 	}
-	more := f.furtherWays(now)
-	switch {
-	case f.cfg.Spread == SpreadAlways:
-		s.on = true
-	case !s.on && f.current.congested() && len(more) > 0:
+	var more []*route
+	if s.on = s.on || f.cfg.Spread == SpreadAlways; s.on || f.current.late {
+		more = f.furtherWays(now)
+	}
+	if !s.on && f.current.congested() && len(more) > 0 {
 		f.begin(now)
 	}
-	f.current.relief = len(more) > 0 && !s.on
+	for _, r := range f.routes {
+		r.eased = s.on || r == f.current && len(more) > 0
+	}
 	if !s.on {
 		return
 	}
@@ -94,8 +104,14 @@ func (f *Flow) spreadOut(now time.Time) {
 	}
 }
 
-// carries reports whether a further way goes on carrying flows.
-func (r *route) carries(now time.Time) bool {
+// rest keeps a path from being a further way for a while, which doubles each time.
+func (r *route) rest(now time.Time) {
+	r.bench = min(max(2*r.bench, benching), mostEasy)
+	r.benched = now.Add(r.bench)
+}
+
+// serves reports whether a further way goes on carrying flows.
+func (r *route) serves(now time.Time) bool {
 	return r.grade() == fit || r.grade() == undecided && now.Before(r.decideAt)
 }
 
@@ -145,6 +161,9 @@ func (f *Flow) end(now time.Time) {
 			return
 		}
 	}
+	for _, r := range s.extra {
+		r.bench = 0
+	}
 	s.on, s.extra, s.ended, s.check = false, nil, now, time.Time{}
 	f.current.part = 0
 }
@@ -175,11 +194,13 @@ func (f *Flow) divide(now time.Time) {
 			continue
 		}
 		s.moved, r.over = now, 0
-		if r.part > leastPart {
+		switch {
+		case r.part > leastPart:
 			r.part = max(leastPart, r.part*3/4)
-		} else if r != f.current {
-			r.bench = min(max(2*r.bench, benching), mostEasy)
-			r.benched = now.Add(r.bench)
+		case r == f.current:
+			r.condemn(now)
+		default:
+			r.rest(now)
 			s.extra = slices.DeleteFunc(s.extra, func(o *route) bool { return o == r })
 		}
 	}

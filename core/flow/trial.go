@@ -38,8 +38,8 @@ func (r *route) counted(now time.Time, c Counts) {
 	switch {
 	case r.lossy:
 		r.try(now, t)
-	case proven && r.relief && r.over >= crowdedAfter:
-		r.over = max(r.over, congestedAfter) // a queue runs over: other paths are to take a part
+	case proven && r.crowded():
+		r.over = max(r.over, congestedAfter)
 	case proven:
 		r.condemn(now)
 	}

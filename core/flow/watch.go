@@ -65,6 +65,15 @@ func (r *route) enough() int {
 	return min(max(n, leastSilence), mostSilence)
 }
 
+// needed is how many probes in a row must stay without an answer for the path to be left. Where a queue may have lost them it
+// takes more.
+func (r *route) needed() int {
+	if r.crowded() {
+		return min(3*r.enough(), mostSilence)
+	}
+	return r.enough()
+}
+
 // judge counts probes that were not answered in time. Silence makes the path in use suspect, and ends the trial of
 // another.
 func (r *route) judge(now time.Time, inUse bool) {
@@ -77,8 +86,11 @@ func (r *route) judge(now time.Time, inUse bool) {
 			r.silence++
 		}
 	}
+	if r.crowded() && r.silence >= r.enough() {
+		r.over = max(r.over, congestedAfter)
+	}
 	switch {
-	case inUse && r.silence >= r.enough():
+	case inUse && r.silence >= r.needed():
 		r.condemn(now)
 		r.doubt(now)
 		r.unheard = true
@@ -90,7 +102,7 @@ func (r *route) judge(now time.Time, inUse bool) {
 
 // follows reports whether the path in use wants more probes because of those that were not answered.
 func (r *route) follows() bool {
-	return r.watched() && r.silence > 0 && len(r.sent) < r.enough()
+	return r.watched() && r.silence > 0 && len(r.sent) < r.needed()
 }
 
 func (r *route) followAt() time.Time { return r.probed.Add(max(watchGap, r.rtt/4)) }

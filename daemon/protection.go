@@ -1,0 +1,34 @@
+package daemon
+
+import (
+	"x0tta6bl4/core/flow"
+	"x0tta6bl4/core/node"
+	"x0tta6bl4/daemon/config"
+	"x0tta6bl4/mesh"
+)
+
+// route makes the deciding half choose paths as the configuration says.
+func route(cfg *node.Config, c config.Config) {
+	cfg.Disjoint, cfg.Protect, cfg.InterfaceCapacity = c.Routing.K, len(c.Routing.Protect) > 0, c.Links.Capacity
+	switch c.Routing.Spread {
+	case config.SpreadAlways:
+		cfg.Spread = flow.SpreadAlways
+	case config.SpreadOff:
+		cfg.Spread = flow.SpreadOff
+	default:
+		cfg.Spread = flow.SpreadAuto
+	}
+}
+
+// protection returns what is always sent on two paths, and the destinations in use to which there is only one.
+func (d *Daemon) protection() (rules []string, onePath []mesh.NodeID) {
+	for _, r := range d.opt.Config.Routing.Protect {
+		rules = append(rules, r.String())
+	}
+	for _, p := range d.table.Load().Peers {
+		if len(p.Pair) == 1 && p.Session != 0 {
+			onePath = append(onePath, p.Node)
+		}
+	}
+	return rules, onePath
+}
