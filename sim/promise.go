@@ -4,47 +4,11 @@ import (
 	"slices"
 	"time"
 
-	"x0tta6bl4/core/path"
 	"x0tta6bl4/mesh"
 )
 
-// What a flow is promised while everything else is counted on, which is checked if Config.Promises says so. H is the interval of
-// hellos, I that of the packets, D the delay of the slowest path of the set in use.
-//
-// No blackhole. While a way exists of links and nodes that all have counted on for knownAfter, packets arrive again within a
-// bound after the last change of the network, and then without a gap that is longer. The bound is the sum of
-//
-//	silence  what hellos need to see it: 1.5 H and an allowance for late ones, H/10, but H once some process stood still; 3 H,
-//	         the allowance and a round trip for a link that is dead in one direction, whose better end hears hellos and
-//	         misses their echo; 2 H more where several links of one node fall silent together, which it takes for its own
-//	         standstill first
-//	probing  for each path of the set that swallows packets behind hellos that pass, and for each link and node anywhere that
-//	         does, as a path that is new may lead there, but for no more than the set has: the gap G between two probes (50 ms and
-//	         I), an answer's time A for the first and for the last, and watchGap or a quarter of a round trip for each other
-//	         one of those that must stay unanswered (3, and up to 6 after misses of late). A is two round trips, 40 ms at
-//	         least; of a path not probed before, six times D, 200 ms at least
-//	news     if no path of the set is whole: the relays must give the link up (3 H, or silence and the five probes of its
-//	         burst with their answers), the announcements reach the source, which waits spfPause for more of them, twice
-//	travel   the next packet (I), the error that came back to the source (D and I, but for an own link), and the packet's way (D)
-//
-// Swallowed packets are promised nothing if no path of the set is whole: nobody announces them.
-//
-// No loss. A packet of the protected class arrives if two ways without a common relay existed and were counted on when the
-// network was struck last, and all that was struck within knownAfter is one link or one node, not an end of the flow.
-//
-// No oscillation. A flow takes another path at most switchesFirst times, and switchesEach more for each change of the network;
-// switchesLossy more if something begins to lose packets, which looks whole again at times: it is tried at intervals that double.
+// How often a flow may take another path: see promise.
 const (
-	probeGap     = 50 * time.Millisecond
-	leastAnswer  = 40 * time.Millisecond
-	firstAnswer  = 200 * time.Millisecond
-	followGap    = 20 * time.Millisecond
-	mostFollowed = 4
-	burstProbes  = 5
-	burstGap     = 5 * time.Millisecond
-	spfPause     = 20 * time.Millisecond
-	slack        = 2 * time.Millisecond // signatures, and the grain of turns
-
 	switchesFirst = 4
 	switchesEach  = 3
 	switchesLossy = 6
@@ -79,7 +43,32 @@ type Promised struct {
 	ByOne    int     `json:"switches_of_one"` // of that flow which made most
 }
 
-// promise is what one flow is promised now.
+// promise is what one flow is promised now, which is checked if Config.Promises says so. H is the interval of hellos, I that of
+// the packets, D the delay of the slowest path of the set in use.
+//
+// No blackhole. While a way exists of links and nodes that all have counted on for knownAfter, packets arrive again within a
+// bound after the last change of the network, and then without a gap that is longer. The bound is the sum of
+//
+//	silence  what hellos need to see it: 1.5 H and an allowance for late ones, H/10, but H once some process stood still; 3 H,
+//	         the allowance and a round trip for a link that is dead in one direction, whose better end hears hellos and
+//	         misses their echo; 2 H more where several links of one node fall silent together, which it takes for its own
+//	         standstill first
+//	probing  for each path of the set that swallows packets behind hellos that pass, and for each link and node anywhere that
+//	         does, as a path that is new may lead there, but for no more than a set has: the gap between two probes (50 ms
+//	         and I), an answer's time for the first and for the last (six times D, 200 ms at least, as of a path that
+//	         nobody has probed before), and followGap or half of D for each other one of those that must stay unanswered
+//	         (3, and up to 6 after misses of late)
+//	news     if no path of the set is whole: the relays must give the link up (3 H, or silence and the five probes of its
+//	         burst with their answers), the announcements reach the source, which waits spfPause for more of them, twice
+//	travel   the next packet (I), the error that came back to the source (D and I, but for an own link), and the packet's way (D)
+//
+// Swallowed packets are promised nothing if no path of the set is whole: nobody announces them.
+//
+// No loss. A packet of the protected class arrives if two ways without a common relay existed and were counted on when the
+// network was struck last, and all that was struck within knownAfter is one link or one node, not an end of the flow.
+//
+// No oscillation. A flow takes another path at most switchesFirst times, and switchesEach more for each change of the network;
+// switchesLossy more if something begins to lose packets, which looks whole again at times: it is tried at intervals that double.
 type promise struct {
 	since    time.Duration // of the bound
 	within   time.Duration // 0 = nothing
@@ -160,160 +149,6 @@ func (p *promises) look(w *World) {
 			q.guarded = true
 		}
 	}
-}
-
-// doubly reports whether two ways without a common relay can be counted on. What swallows packets is not announced: where
-// anything does, two whole ones must be among the paths that the source has; and where two things do, a new set of paths may
-// lead to both before anybody has tried it.
-func (p *promises) doubly(w *World, f *trafficFlow, now time.Duration) bool {
-	n := p.swallowing(w)
-	return p.twice(w, f.from, f.to, now) && (n == 0 || n == 1 && p.surveyed(w, f).apart)
-}
-
-// swallowing returns how many links and nodes lose packets behind hellos that pass.
-func (p *promises) swallowing(w *World) (n int) {
-	for _, l := range w.wires {
-		if len(l.extra.active) > 0 {
-			n++
-		}
-	}
-	for _, s := range w.nodes {
-		if s.drops > 0 {
-			n++
-		}
-	}
-	return n
-}
-
-// bound returns within which time packets of a flow arrive again after a change now; 0 if nothing is promised.
-func (p *promises) bound(w *World, f *trafficFlow, now time.Duration) time.Duration {
-	if f.promise.heard == 0 || !p.reaches(w, f.from, f.to, now, nothing) {
-		return 0
-	}
-	s := p.surveyed(w, f)
-	silence, own := p.silence(w, f.from)
-	f.promise.own = own
-	all := silence + w.cfg.Packet + s.slowest + slack
-	if !own {
-		all += s.slowest + w.cfg.Packet
-	}
-	if s.whole == 0 {
-		if s.swallow > 0 {
-			return 0
-		}
-		far := p.farthest(w, f.from)
-		giveUp := max(3*w.cfg.Hello, silence+burstProbes*burstGap+far+leastAnswer)
-		return all - silence + giveUp + 2*spfPause + 2*far
-	}
-	for range min(max(s.swallow, p.swallowing(w)), path.DefaultPaths) {
-		answer := max(6*s.slowest, firstAnswer)
-		all += probeGap + w.cfg.Packet + 2*answer + mostFollowed*max(followGap, s.slowest/2)
-	}
-	return all
-}
-
-// silence returns how long hellos need to tell all that is silent now, and whether that is links of one node only.
-func (p *promises) silence(w *World, s *simNode) (d time.Duration, own bool) {
-	h, oneway, own := w.cfg.Hello, false, true
-	count := make([]int, len(w.nodes))
-	for i, l := range w.wires {
-		if p.links[i].bad || l.ends[0].node.mute() || l.ends[1].node.mute() {
-			oneway = oneway || l.block[0] != l.block[1]
-			own = own && (l.ends[0].node == s || l.ends[1].node == s)
-			count[l.ends[0].node.index]++
-			count[l.ends[1].node.index]++
-		}
-	}
-	late := h / 10
-	if p.stood {
-		late = h
-	}
-	d = h*3/2 + late
-	if oneway {
-		d = 3*h + late + 2*p.slowestLink(w)
-	}
-	for i, s := range w.nodes {
-		if count[i] > 1 && !s.mute() {
-			return d + 2*h, own
-		}
-	}
-	return d, own
-}
-
-func (p *promises) slowestLink(w *World) (d time.Duration) {
-	for _, l := range w.wires {
-		d = max(d, l.delay+l.extra.delay)
-	}
-	return d
-}
-
-// survey is the set of paths that a source uses.
-type survey struct {
-	whole   int           // paths on which nothing is bad
-	swallow int           // paths on which packets vanish while hellos pass
-	slowest time.Duration // of all
-	apart   bool          // two of the whole ones share no relay
-}
-
-func (p *promises) surveyed(w *World, f *trafficFlow) (s survey) {
-	var whole []mesh.Path
-	for _, st := range f.from.reflex.States(f.to.id) {
-		delay, silent, swallows := p.walk(w, st.Path)
-		s.slowest = max(s.slowest, delay)
-		switch {
-		case swallows:
-			s.swallow++
-		case !silent:
-			for _, q := range whole {
-				s.apart = s.apart || !slices.ContainsFunc(q.Nodes[1:len(q.Labels)], func(n mesh.NodeID) bool { return slices.Contains(st.Path.Nodes, n) })
-			}
-			whole = append(whole, st.Path)
-		}
-	}
-	s.whole = len(whole)
-	return s
-}
-
-// walk follows a path: how long it takes, and whether something on it is silent or swallows.
-func (p *promises) walk(w *World, q mesh.Path) (delay time.Duration, silent, swallows bool) {
-	for i, label := range q.Labels {
-		s := w.byID[q.Nodes[i]]
-		j := slices.IndexFunc(s.byLabel, func(l labelled) bool { return l.label == label })
-		if j < 0 {
-			return delay, silent, !s.mute() // a link that its node has made up, or that a restart has renamed
-		}
-		e := s.byLabel[j].end
-		to := e.other().node
-		delay += e.link.delay + e.link.extra.delay
-		silent = silent || e.link.silent() || to.mute()
-		swallows = swallows || len(e.link.extra.active) > 0 || i < len(q.Labels)-1 && to.drops > 0
-	}
-	return delay, silent, swallows
-}
-
-// farthest returns the delay of the slowest of the fastest ways from a node to the others.
-func (p *promises) farthest(w *World, from *simNode) (d time.Duration) {
-	delays := make([]time.Duration, len(w.nodes))
-	for i := range delays {
-		delays[i] = time.Hour
-	}
-	delays[from.index] = 0
-	for changed := true; changed; {
-		changed = false
-		for _, l := range w.wires {
-			for _, e := range l.ends {
-				if via := delays[e.node.index] + l.delay; e.works() && e.node.runs() && via < delays[e.other().node.index] {
-					delays[e.other().node.index], changed = via, true
-				}
-			}
-		}
-	}
-	for _, x := range delays {
-		if x < time.Hour {
-			d = max(d, x)
-		}
-	}
-	return d
 }
 
 // sent checks a flow that sends a packet.

@@ -15,7 +15,7 @@ import (
 	"x0tta6bl4/sim"
 )
 
-var seeds = flag.Uint64("campaign", 100, "seeds in TestPromisesAreKept")
+var seeds = flag.Uint64("campaign", 16, "seeds in TestPromisesAreKept")
 
 // What flows are promised is kept on random maps, whatever breaks; and unprotected packets are lost meanwhile.
 func TestPromisesAreKept(t *testing.T) {
