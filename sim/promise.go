@@ -66,6 +66,8 @@ type Promised struct {
 //
 // No loss. A packet of the protected class arrives if two ways without a common relay existed and were counted on when the
 // network was struck last, and all that was struck within knownAfter is one link or one node, not an end of the flow.
+// Where something swallows packets, two whole paths without a common relay must be in the set; where two things do, nothing is
+// promised.
 //
 // No oscillation. A flow takes another path at most switchesFirst times, and switchesEach more for each change of the network;
 // switchesLossy more if something begins to lose packets, which looks whole again at times: it is tried at intervals that double.
