@@ -99,8 +99,7 @@ func (c *Change) compare(old *Graph, was, is int32) {
 		default:
 			x, y := &old.arcs[a], &c.g.arcs[b]
 			moved := old.nodes[x.to] != c.g.nodes[y.to]
-			before, after := &old.info[a], &c.g.info[b]
-			if moved || x.weight != y.weight || before.mtu != after.mtu || before.capacity != after.capacity {
+			if moved || x.weight != y.weight || old.info[a].mtu != c.g.info[b].mtu || old.carries(a) != c.g.carries(b) {
 				c.touch(old, was, a)
 			}
 			if moved || y.weight < x.weight {

@@ -61,18 +61,28 @@ func (g *Graph) Around(from mesh.NodeID, link mesh.Label, most int) (Around, boo
 	return around, true
 }
 
-// goals returns where the detours of a link from n to v are to lead.
+// goals returns where the detours of a link from n to v are to lead: to all nodes that there is another link to.
 func (g *Graph) goals(n, v int32, most int) []goal {
 	all := make([]goal, 0, min(most, int(1+g.first[v+1]-g.first[v])))
-	if most > 0 {
+	if most > 0 && g.inAt[v+1]-g.inAt[v] > 1 {
 		all = append(all, goal{end: g.nodes[v]})
 	}
 	for a := g.first[v]; a < g.first[v+1] && len(all) < most; a++ {
-		if g.arcs[a].to != n {
-			all = append(all, goal{behind: g.info[a].label, end: g.nodes[g.arcs[a].to]})
+		if to := g.arcs[a].to; to != n && g.entered(to, v) {
+			all = append(all, goal{behind: g.info[a].label, end: g.nodes[to]})
 		}
 	}
 	return all
+}
+
+// entered reports whether a link leads to a node from another one than v.
+func (g *Graph) entered(node, v int32) bool {
+	for _, in := range g.in[g.inAt[node]:g.inAt[node+1]] {
+		if in.from != v {
+			return true
+		}
+	}
+	return false
 }
 
 // Stands reports whether detours that were found in an earlier graph serve in this one: the link and what is behind the

@@ -17,8 +17,9 @@ type Graph struct {
 	inAt   []int32       // in[inAt[n]:inAt[n+1]] enter node n
 	info   []arcInfo     // of the arc at the same index
 	groups map[uint32][]int32
-	risks  [][]uint32 // shared-risk groups of a link, by its id
-	fixed  []uint32   // of the ends that Disjoint is asked about: groups of every link of one of them
+	risks  [][]uint32           // shared-risk groups of a link, by its id
+	carry  []mesh.BitsPerSecond // what arcs carry; nil: none says
+	fixed  []uint32             // of the ends that Disjoint is asked about: groups of every link of one of them
 
 	heap   heap
 	spf    *Tree // the newest tree that Disjoint used
@@ -49,8 +50,6 @@ type arcInfo struct {
 	label mesh.Label
 	mtu   uint16
 	cost  mesh.Cost
-
-	capacity mesh.BitsPerSecond
 }
 
 // NewGraph builds the graph of edges. Edges that cannot be (a loop, no label, a label used twice at one node, a zero
@@ -135,7 +134,13 @@ func (g *Graph) build(es []indexed) {
 		cost := min(max(e.Cost, 1), mesh.MaxCost)
 		g.weak = g.weak || weakness(e.Quality) > 0
 		g.arcs[i] = arc{weight: int64(cost) + weakness(e.Quality)*weakUnit, to: e.to, link: int32(i)}
-		g.info[i] = arcInfo{from: e.from, label: e.Label, mtu: e.MTU, cost: cost, capacity: e.Capacity}
+		g.info[i] = arcInfo{from: e.from, label: e.Label, mtu: e.MTU, cost: cost}
+		if e.Capacity > 0 {
+			if g.carry == nil {
+				g.carry = make([]mesh.BitsPerSecond, len(es))
+			}
+			g.carry[i] = e.Capacity
+		}
 		g.first[e.from+1]++
 		g.inAt[e.to+1]++
 	}
@@ -239,6 +244,14 @@ func (g *Graph) index(n mesh.NodeID) (int32, bool) {
 	return int32(i), ok
 }
 
+// carries returns the capacity of an arc, 0 if it is not known.
+func (g *Graph) carries(arc int32) mesh.BitsPerSecond {
+	if g.carry == nil {
+		return 0
+	}
+	return g.carry[arc]
+}
+
 // path makes a mesh.Path of arcs.
 func (g *Graph) path(arcs []int32) mesh.Path {
 	p := mesh.Path{
@@ -254,8 +267,8 @@ func (g *Graph) path(arcs []int32) mesh.Path {
 		if p.MTU == 0 || in.mtu != 0 && in.mtu < p.MTU { // 0 = not known
 			p.MTU = in.mtu
 		}
-		if p.Capacity == 0 || in.capacity != 0 && in.capacity < p.Capacity {
-			p.Capacity = in.capacity
+		if c := g.carries(a); p.Capacity == 0 || c != 0 && c < p.Capacity {
+			p.Capacity = c
 		}
 	}
 	return p
