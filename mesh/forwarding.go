@@ -63,7 +63,7 @@ type ForwardPeer struct {
 type Way struct {
 	Path
 	Copy  Path   // valid while Path is in doubt: every packet goes by it too
-	Share uint32 // of the flows, relative to those of the other ways; not 0 where there are several
+	Share uint32 // of the flows, relative to those of the other ways; 0 where another has one: flows leave it when they pause
 }
 
 // Link returns the link with label l.

@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"slices"
 	"time"
 
 	"x0tta6bl4/mesh"
@@ -16,8 +17,8 @@ func (f *Flow) choose(now time.Time) {
 	}
 	best := f.preferred()
 	var current *route
-	if f.current != nil {
-		current = find(f.routes, f.current.path)
+	if slices.Contains(f.routes, f.current) {
+		current = f.current
 	}
 	switch {
 	case current != nil && current.grade() == undecided && now.Before(current.decideAt):
@@ -41,6 +42,7 @@ func (f *Flow) choose(now time.Time) {
 		}
 	}
 	f.spreadOut(now)
+	f.forsake(now)
 	for _, r := range f.routes {
 		carries := f.carries(r)
 		if carries {
@@ -93,23 +95,27 @@ func (f *Flow) contest(now time.Time, best *route) {
 		f.rival, f.moveAt = best, now.Add(best.hold(now))
 	}
 	if !now.Before(f.moveAt) {
+		f.leave(now, f.current)
 		f.current, f.rival = best, nil
 	}
 }
 
 // copyOf returns the path to which packets by a path are copied while that is in doubt: the healthiest of those that are no
-// worse, and do not begin with the link that is silent. Nil: there is no doubt, or no such path.
-func (f *Flow) copyOf(c *route) *route {
+// worse, then the one that shares least with it, then the first in order. Where the own first link is silent none will do that
+// begins with a link that is silent as well: then it may be this machine, and copies are no help. Nil: there is no doubt, or no
+// such path.
+func (f *Flow) copyOf(c *route) (best *route) {
 	if !c.doubtful() {
 		return nil
 	}
-	var best *route
+	least := 0
 	for _, r := range f.routes {
-		switch {
-		case r == c || r.grade() > max(c.grade(), leaky):
-		case c.link == mesh.LinkSuspect && r.path.Labels[0] == c.path.Labels[0]:
-		case best == nil || r.grade() < best.grade() || r.grade() == best.grade() && r == c.copyTo:
-			best = r
+		if r == c || r.grade() > max(c.grade(), leaky) || c.link == mesh.LinkSuspect && r.link == mesh.LinkSuspect {
+			continue
+		}
+		links, relays := overlap(c.path, r.path)
+		if best == nil || r.grade() < best.grade() || r.grade() == best.grade() && links+relays < least {
+			best, least = r, links+relays
 		}
 	}
 	return best

@@ -8,17 +8,16 @@ import (
 
 // How long a doubt may last.
 const (
-	// linkAnswer is how long an own link that fell silent may take to answer its probes, beyond the round trip of the whole
-	// path: then packets leave for a better path alone. They do not wait for the link to be given up, as not all of them need
-	// have been copied.
+	// linkAnswer is how long a link in doubt may take to answer its probes, beyond the round trip of the whole path. From then on
+	// it is likelier dead than alive: what there is no room to copy goes by the other path.
 	linkAnswer = 20 * time.Millisecond
 
 	// hintLife is how long what a relay says of its link is believed. It says so again while the doubt lasts, and that the
 	// link is down if it is. An answer to a probe settles nothing: the relay copies probes too.
 	hintLife = 500 * time.Millisecond
 
-	// hintMost is how long a path is kept of which that is said again and again.
-	hintMost = time.Second
+	// doubtMost is how long packets stay on a path in doubt; then they leave for a better one alone.
+	doubtMost = time.Second
 )
 
 // hint takes a relay's doubt. What is worse is known of a path that is suspected.
@@ -29,16 +28,40 @@ func (r *route) hint(now time.Time) {
 	if !r.hinted {
 		r.hinted, r.hintFrom = true, now
 		if r.link != mesh.LinkSuspect {
-			r.decideAt = now.Add(hintMost)
+			r.decideAt, r.leanAt = now.Add(doubtMost), time.Time{}
 		}
+	}
+	if r.leanAt.IsZero() && now.Sub(r.hintFrom) >= r.rtt+linkAnswer {
+		r.leanAt = now
 	}
 	r.hintEnd = now.Add(hintLife)
 	r.asked = r.asked || now.Sub(r.probed) >= watchGap
 }
 
+// linkDoubt takes what the state of the first link says: it fell silent, or is no longer.
+func (r *route) linkDoubt(now time.Time, silent bool) {
+	switch {
+	case silent:
+		r.decideAt, r.leanAt = now.Add(doubtMost), now.Add(r.rtt+linkAnswer)
+	case r.hinted:
+		r.decideAt, r.leanAt = r.hintFrom.Add(doubtMost), time.Time{}
+	default:
+		r.leanAt = time.Time{}
+	}
+}
+
 // expire ends a relay's doubt in time.
 func (r *route) expire(now time.Time) {
-	r.hinted = r.hinted && now.Before(r.hintEnd) && r.health == alive
+	if r.hinted && (r.health != alive || !now.Before(r.hintEnd)) {
+		r.hinted = false
+		r.linkDoubt(now, r.link == mesh.LinkSuspect)
+	}
+	r.leans = !r.leanAt.IsZero() && !now.Before(r.leanAt)
+}
+
+// swapped reports whether the path that packets are copied to is the likelier one to deliver them.
+func (r *route) swapped() bool {
+	return r.leans && r.grade() == undecided && r.copyTo != nil && r.copyTo.grade() < undecided
 }
 
 // doubtful reports whether packets by this path are to be copied: it may be dead, and nobody knows. One that has been silent
@@ -50,5 +73,5 @@ func (r *route) doubtful() bool {
 	case g >= undecided:
 		return true
 	}
-	return r.silence >= max(1, r.needed()/leastSilence)
+	return r.silence > 0 && r.silence >= r.needed()/leastSilence
 }

@@ -43,21 +43,44 @@ func TestSilentLinkIsCopied(t *testing.T) {
 	b.states(Dead, Active, Standby)
 }
 
-// A link that does not answer in time is left; the way back is that of any other.
+// A link that does not answer in time is likelier dead: what goes once goes by the other path. When it answers after all
+// nothing has been; after a second it is left, and the way back is that of any other.
 func TestSilenceThatLasts(t *testing.T) {
 	b := newBench(t, way(1, 1000), way(2, 1500)) // round trip 2 ms, as far as is known
+	for range 3 {
+		b.f.Link(b.now, 1, mesh.LinkSuspect)
+		b.pass(2*time.Millisecond + linkAnswer - time.Nanosecond)
+		b.uses(1)
+		b.copies(2)
+		b.pass(time.Nanosecond)
+		b.uses(2)
+		b.copies(1)
+		b.states(Suspect, Standby)
+		b.pass(doubtMost - 50*time.Millisecond)
+		b.copies(1)
+		b.f.Link(b.now, 1, mesh.LinkUp)
+		b.uses(1)
+		b.copies(0)
+	}
 	b.f.Link(b.now, 1, mesh.LinkSuspect)
-	b.pass(2*time.Millisecond + linkAnswer - time.Nanosecond)
-	b.uses(1)
-	b.copies(2)
+	b.pass(doubtMost - time.Nanosecond)
+	b.copies(1)
 	b.pass(time.Nanosecond)
 	b.uses(2)
 	b.copies(0)
+	b.states(Suspect, Active)
 	b.f.Link(b.now, 1, mesh.LinkUp)
 	b.pass(Hold - time.Nanosecond)
 	b.uses(2)
 	b.pass(time.Nanosecond)
 	b.uses(1)
+
+	b = newBench(t, way(1, 1000), way(2, 1500))
+	b.f.Link(b.now, 1, mesh.LinkSuspect)
+	b.f.Link(b.now, 2, mesh.LinkSuspect)
+	b.pass(500 * time.Millisecond)
+	b.uses(1)
+	b.copies(0)
 }
 
 // Copies do not go by the very link that is silent, nor by what is dead or worse; where nothing else is left there are none.
@@ -77,10 +100,20 @@ func TestWhereCopiesGo(t *testing.T) {
 	b.f.Suspect(b.now, way(2, 0))
 	b.copies(3)
 	b.f.Link(b.now, 3, mesh.LinkSuspect)
-	b.copies(3) // as doubtful as the one in use
+	b.copies(0) // perhaps it is this machine
+	b.f.Link(b.now, 3, mesh.LinkUp)
+	b.f.Doubt(b.now, way(3, 0))
+	b.copies(3) // as doubtful as the one in use, for another reason
 	b.f.Link(b.now, 3, mesh.LinkDown)
 	b.copies(0)
 	b.uses(1)
+	b.f.Suspect(b.now, way(1, 0))
+	b.uses(2)
+	b.copies(0) // accused, and the other one worse
+
+	b = newBench(t, across(100, 1, 5), across(110, 2, 5), across(120, 3))
+	b.f.Doubt(b.now, across(0, 1, 5))
+	b.copies(3) // by other relays
 
 	b = newBench(t, way(1, 1000))
 	b.f.Link(b.now, 1, mesh.LinkSuspect)
@@ -114,6 +147,16 @@ func TestDoubtOfARelay(t *testing.T) {
 	b.states(Active, Standby)
 
 	b.f.Doubt(b.now, way(1, 0))
+	b.pass(2*time.Millisecond + linkAnswer)
+	b.uses(1)
+	b.f.Doubt(b.now, way(1, 0)) // it still doubts
+	b.uses(2)
+	b.copies(1)
+	b.answer(hintLife)
+	b.uses(1)
+	b.copies(0)
+
+	b.f.Doubt(b.now, way(1, 0))
 	b.f.Suspect(b.now, way(1, 0))
 	b.uses(2)
 	b.copies(0)
@@ -128,7 +171,7 @@ func TestDoubtThatLasts(t *testing.T) {
 	for begin := b.now; b.now.Sub(begin) < time.Minute; {
 		if b.f.current.path.Labels[0] == 1 {
 			b.f.Doubt(b.now, way(1, 0))
-			if moves == 0 && b.now.Sub(begin) >= hintMost {
+			if moves == 0 && b.now.Sub(begin) >= doubtMost {
 				t.Fatal("packets stay on a path that is always in doubt")
 			}
 		}

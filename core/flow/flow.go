@@ -25,7 +25,7 @@
 //
 // A doubt is less: the first link has been silent for a moment, a relay says so of its own, or a probe is overdue. Mostly it
 // is nothing, so packets stay, and are copied to another path until it is settled: whichever it was, none is lost, and none
-// overtakes another. A doubt that is not settled soon moves them after all.
+// overtakes another. A doubt that is not settled in a second moves them after all.
 //
 // Packets stay where they are as long as no path is healthier, unless the preferred path is more than a tenth
 // cheaper for Hold on end.
@@ -124,6 +124,8 @@ type Flow struct {
 	pair     []*route // what protected packets go by
 	hot      bool     // they are being sent
 	hotUntil time.Time
+	left     []left // in the order in which they were
+	given    given
 	lastID   uint64
 	number   uint8 // the last one given to a path
 }
@@ -164,6 +166,7 @@ func (f *Flow) SetPaths(now time.Time, paths []mesh.Path) {
 		}
 	}
 	f.routes = routes
+	f.given = given{}
 	f.choose(now)
 }
 
@@ -227,8 +230,7 @@ func (f *Flow) Suspect(now time.Time, path mesh.Path) {
 	}
 }
 
-// Doubt tells that a relay on a path is in doubt about its next link, or that something says so that is no proof. A path
-// not offered is ignored.
+// Doubt tells that a relay on a path is in doubt about its next link. A path not offered is ignored.
 func (f *Flow) Doubt(now time.Time, path mesh.Path) {
 	if r := find(f.routes, path); r != nil {
 		r.hint(now)
@@ -313,7 +315,13 @@ func (f *Flow) Deadline() time.Time {
 	for _, r := range f.routes {
 		if r.grade() == undecided && f.carries(r) && (r != f.current || r.grade() > f.preferred().grade()) {
 			at = sooner(at, r.decideAt)
+			if !r.leans {
+				at = sooner(at, r.leanAt)
+			}
 		}
+	}
+	for _, l := range f.left {
+		at = sooner(at, l.until)
 	}
 	return sooner(at, f.spread.check)
 }
@@ -324,20 +332,6 @@ func sooner(a, b time.Time) time.Time {
 		return b
 	}
 	return a
-}
-
-// Ways returns the paths that carry packets, first the preferred one, each with the one to which its packets are copied now:
-// none if all are dead.
-func (f *Flow) Ways() []mesh.Way {
-	var out []mesh.Way
-	for _, r := range f.ways() {
-		w := mesh.Way{Path: r.path, Share: max(r.part, 1)}
-		if r.copyTo != nil {
-			w.Copy = r.copyTo.path
-		}
-		out = append(out, w)
-	}
-	return out
 }
 
 // States returns all paths offered, the primary first.

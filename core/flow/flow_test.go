@@ -52,11 +52,41 @@ func (b *bench) pass(d time.Duration) (out []Probe) {
 	return append(out, b.f.Tick(b.now)...)
 }
 
+// carrying returns the ways that flows are given to.
+func carrying(f *Flow) []mesh.Way {
+	return slices.DeleteFunc(slices.Clone(f.Ways()), func(w mesh.Way) bool { return w.Share == 0 })
+}
+
+// leaving checks the first labels of the ways that are being left.
+func (b *bench) leaving(want ...mesh.Label) {
+	b.Helper()
+	var got []mesh.Label
+	for i, w := range b.f.Ways() {
+		if w.Share == 0 {
+			got = append(got, w.Labels[0])
+		} else if len(got) > 0 {
+			b.Fatalf("way %d has a share, but stands behind those that are left", i)
+		}
+	}
+	if !slices.Equal(got, want) {
+		b.Fatalf("after %v: ways by %v are being left, want %v", b.now.Sub(start), got, want)
+	}
+}
+
+// answer lets time pass, in steps of 10 ms, and answers all probes.
+func (b *bench) answer(d time.Duration) {
+	for end := b.now.Add(d); b.now.Before(end); {
+		for _, p := range b.pass(min(10*time.Millisecond, end.Sub(b.now))) {
+			b.f.ProbeReply(b.now, p.ID, Counts{})
+		}
+	}
+}
+
 // uses checks the first label of the path in use; 0 = none.
 func (b *bench) uses(want mesh.Label) {
 	b.Helper()
 	got := mesh.Label(0)
-	if w := b.f.Ways(); len(w) == 1 {
+	if w := carrying(b.f); len(w) == 1 {
 		got = w[0].Labels[0]
 	} else if len(w) > 1 {
 		b.Fatalf("%d paths in use", len(w))
@@ -239,6 +269,41 @@ func TestStaysUnlessMateriallyBetter(t *testing.T) {
 	b.uses(3)
 }
 
+// A path that is left for a better one keeps its flows until they pause, for a second; one that something speaks against does
+// not.
+func TestLeavingForABetterPath(t *testing.T) {
+	move := func() *bench {
+		b := newBench(t, way(1, 1000), way(2, 2000))
+		b.f.SetPaths(b.now, []mesh.Path{way(2, 800), way(1, 1000)})
+		b.pass(Hold)
+		b.uses(2)
+		b.leaving(1)
+		return b
+	}
+	b := move()
+	b.pass(leaveTime - time.Nanosecond)
+	b.leaving(1)
+	b.pass(time.Nanosecond)
+	b.leaving()
+	for name, end := range map[string]func(*bench){
+		"silent":   func(b *bench) { b.f.Link(b.now, 1, mesh.LinkSuspect) },
+		"down":     func(b *bench) { b.f.Link(b.now, 1, mesh.LinkDown) },
+		"accused":  func(b *bench) { b.f.Suspect(b.now, way(1, 0)) },
+		"doubted":  func(b *bench) { b.f.Doubt(b.now, way(1, 0)) },
+		"gone":     func(b *bench) { b.f.SetPaths(b.now, []mesh.Path{way(2, 800)}) },
+		"in use":   func(b *bench) { b.f.Link(b.now, 2, mesh.LinkDown) },
+		"too late": func(b *bench) { b.pass(leaveTime) },
+	} {
+		if end(b); len(b.f.Ways()) != 1 {
+			t.Errorf("%s: %+v", name, b.f.Ways())
+		}
+		b = move()
+	}
+	b.f.Suspect(b.now, way(2, 0)) // packets flee: nothing keeps them
+	b.uses(1)
+	b.leaving()
+}
+
 // A path that answers probes and loses packets is held off for longer each time.
 func TestHoldGrowsWithSuspicions(t *testing.T) {
 	b := newBench(t, way(1, 1000), way(2, 2000))
@@ -336,12 +401,17 @@ func (f *Flow) valid(now time.Time) error {
 func (f *Flow) validSets(now time.Time) error {
 	late := !f.Deadline().After(now)
 	for i, r := range f.spread.extra {
-		if r == f.current || !slices.Contains(f.routes, r) || !late && !r.serves(now) || r.part == 0 || slices.Contains(f.spread.extra[:i], r) {
+		if r == f.current || !slices.Contains(f.routes, r) || !late && !r.serves() || r.part == 0 || slices.Contains(f.spread.extra[:i], r) {
 			return fmt.Errorf("a further way is none: grade %d, part %d", r.grade(), r.part)
 		}
 	}
 	if len(f.spread.extra) > 0 && (!f.spread.on || f.current == nil) || f.spread.on && f.cfg.Spread == SpreadOff {
 		return fmt.Errorf("flows are spread for no reason")
+	}
+	for _, l := range f.left {
+		if !late && (f.carries(l.route) || !slices.Contains(f.routes, l.route) || l.route.grade() != fit) {
+			return fmt.Errorf("a way of grade %d is being left", l.route.grade())
+		}
 	}
 	living := 0
 	for _, r := range f.routes {

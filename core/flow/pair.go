@@ -134,13 +134,3 @@ func (f *Flow) joined(leg *route) []*route {
 	}
 	return best
 }
-
-// Pair returns the paths that protected packets go by: two, or one if there are no more, none if all are dead or nothing is
-// protected.
-func (f *Flow) Pair() []mesh.Path {
-	var out []mesh.Path
-	for _, r := range f.pair {
-		out = append(out, r.path)
-	}
-	return out
-}

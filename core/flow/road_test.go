@@ -106,10 +106,16 @@ func (b *trip) packets() {
 			b.lost++
 			continue
 		}
-		arrived := b.frame(b.roads[ways[0].Labels[0]], true)
-		if c := ways[0].Copy; c.Valid() {
+		first := b.roads[ways[0].Labels[0]]
+		arrived := b.frame(first, true)
+		if c := ways[0].Copy; !arrived && c.Valid() {
+			if r := b.roads[c.Labels[0]]; !r.large && b.random.Float64() >= r.loss {
+				arrived = true
+				first.got++ // a packet is counted for the first path, by whichever it came
+			}
+		}
+		if ways[0].Copy.Valid() {
 			b.doubled++
-			arrived = b.frame(b.roads[c.Labels[0]], true) || arrived
 		}
 		if !arrived {
 			b.lost++
@@ -139,7 +145,7 @@ func (b *trip) due() int { return b.steps*b.rate/200 - (b.steps-1)*b.rate/200 }
 func (b *trip) until(l mesh.Label, most time.Duration) time.Duration {
 	b.Helper()
 	for from := b.now; ; b.drive(5 * time.Millisecond) {
-		if a := b.f.Ways(); len(a) == 1 && a[0].Labels[0] == l {
+		if a := carrying(b.f); len(a) == 1 && a[0].Labels[0] == l {
 			return b.now.Sub(from)
 		}
 		if b.now.Sub(from) > most {

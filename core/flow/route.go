@@ -60,6 +60,8 @@ type route struct {
 	hintFrom time.Time // since when, without a break
 	hintEnd  time.Time
 	decideAt time.Time // when an undecided path is left for a better one
+	leanAt   time.Time // from when on it is likelier dead than alive; zero: never
+	leans    bool
 
 	copyTo  *route // where its packets are copied to; nil: nowhere
 	part    uint32 // of the flows, beside other ways; 0: none was given yet
@@ -121,11 +123,8 @@ func (r *route) setLink(now time.Time, state mesh.LinkState) {
 	if was != state && r.health == alive {
 		r.forget()
 	}
-	switch {
-	case was != state && state == mesh.LinkSuspect:
-		r.decideAt = now.Add(r.rtt + linkAnswer)
-	case state == mesh.LinkUp && r.hinted:
-		r.decideAt = r.hintFrom.Add(hintMost)
+	if was != state {
+		r.linkDoubt(now, state == mesh.LinkSuspect)
 	}
 	if (was == mesh.LinkDown) == (state == mesh.LinkDown) {
 		return

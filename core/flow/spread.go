@@ -73,7 +73,7 @@ func (f *Flow) spreadOut(now time.Time) {
 		if r.grade() > fit && r.grade() != undecided {
 			r.rest(now)
 		}
-		return r == f.current || !slices.Contains(f.routes, r) || !r.serves(now)
+		return r == f.current || !slices.Contains(f.routes, r) || !r.serves()
 	})
 	if f.cfg.Spread == SpreadOff || f.current == nil {
 		s.on, s.extra, s.check = false, nil, time.Time{}
@@ -111,9 +111,7 @@ func (r *route) rest(now time.Time) {
 }
 
 // serves reports whether a further way goes on carrying flows.
-func (r *route) serves(now time.Time) bool {
-	return r.grade() == fit || r.grade() == undecided && now.Before(r.decideAt)
-}
+func (r *route) serves() bool { return r.grade() == fit || r.grade() == undecided && !r.leans }
 
 // furtherWays returns the paths that may carry flows too: fit, not congested, and apart from all others.
 func (f *Flow) furtherWays(now time.Time) (more []*route) {
@@ -163,6 +161,7 @@ func (f *Flow) end(now time.Time) {
 	}
 	for _, r := range s.extra {
 		r.bench = 0
+		f.leave(now, r)
 	}
 	s.on, s.extra, s.ended, s.check = false, nil, now, time.Time{}
 	f.current.part = 0
@@ -201,6 +200,7 @@ func (f *Flow) divide(now time.Time) {
 			r.condemn(now)
 		default:
 			r.rest(now)
+			f.leave(now, r)
 			s.extra = slices.DeleteFunc(s.extra, func(o *route) bool { return o == r })
 		}
 	}

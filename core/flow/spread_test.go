@@ -102,7 +102,7 @@ func (b *loaded) drive(d time.Duration) {
 }
 
 func (b *loaded) packets(step time.Duration) {
-	ways, parts := b.f.Ways(), uint32(0)
+	ways, parts := carrying(b.f), uint32(0)
 	for _, w := range ways {
 		parts += w.Share
 	}
@@ -153,10 +153,15 @@ func TestCongestedPathIsRelieved(t *testing.T) {
 			t.Errorf("a steady load was split %d times, %.0f packets lost", b.splits, b.lost)
 		}
 		b.load = 300
-		b.drive(easyTime + 5*time.Second)
+		for begin := b.now; b.ways > 1 && b.now.Sub(begin) < easyTime+5*time.Second; {
+			b.drive(5 * time.Millisecond)
+		}
+		b.leaving(2)
+		b.drive(5 * time.Second)
 		if b.ways != 1 {
 			t.Errorf("%d ways for what one path carries", b.ways)
 		}
+		b.leaving()
 		b.load = 0
 		b.drive(time.Minute)
 		if at := b.f.Deadline(); !at.IsZero() {
@@ -200,13 +205,13 @@ func TestSharesFollowCapacity(t *testing.T) {
 		b.drive(5 * time.Second)
 		b.load = 2200
 		b.drive(2 * time.Second)
-		if w := b.f.Ways(); capacity != nil && (len(w) != 2 || w[0].Share != 64 || w[1].Share != 16) {
+		if w := carrying(b.f); capacity != nil && (len(w) != 2 || w[0].Share != 64 || w[1].Share != 16) {
 			t.Errorf("ways %+v", w)
 		}
 		b.drive(30 * time.Second)
 		b.lost = 0
 		b.drive(time.Minute)
-		w := b.f.Ways()
+		w := carrying(b.f)
 		if len(w) != 2 || b.lost > 0 || b.splits != 1 {
 			t.Fatalf("capacity %v: %d ways, split %d times, %.0f lost: %+v", capacity, len(w), b.splits, b.lost, b.f.States())
 		}
@@ -236,19 +241,19 @@ func TestSpreadModes(t *testing.T) {
 	b := newLoaded(t, 1, Config{Spread: SpreadAlways}, nil, pipes()...)
 	b.load = 10
 	b.drive(time.Minute)
-	if w := b.f.Ways(); len(w) != 3 || w[0].Share != w[1].Share || w[1].Share != w[2].Share || b.splits != 1 {
+	if w := carrying(b.f); len(w) != 3 || w[0].Share != w[1].Share || w[1].Share != w[2].Share || b.splits != 1 {
 		t.Errorf("always: %+v", w)
 	}
 	b.f.Link(b.now, 2, mesh.LinkDown)
-	if w := b.f.Ways(); len(w) != 2 || w[0].Labels[0] != 1 || w[1].Labels[0] != 3 {
+	if w := carrying(b.f); len(w) != 2 || w[0].Labels[0] != 1 || w[1].Labels[0] != 3 {
 		t.Errorf("one is down: %+v", w)
 	}
 	b.f.Link(b.now, 3, mesh.LinkSuspect)
-	if w := b.f.Ways(); len(w) != 2 || w[1].Labels[0] != 3 || !w[1].Copy.Same(w[0].Path) || w[0].Copy.Valid() {
+	if w := carrying(b.f); len(w) != 2 || w[1].Labels[0] != 3 || !w[1].Copy.Same(w[0].Path) || w[0].Copy.Valid() {
 		t.Errorf("one is in doubt: %+v", w)
 	}
 	b.drive(200 * time.Millisecond)
-	if w := b.f.Ways(); len(w) != 1 {
+	if w := carrying(b.f); len(w) != 1 {
 		t.Errorf("its doubt was not settled: %+v", w)
 	}
 
@@ -280,7 +285,7 @@ func TestWhichWaysAreUsed(t *testing.T) {
 
 // Whatever the paths are like, flows do not go to and fro, and what is not congested is not split.
 func TestSpreadDoesNotOscillate(t *testing.T) {
-	runs := uint64(16)
+	runs := uint64(10)
 	if testing.Short() {
 		runs = 4
 	}

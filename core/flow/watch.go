@@ -61,6 +61,9 @@ func (r *route) watched() bool { return r.health == alive && r.link == mesh.Link
 // enough is how many probes in a row must stay without an answer to mean anything: so many that a path of this loss
 // does it by chance once in 10,000 times.
 func (r *route) enough() int {
+	if r.missing <= 0.04 {
+		return leastSilence // what follows says so too; this is asked of every path at every turn
+	}
 	n := int(math.Ceil(math.Log(byChance) / math.Log(max(r.missing, 0.04))))
 	return min(max(n, leastSilence), mostSilence)
 }
@@ -90,7 +93,7 @@ func (r *route) judge(now time.Time, inUse bool) {
 		r.over = max(r.over, congestedAfter)
 	}
 	switch {
-	case inUse && r.silence >= r.needed():
+	case inUse && r.silence > 0 && r.silence >= r.needed():
 		r.condemn(now)
 		r.doubt(now)
 		r.unheard = true

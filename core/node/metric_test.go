@@ -220,3 +220,67 @@ func TestPacketsLeaveALinkThatIsTooThin(t *testing.T) {
 		t.Errorf("packets leave by %d", f.inUse())
 	}
 }
+
+// What an interface carries is announced of the links by it, and known of the paths and to the table.
+func TestCapacityIsAnnounced(t *testing.T) {
+	r, toAlpha, toBeta := twoWays(t, Config{InterfaceCapacity: map[string]mesh.BitsPerSecond{"eth1": 20e6}})
+	want := map[mesh.Label]mesh.BitsPerSecond{toAlpha: 0, toBeta: 20e6}
+	for _, l := range r.lastAnnounced() {
+		if l.Capacity != want[l.Label] {
+			t.Errorf("link %d is announced with %d bit/s", l.Label, l.Capacity)
+		}
+	}
+	for _, p := range r.PathsTo(zeta).Paths {
+		if p.Capacity != want[p.Labels[0]] {
+			t.Errorf("path by %d has %d bit/s", p.Labels[0], p.Capacity)
+		}
+	}
+	f := newFast(t)
+	for _, ev := range r.reflex {
+		if l, ok := ev.(LinkSet); ok {
+			f.do(l)
+		}
+	}
+	for l, c := range want {
+		if x, ok := f.table.Link(l); !ok || x.Capacity != c {
+			t.Errorf("link %d: %+v", l, x)
+		}
+	}
+}
+
+// The table has what the slow loop said of a path last, though it is the same path.
+func TestTableHasTheNewMTUOfAPath(t *testing.T) {
+	f := newFast(t)
+	f.do(linkSet(1, alpha, 11))
+	p := pathBy(1000, 1, 5)
+	f.do(PeerSet{Node: zeta, Session: 21, Paths: []mesh.Path{p}})
+	f.pass(time.Second)
+	p.MTU = 1280
+	f.do(PeerSet{Node: zeta, Session: 21, Paths: []mesh.Path{p}})
+	if e, _ := f.table.Peer(zeta); len(e.Ways) != 1 || e.Ways[0].MTU != 1280 {
+		t.Errorf("%+v", e)
+	}
+}
+
+// Where packets are protected the table has a pair of paths, both of which are probed while such packets are sent.
+func TestProtectedPairInTheTable(t *testing.T) {
+	for _, protect := range []bool{true, false} {
+		f := newFast(t)
+		f.r = NewReflex(Config{Self: self, Rand: seeded(4), Protect: protect})
+		f.do(linkSet(1, alpha, 11))
+		f.do(linkSet(2, beta, 12))
+		f.do(PeerSet{Node: zeta, Session: 21, Paths: []mesh.Path{pathBy(1000, 1, 5), pathBy(1050, 2, 6)}})
+		f.pass(time.Second)
+		f.probes = nil
+		f.do(Sending{Node: zeta, Protected: true})
+		e, _ := f.table.Peer(zeta)
+		if protect && (len(e.Pair) != 2 || len(f.probes) != 2) || !protect && (len(e.Pair) != 0 || len(f.probes) != 1) {
+			t.Errorf("protect %v: pair %v, probes %v", protect, e.Pair, f.probes)
+		}
+		f.broken[1] = true
+		f.pass(time.Second)
+		if e, _ = f.table.Peer(zeta); protect && (len(e.Pair) != 1 || e.Pair[0].Labels[0] != 2) {
+			t.Errorf("with one path left: pair %v", e.Pair)
+		}
+	}
+}

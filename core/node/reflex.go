@@ -57,7 +57,6 @@ type (
 		Node mesh.NodeID
 		Path mesh.Path
 		Code wire.ErrorCode
-		Hint bool // it may be about another packet than ours: no reason to leave the path
 	}
 	// ProbeAnswered says that an end-to-end probe came back, and what the peer has counted.
 	ProbeAnswered struct {
@@ -256,14 +255,9 @@ func (r *Reflex) tick(now time.Time) {
 		for _, pr := range p.flow.Tick(now) {
 			r.out.Probes = append(r.out.Probes, SendProbe{p.Node, pr.Path, pr.ID, pr.Full})
 		}
-		if ways := p.flow.Ways(); !slices.EqualFunc(ways, p.ways, sameWay) {
-			p.ways = ways
-			r.dirty = true
-		}
-		if pair := p.flow.Pair(); !slices.EqualFunc(pair, p.pair, sameNumbered) {
-			p.pair = pair
-			r.dirty = true
-		}
+		ways, pair := p.flow.Ways(), p.flow.Pair()
+		r.dirty = r.dirty || !slices.EqualFunc(ways, p.ways, sameWay) || !slices.EqualFunc(pair, p.pair, sameNumbered)
+		p.ways, p.pair = ways, pair
 	}
 	if r.dirty {
 		r.dirty = false
@@ -325,7 +319,7 @@ func (r *Reflex) pathError(now time.Time, ev PathError) {
 	i, ok := r.findPeer(ev.Node)
 	switch {
 	case !ok:
-	case ev.Hint || ev.Code == wire.ErrorLinkSuspect:
+	case ev.Code == wire.ErrorLinkSuspect:
 		r.peers[i].flow.Doubt(now, ev.Path)
 	default:
 		r.peers[i].flow.Suspect(now, ev.Path)

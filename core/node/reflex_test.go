@@ -379,28 +379,24 @@ func TestSilentLinkHasPacketsCopied(t *testing.T) {
 	}
 }
 
-// What a relay says of its doubt, and what may be about another packet, has packets copied; what it says of a link that is down
-// moves them.
-func TestHintsHavePacketsCopied(t *testing.T) {
-	for _, hint := range []PathError{{Code: wire.ErrorLinkSuspect}, {Code: wire.ErrorLinkDown, Hint: true}, {Code: wire.ErrorNoLabel, Hint: true}} {
-		f := newFast(t)
-		f.do(linkSet(1, alpha, 11))
-		f.do(linkSet(2, beta, 12))
-		f.do(PeerSet{Node: zeta, Session: 21, Paths: []mesh.Path{pathBy(1000, 1, 5), pathBy(1050, 2, 6)}})
-		f.pass(time.Second)
-		hint.Node, hint.Path = zeta, pathBy(1000, 1, 5)
-		f.do(hint)
-		if f.inUse() != 1 || f.copied() != 2 || len(f.probes) != 1 {
-			t.Errorf("%+v: packets leave by %d, copies by %d, probes %v", hint, f.inUse(), f.copied(), f.probes)
-		}
-		f.do(ProbeAnswered{Node: zeta, ID: f.probes[0].ID})
-		f.pass(time.Second)
-		if f.inUse() != 1 || f.copied() != 0 {
-			t.Errorf("%+v: a second later packets leave by %d, copies by %d", hint, f.inUse(), f.copied())
-		}
-		f.do(PathError{Node: zeta, Path: pathBy(1000, 1, 5), Code: wire.ErrorLinkDown})
-		if f.inUse() != 2 || f.copied() != 0 {
-			t.Errorf("after an error packets leave by %d, copies by %d", f.inUse(), f.copied())
-		}
+// What a relay says of its doubt has packets copied; what it says of a link that is down moves them.
+func TestDoubtOfARelayHasPacketsCopied(t *testing.T) {
+	f := newFast(t)
+	f.do(linkSet(1, alpha, 11))
+	f.do(linkSet(2, beta, 12))
+	f.do(PeerSet{Node: zeta, Session: 21, Paths: []mesh.Path{pathBy(1000, 1, 5), pathBy(1050, 2, 6)}})
+	f.pass(time.Second)
+	f.do(PathError{Node: zeta, Path: pathBy(1000, 1, 5), Code: wire.ErrorLinkSuspect})
+	if f.inUse() != 1 || f.copied() != 2 || len(f.probes) != 1 {
+		t.Fatalf("packets leave by %d, copies by %d, probes %v", f.inUse(), f.copied(), f.probes)
+	}
+	f.do(ProbeAnswered{Node: zeta, ID: f.probes[0].ID})
+	f.pass(time.Second)
+	if f.inUse() != 1 || f.copied() != 0 {
+		t.Errorf("a second later packets leave by %d, copies by %d", f.inUse(), f.copied())
+	}
+	f.do(PathError{Node: zeta, Path: pathBy(1000, 1, 5), Code: wire.ErrorLinkDown})
+	if f.inUse() != 2 || f.copied() != 0 {
+		t.Errorf("after an error packets leave by %d, copies by %d", f.inUse(), f.copied())
 	}
 }

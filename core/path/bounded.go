@@ -12,7 +12,8 @@ type reacher struct {
 	at    []int32 // by node: its step in steps
 	seen  []int32 // nodes whose best and at are set
 	steps []step
-	bound int64 // what is no lighter leads to nothing that is looked for
+	bound int64    // what is no lighter leads to nothing that is looked for
+	risks []uint32 // links of these groups weigh as weak ones
 }
 
 // step is one improvement of one node: by this arc from the node of an earlier step.
@@ -73,6 +74,9 @@ func (g *Graph) extend(r *reacher, i, node, hops, avoid int32) {
 	for a := g.first[node]; a < g.first[node+1]; a++ {
 		arc := &g.arcs[a]
 		w := weight + arc.weight
+		if len(r.risks) > 0 && g.meets(arc.link, r.risks) {
+			w += weakUnit
+		}
 		if arc.link == avoid || w >= r.best[arc.to] || w >= r.bound {
 			continue
 		}
@@ -85,6 +89,11 @@ func (g *Graph) extend(r *reacher, i, node, hops, avoid int32) {
 		r.note(arc.to, w)
 		r.steps = append(r.steps, next)
 	}
+}
+
+// meets reports whether a link is in one of some groups.
+func (g *Graph) meets(link int32, groups []uint32) bool {
+	return slices.ContainsFunc(g.risks[link], func(r uint32) bool { return slices.Contains(groups, r) })
 }
 
 // note enters the step that is about to be added as the best to a node.

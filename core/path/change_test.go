@@ -174,3 +174,29 @@ func TestFoundAgainIsAsGood(t *testing.T) {
 		t.Errorf("%d sets of %d long ones stayed", same, long)
 	}
 }
+
+// A path has the capacity of its thinnest link of those that announce one, and is computed anew when that of one of its links
+// changes.
+func TestCapacityOfPaths(t *testing.T) {
+	mesh3 := func(first, second, elsewhere mesh.BitsPerSecond) *Graph {
+		carries := func(c mesh.BitsPerSecond) func(*mesh.Edge) { return func(e *mesh.Edge) { e.Capacity = c } }
+		b := newBuilder()
+		b.link(0, 1, 10, carries(first))
+		b.link(1, 2, 10, carries(second))
+		b.link(2, 3, 10, carries(elsewhere))
+		return NewGraph(b.edges)
+	}
+	for _, c := range []struct{ first, second, want mesh.BitsPerSecond }{{0, 0, 0}, {5e6, 0, 5e6}, {0, 5e6, 5e6}, {5e6, 7e6, 5e6}, {7e6, 5e6, 5e6}} {
+		g := mesh3(c.first, c.second, 1e3)
+		r := g.Disjoint(node(0), node(2), 3)
+		if len(r.Paths) != 1 || r.Paths[0].Capacity != c.want {
+			t.Errorf("%d and %d: %+v", c.first, c.second, r.Paths)
+		}
+		if !mesh3(c.first, c.second, 2e3).Since(g).Keeps(&r, node(0), node(2)) {
+			t.Errorf("%d and %d: a link elsewhere has another capacity, and the paths are looked for anew", c.first, c.second)
+		}
+		if mesh3(c.first, c.second+1, 1e3).Since(g).Keeps(&r, node(0), node(2)) {
+			t.Errorf("%d and %d: the capacity of a link changed, and the path stays", c.first, c.second)
+		}
+	}
+}

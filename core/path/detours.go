@@ -27,7 +27,8 @@ type goal struct {
 // dearer is how many times what it cost when it was found a detour may cost before a better one is looked for.
 const dearer = 2
 
-// Around returns the detours of at most MaxDetour hops for a link of a node, each the shortest: the one to the neighbour, and
+// Around returns the detours of at most MaxDetour hops for a link of a node, each the shortest (links that share a group with that
+// one count as weak: what it failed by they may fail by too): the one to the neighbour, and
 // for each of the neighbour's links, ascending by label, the one to the node behind it that does not lead through the
 // neighbour, of all at most so many. It is one search. False: the graph does not have the link.
 func (g *Graph) Around(from mesh.NodeID, link mesh.Label, most int) (Around, bool) {
@@ -48,7 +49,11 @@ func (g *Graph) Around(from mesh.NodeID, link mesh.Label, most int) (Around, boo
 			wanted[i] = g.arcs[g.labelled(v, b)].to
 		}
 	}
+	if g.risks != nil {
+		g.reach.risks = g.risks[g.arcs[a].link]
+	}
 	g.spread(n, v, MaxDetour, g.arcs[a].link, wanted)
+	g.reach.risks = nil
 	for i, to := range wanted {
 		x := &around.goals[i]
 		x.weight = g.reach.best[to]

@@ -114,6 +114,31 @@ func TestAroundAgainstAllWays(t *testing.T) {
 	}
 }
 
+// A detour avoids what the link may have failed by, if there is a way without it.
+func TestAroundAvoidsSharedRisk(t *testing.T) {
+	for _, other := range []bool{true, false} {
+		b := newBuilder()
+		b.link(0, 1, 10, groups(7, 8))
+		b.link(0, 2, 10, groups(8)) // in the same duct
+		b.link(2, 1, 10)
+		if other {
+			chain(b, 100, 0, 3, 1)
+		}
+		g := NewGraph(b.edges)
+		a, ok := g.Around(node(0), 1, 256)
+		want := mesh.Label(2)
+		if other {
+			want = 3
+		}
+		if !ok || len(a.Detours) == 0 || a.Detours[0].Labels[0] != want || !g.Stands(&a, node(0), 256) {
+			t.Errorf("another way is there: %v: detours %+v", other, a.Detours)
+		}
+		if p, ok := g.Shortest(node(0)).To(node(2)); !ok || p.Cost != 10 {
+			t.Errorf("a search for something else weighs groups: %+v", p)
+		}
+	}
+}
+
 // Equal edges in another order have the same detours; what was found is bounded.
 func TestAroundIsDeterministicAndBounded(t *testing.T) {
 	edges := mesh6(60, 4)

@@ -3,8 +3,6 @@ package config
 import (
 	"fmt"
 	"strconv"
-
-	"x0tta6bl4/mesh"
 )
 
 // budget reads a share from 0 to 1.
@@ -36,6 +34,3 @@ func (r Routing) yaml() string {
 	return fmt.Sprintf("routing:\n  k: %d\n  protect: %s\n  duplicate_budget: %s\n  spread: %s\n",
 		r.K, texts(rules), strconv.FormatFloat(max(r.DuplicateBudget, 0), 'g', -1, 64), r.Spread)
 }
-
-// Class returns what the rules of protection name.
-func (r Routing) Class() mesh.Class { return mesh.NewClass(r.Protect) }

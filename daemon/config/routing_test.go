@@ -27,14 +27,11 @@ routing:
 	if !reflect.DeepEqual(c.Routing, want) || !reflect.DeepEqual(c.Links.Capacity, capacity) {
 		t.Errorf("%+v, %v", c.Routing, c.Links.Capacity)
 	}
-	if c := c.Routing.Class(); !c.HasDSCP(46) || !c.AllTo(mesh.MustNodeID("zeta")) {
-		t.Errorf("%+v", c)
-	}
 	if again, err := Parse("shown", []byte(c.YAML())); err != nil || !reflect.DeepEqual(again, c) {
 		t.Errorf("%s\nreads as %+v, %v", c.YAML(), again, err)
 	}
 	none, err := Parse("x0t.yaml", []byte("routing: {duplicate_budget: 0.0, spread: always, protect: []}\n"))
-	if err != nil || none.Routing.DuplicateBudget != NoDuplicates || !none.Routing.Class().Empty() || none.Routing.Spread != SpreadAlways ||
+	if err != nil || none.Routing.DuplicateBudget != NoDuplicates || len(none.Routing.Protect) > 0 || none.Routing.Spread != SpreadAlways ||
 		!strings.Contains(none.YAML(), "duplicate_budget: 0\n") {
 		t.Errorf("%v: %s", err, none.YAML())
 	}

@@ -1,0 +1,92 @@
+package flow
+
+import (
+	"slices"
+	"time"
+
+	"x0tta6bl4/mesh"
+)
+
+// leaveTime is how long a way that is left for a better one, and not because anything speaks against it, has no share but stays
+// a way: a flow by it changes over when it pauses, so that its packets keep their order.
+const leaveTime = time.Second
+
+// left is a way that is left.
+type left struct {
+	route *route
+	until time.Time
+}
+
+// leave has flows by a path change over when they pause.
+func (f *Flow) leave(now time.Time, r *route) {
+	if r.grade() == fit {
+		f.left = append(f.left, left{r, now.Add(leaveTime)})
+	}
+}
+
+// forsake ends the time of ways that were left: it is over, they carry again, or something speaks against them.
+func (f *Flow) forsake(now time.Time) {
+	f.left = slices.DeleteFunc(f.left, func(l left) bool {
+		return !now.Before(l.until) || f.carries(l.route) || !slices.Contains(f.routes, l.route) || l.route.grade() != fit
+	})
+}
+
+// given is what Ways and Pair returned last, and of what that was made: they are asked at every turn of the fast loop.
+type given struct {
+	of   []carrier
+	left []*route
+	ways []mesh.Way
+	legs []*route
+	pair []mesh.Path
+}
+
+// carrier is what one way is made of.
+type carrier struct {
+	route, copyTo *route
+	part          uint32
+	swapped       bool
+}
+
+// Ways returns the paths that carry packets, first the preferred one, each with the one to which its packets are copied now:
+// none if all are dead. Of a path in doubt and its copy the likelier one comes first: what goes once goes by that. Ways that are
+// being left come last and have no share. The result is not to be modified.
+func (f *Flow) Ways() []mesh.Way {
+	if f.current == nil {
+		return nil
+	}
+	g := &f.given
+	if len(g.of) == 1+len(f.spread.extra) && g.of[0] == f.current.carrier() &&
+		slices.EqualFunc(g.of[1:], f.spread.extra, func(c carrier, r *route) bool { return c == r.carrier() }) &&
+		slices.EqualFunc(g.left, f.left, func(r *route, l left) bool { return r == l.route }) {
+		return g.ways
+	}
+	g.of, g.left, g.ways = nil, nil, nil
+	for _, r := range f.ways() {
+		w := mesh.Way{Path: r.path, Share: max(r.part, 1)}
+		if r.copyTo != nil {
+			w.Copy = r.copyTo.path
+		}
+		if r.swapped() {
+			w.Path, w.Copy = w.Copy, w.Path
+		}
+		g.of, g.ways = append(g.of, r.carrier()), append(g.ways, w)
+	}
+	for _, l := range f.left {
+		g.left, g.ways = append(g.left, l.route), append(g.ways, mesh.Way{Path: l.route.path})
+	}
+	return g.ways
+}
+
+func (r *route) carrier() carrier { return carrier{r, r.copyTo, r.part, r.swapped()} }
+
+// Pair returns the paths that protected packets go by: two, or one if there are no more, none if all are dead or nothing is
+// protected. The result is not to be modified.
+func (f *Flow) Pair() []mesh.Path {
+	if g := &f.given; !slices.Equal(g.legs, f.pair) {
+		g.legs, g.pair = slices.Clone(f.pair), nil
+		for _, r := range f.pair {
+			g.pair = append(g.pair, r.path)
+		}
+	}
+	return f.given.pair
+}
