@@ -23,8 +23,8 @@ func TestPromisesAreKept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%d of %d packets of the protected class lost, %d of %d others; back after %.0f ms at most, %.0f %% of the bound; %d switches in %d changes",
-		0, r.Guarded, r.Lost, r.Control, r.Gap, 100*r.Share, r.Switches, r.Changes)
+	t.Logf("%d packets of the protected class; of %d others %d were lost; back after %.0f ms at most, %.0f %% of the bound; %d switches in %d changes",
+		r.Guarded, r.Control, r.Lost, r.Gap, 100*r.Share, r.Switches, r.Changes)
 	for _, f := range r.Failures {
 		t.Errorf("seed %d: %s\n%s\n%s\nx0t sim %s", f.Seed, f.Error, f.Map, f.Faults, f.Args)
 	}
