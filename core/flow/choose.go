@@ -12,7 +12,7 @@ const leastGain = 0.05
 
 // choose sets current, the rival and its time, and what follows from it: further ways, copies, the pair.
 func (f *Flow) choose(now time.Time) {
-	for _, r := range f.routes {
+	for _, r := range f.every() {
 		r.expire(now)
 	}
 	best := f.preferred()

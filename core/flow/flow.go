@@ -32,7 +32,6 @@
 package flow
 
 import (
-	"fmt"
 	"slices"
 	"time"
 
@@ -61,53 +60,6 @@ type Probe struct {
 	Full bool // to be as long as the longest packet
 }
 
-// State is what a Flow believes of a path.
-type State uint8
-
-// The states.
-const (
-	Dead State = iota
-	Suspect
-	Standby
-	Active
-)
-
-func (s State) String() string {
-	switch s {
-	case Dead:
-		return "dead"
-	case Suspect:
-		return "suspect"
-	case Standby:
-		return "standby"
-	case Active:
-		return "active"
-	}
-	return fmt.Sprintf("state(%d)", uint8(s))
-}
-
-// MarshalText makes a State its name in JSON.
-func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
-
-// PathState is one path as the CLI shows it. InUse is true of a path that carries packets, also where that is a
-// suspect one for want of better. A lossy path is active where it carries packets, else suspect.
-type PathState struct {
-	Path  mesh.Path
-	State State
-	InUse bool
-	RTT   time.Duration // smoothed over probe replies; before the first one, twice the path's cost
-	Since time.Time     // of the last change of State
-
-	Share     float64 // of the flows, that goes by it; 0 to 1
-	Copies    bool    // packets that go by a path in doubt are copied to it
-	Protected bool    // it is one of those that every protected packet goes by
-
-	// Loss is the share of this node's frames that the other end did not get, in about the last seconds of traffic by this
-	// path. Measured is false where nothing was counted.
-	Loss     float64
-	Measured bool
-}
-
 // Flow is the choice of paths to one destination. Invariants: current is one of routes or nil; it is nil exactly
 // when every route is dead; no route is healthier than it, but for the time that a doubt has.
 type Flow struct {
@@ -124,10 +76,14 @@ type Flow struct {
 	pair     []*route // what protected packets go by
 	hot      bool     // they are being sent
 	hotUntil time.Time
-	left     []left // in the order in which they were
-	given    given
-	lastID   uint64
-	number   uint8 // the last one given to a path
+
+	kept      *route // of the pair, though it is not offered any more; nil: none
+	keptUntil time.Time
+
+	left   []left // in the order in which they were
+	given  given
+	lastID uint64
+	number uint8 // the last one given to a path
 }
 
 // Config says what a flow is to do besides keeping its packets on the best path.
@@ -153,6 +109,9 @@ func (f *Flow) SetPaths(now time.Time, paths []mesh.Path) {
 			continue
 		}
 		r := find(f.routes, p)
+		if r == nil && f.kept != nil && f.kept.path.Same(p) {
+			r, f.kept = f.kept, nil
+		}
 		if r == nil {
 			r = f.enter(now, p, routes)
 		}
@@ -165,6 +124,7 @@ func (f *Flow) SetPaths(now time.Time, paths []mesh.Path) {
 			f.past = append(f.past[max(0, len(f.past)+1-maxPast):], r)
 		}
 	}
+	f.keep(now, routes)
 	f.routes = routes
 	f.given = given{}
 	f.choose(now)
@@ -186,7 +146,7 @@ func (f *Flow) enter(now time.Time, p mesh.Path, routes []*route) *route {
 	taken := func(r *route) bool { return r.path.Number == f.number }
 	for {
 		f.number = f.number%maxNumber + 1
-		if !slices.ContainsFunc(routes, taken) && !slices.ContainsFunc(f.routes, taken) {
+		if !slices.ContainsFunc(routes, taken) && !slices.ContainsFunc(f.every(), taken) {
 			break
 		}
 	}
@@ -214,7 +174,7 @@ func (f *Flow) linkState(l mesh.Label) mesh.LinkState {
 // Link tells the state of one of this node's own links.
 func (f *Flow) Link(now time.Time, own mesh.Label, state mesh.LinkState) {
 	f.links[own] = state
-	for _, r := range f.routes {
+	for _, r := range f.every() {
 		if r.path.Labels[0] == own {
 			r.setLink(now, state)
 		}
@@ -224,7 +184,7 @@ func (f *Flow) Link(now time.Time, own mesh.Label, state mesh.LinkState) {
 
 // Suspect tells that an error frame matched a packet sent on a path. A path not offered is ignored.
 func (f *Flow) Suspect(now time.Time, path mesh.Path) {
-	if r := find(f.routes, path); r != nil {
+	if r := find(f.every(), path); r != nil {
 		r.accuse(now)
 		f.choose(now)
 	}
@@ -232,7 +192,7 @@ func (f *Flow) Suspect(now time.Time, path mesh.Path) {
 
 // Doubt tells that a relay on a path is in doubt about its next link. A path not offered is ignored.
 func (f *Flow) Doubt(now time.Time, path mesh.Path) {
-	if r := find(f.routes, path); r != nil {
+	if r := find(f.every(), path); r != nil {
 		r.hint(now)
 		f.choose(now)
 	}
@@ -250,11 +210,19 @@ func (f *Flow) Sending(now time.Time, protected bool) {
 			f.hot = true
 		}
 	}
-	for _, r := range f.routes {
+	for _, r := range f.every() {
 		if f.watches(r) {
 			r.sending(now)
 		}
 	}
+}
+
+// every returns the paths offered and the one that is kept.
+func (f *Flow) every() []*route {
+	if f.kept == nil {
+		return f.routes
+	}
+	return append(f.routes[:len(f.routes):len(f.routes)], f.kept)
 }
 
 // watches reports whether probes go by a path along with packets: it carries some, or would have to at once.
@@ -265,7 +233,7 @@ func (f *Flow) watches(r *route) bool {
 // Late tells that this process did not run for a time: answers may have waited, and are waited for anew, and how long they
 // took says nothing. A process that is always late has to judge all the same, so the waiting anew helps once in a while.
 func (f *Flow) Late(now time.Time) {
-	for _, r := range f.routes {
+	for _, r := range f.every() {
 		r.ran = now
 		if now.Sub(r.grace) >= graceAgain {
 			r.grace = now.Add(r.answerTime())
@@ -276,7 +244,7 @@ func (f *Flow) Late(now time.Time) {
 // ProbeReply tells that the probe with this ID was answered, and what the peer has counted. An answer after its time still
 // counts: the path works.
 func (f *Flow) ProbeReply(now time.Time, id uint64, c Counts) {
-	for _, r := range f.routes {
+	for _, r := range f.every() {
 		if r.answered(now, id, c) {
 			f.choose(now)
 			return
@@ -286,13 +254,13 @@ func (f *Flow) ProbeReply(now time.Time, id uint64, c Counts) {
 
 // Tick does what has come due and returns the probes to send.
 func (f *Flow) Tick(now time.Time) []Probe {
-	for _, r := range f.routes {
+	for _, r := range f.every() {
 		r.compared = f.current != nil && f.current.grade() >= leaky
 		r.judge(now, f.watches(r))
 	}
 	f.choose(now)
 	var out []Probe
-	for _, r := range f.routes {
+	for _, r := range f.every() {
 		if r.due(now, f.watches(r)) {
 			f.lastID++
 			full := r.probe(now, f.lastID)
@@ -306,13 +274,16 @@ func (f *Flow) Tick(now time.Time) []Probe {
 // Deadline returns when Tick has something to do next; zero if nothing is pending.
 func (f *Flow) Deadline() time.Time {
 	at := f.moveAt
-	for _, r := range f.routes {
+	for _, r := range f.every() {
 		at = sooner(at, r.deadline(f.watches(r)))
 	}
 	if f.hot {
 		at = sooner(at, f.hotUntil)
 	}
-	for _, r := range f.routes {
+	if f.kept != nil {
+		at = sooner(at, f.keptUntil)
+	}
+	for _, r := range f.every() {
 		if r.grade() == undecided && f.carries(r) && (r != f.current || r.grade() > f.preferred().grade()) {
 			at = sooner(at, r.decideAt)
 			if !r.leans {
@@ -332,25 +303,4 @@ func sooner(a, b time.Time) time.Time {
 		return b
 	}
 	return a
-}
-
-// States returns all paths offered, the primary first.
-func (f *Flow) States() []PathState {
-	out := make([]PathState, len(f.routes))
-	ways, parts := f.ways(), uint32(0)
-	for _, r := range ways {
-		parts += max(r.part, 1)
-	}
-	for i, r := range f.routes {
-		out[i] = PathState{
-			Path: r.path, State: r.shown, InUse: slices.Contains(ways, r), RTT: r.rtt, Since: r.since,
-			Loss: r.loss.recent.share(), Measured: r.loss.recent.sent >= 1,
-			Protected: slices.Contains(f.pair, r),
-			Copies:    slices.ContainsFunc(ways, func(w *route) bool { return w.copyTo == r }),
-		}
-		if out[i].InUse {
-			out[i].Share = float64(max(r.part, 1)) / float64(parts)
-		}
-	}
-	return out
 }

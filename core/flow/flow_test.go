@@ -419,11 +419,17 @@ func (f *Flow) validSets(now time.Time) error {
 			living++
 		}
 	}
+	if f.kept != nil {
+		living++
+		if slices.Contains(f.routes, f.kept) || len(f.pair) == 0 || f.pair[0] != f.kept || !f.cfg.Protect || !late && f.kept.grade() != fit {
+			return fmt.Errorf("a path is kept that is offered, not of the pair, or of grade %d", f.kept.grade())
+		}
+	}
 	if want := min(living, 2); f.cfg.Protect && len(f.pair) != want || !f.cfg.Protect && len(f.pair) > 0 {
 		return fmt.Errorf("a pair of %d, of %d paths", len(f.pair), living)
 	}
 	for i, r := range f.pair {
-		if r.grade() == dead || !slices.Contains(f.routes, r) || slices.Contains(f.pair[:i], r) {
+		if r.grade() == dead || !slices.Contains(f.every(), r) || slices.Contains(f.pair[:i], r) {
 			return fmt.Errorf("the pair has a path that is dead, not offered, or twice")
 		}
 	}

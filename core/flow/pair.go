@@ -11,6 +11,9 @@ import (
 // hotLife is how long after the last protected packet both paths of the pair are still watched.
 const hotLife = time.Second
 
+// keptLife is how long a path of the pair that is not offered any more may stay in it, until another one has answered.
+const keptLife = 2 * time.Second
+
 // fitness orders pairs of paths: fewer that something speaks against, fewer shared links, fewer shared relays, fewer that are
 // lossy or in doubt. What a pair costs is no reason to change it.
 type fitness struct{ bad, links, relays, weak int }
@@ -54,6 +57,9 @@ func (f *Flow) pairUp(now time.Time) {
 		return
 	}
 	f.hot = now.Before(f.hotUntil)
+	if f.keeps(now) {
+		return
+	}
 	f.pair = slices.DeleteFunc(f.pair, func(r *route) bool { return !slices.Contains(f.routes, r) || r.grade() == dead })
 	best := f.fittest(f.pair)
 	if len(best) == len(f.pair) && fitnessOf(best).compare(fitnessOf(f.pair)) >= 0 {
@@ -76,6 +82,35 @@ func (f *Flow) pairUp(now time.Time) {
 		}
 	}
 	f.pair = best
+}
+
+// keep has the healthiest path of the pair stay in it for now if none of them is offered any more: nobody knows yet that those
+// that are will work.
+func (f *Flow) keep(now time.Time, offered []*route) {
+	if !f.hot || !now.Before(f.hotUntil) || len(f.pair) == 0 || slices.ContainsFunc(f.pair, func(r *route) bool { return slices.Contains(offered, r) }) {
+		return
+	}
+	if r := slices.MinFunc(f.pair, func(a, b *route) int { return cmp.Compare(a.grade(), b.grade()) }); r.grade() == fit {
+		f.kept, f.keptUntil = r, now.Add(keptLife)
+	}
+}
+
+// keeps reports whether the pair is the path that was kept and one of those that are offered, which it brings about.
+func (f *Flow) keeps(now time.Time) bool {
+	if f.kept == nil {
+		return false
+	}
+	legs := f.joined(f.kept)
+	if !f.hot || !now.Before(f.keptUntil) || f.kept.grade() != fit || len(legs) == 2 && slices.Contains(f.pair, legs[1]) && !legs[1].fresh {
+		f.kept = nil
+		return false
+	}
+	if len(legs) == 2 && !slices.Contains(f.pair, legs[1]) {
+		legs[1].fresh = true
+		f.join(legs[1])
+	}
+	f.pair = legs
+	return true
 }
 
 // keepOne returns the path of the pair that stays while the other one changes, nil if none may change yet.

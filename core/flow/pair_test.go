@@ -151,14 +151,67 @@ func TestPairChangesOneByOne(t *testing.T) {
 	b.f.Sending(b.now, true)
 	shared := []mesh.Path{across(100, 1, 5, 6), across(110, 2, 5, 6), across(50, 3, 5), across(60, 4, 6)}
 	b.f.SetPaths(b.now, shared)
-	b.pairs(3, 4) // nothing of the old is left
+	b.pairs(1, 4) // nothing of the old is offered: one path is kept
+	b.f.Sending(b.now, true)
+	probes := b.f.Tick(b.now)
 	b.f.SetPaths(b.now, append(shared, across(10, 7, 8), across(20, 9, 8)))
-	first := b.f.Pair()
-	for range 3 { // all of the pair is new: nobody knows yet that one of them works
-		b.f.Tick(b.now)
+	b.pairs(1, 4)
+	for _, p := range probes {
+		if p.Path.Labels[0] == 4 {
+			b.f.ProbeReply(b.now, p.ID, Counts{})
+		}
 	}
-	if len(first) != 2 || !slices.EqualFunc(first, b.f.Pair(), mesh.Path.Same) {
-		t.Errorf("pair %v, then %v, without an answer", first, b.f.Pair())
+	b.pairs(3, 4)
+}
+
+// A path of the pair that is not offered any more is kept until another one has answered, but not for ever, nor when something
+// speaks against it, and it is a path like any other when it is offered again.
+func TestPathOfThePairIsKept(t *testing.T) {
+	begin := func() *bench {
+		b := protected(t, across(100, 1, 5), across(110, 2, 6))
+		b.f.Sending(b.now, true)
+		b.answer(10 * time.Millisecond)
+		b.f.SetPaths(b.now, []mesh.Path{across(100, 3, 7), across(110, 4, 8)})
+		b.pairs(1, 3)
+		return b
+	}
+	numbers := map[uint8]bool{}
+	b := begin()
+	for _, r := range b.f.every() {
+		numbers[r.path.Number] = true
+	}
+	if len(numbers) != 3 {
+		t.Errorf("numbers %v of three paths", numbers)
+	}
+	for range 3 { // packets go on, and nothing answers: the kept one is not kept for ever
+		b.pass(500 * time.Millisecond)
+		b.f.Sending(b.now, true)
+	}
+	b.pass(keptLife)
+	b.pairs(3, 4)
+
+	for name, end := range map[string]func(*bench){
+		"its link is down": func(b *bench) { b.f.Link(b.now, 1, mesh.LinkDown) },
+		"it is accused":    func(b *bench) { b.f.Suspect(b.now, across(0, 1, 5)) },
+		"it is in doubt":   func(b *bench) { b.f.Doubt(b.now, across(0, 1, 5)) },
+		"the other answered": func(b *bench) {
+			b.f.Sending(b.now, true)
+			b.answer(10 * time.Millisecond)
+		},
+		"no protected packet is sent": func(b *bench) { b.pass(hotLife) },
+	} {
+		b := begin()
+		end(b)
+		if b.f.kept != nil {
+			t.Errorf("%s: it is kept", name)
+		}
+		b.pairs(3, 4)
+	}
+	b = begin()
+	b.f.SetPaths(b.now, []mesh.Path{across(100, 3, 7), across(100, 1, 5)})
+	b.pairs(1, 3)
+	if b.f.kept != nil || len(b.f.States()) != 2 {
+		t.Errorf("offered again: %+v", b.f.States())
 	}
 }
 

@@ -28,10 +28,12 @@ func (DetoursSet) reflexEvent() {}
 
 // detourPlan is when to look for detours.
 type detourPlan struct {
-	version uint64     // of the database, that was looked at
-	first   time.Time  // of the changes that nobody has looked at; zero: there is none
-	at      time.Time  // when that is due; zero: not
-	from    mesh.Label // the first link that has not had its turn
+	version uint64      // of the database, that was looked at
+	first   time.Time   // of the changes that nobody has looked at; zero: there is none
+	at      time.Time   // when that is due; zero: not
+	from    mesh.Label  // the first link that has not had its turn
+	graph   *path.Graph // that all links had their turn in; nil: none
+	begun   *path.Graph // that the first had its turn in
 }
 
 // stir notes that detours may be others now.
@@ -72,6 +74,13 @@ func (c *Control) settleDetours(now time.Time) {
 		return
 	}
 	graph, most, searches := c.chart().graph, max(1, maxDetours/max(len(c.links), 1)), 0
+	if graph == p.graph {
+		p.first, p.at = time.Time{}, time.Time{} // what changed is no matter of paths, such as a suspicion
+		return
+	}
+	if p.from == 0 {
+		p.begun = graph
+	}
 	for _, l := range c.links {
 		if l.via == 0 || l.label < p.from || graph.Stands(&l.around, c.cfg.Self, most) {
 			continue
@@ -85,7 +94,11 @@ func (c *Control) settleDetours(now time.Time) {
 			c.useDetours(l, found)
 		}
 	}
-	p.from, p.first, p.at = 0, time.Time{}, time.Time{}
+	p.from, p.first, p.at, p.graph = 0, time.Time{}, time.Time{}, graph
+	if p.begun != graph { // it changed between two turns
+		p.graph = nil
+		p.stir(now)
+	}
 }
 
 func (c *Control) useDetours(l *neighbourLink, found path.Around) {
@@ -98,16 +111,4 @@ func (c *Control) useDetours(l *neighbourLink, found path.Around) {
 
 func sameDetour(a, b mesh.Detour) bool {
 	return a.Behind == b.Behind && slices.Equal(a.Labels, b.Labels)
-}
-
-// usable returns the detours of a link whose own first link is up.
-func (r *Reflex) usable(l *reflexLink) []mesh.Detour {
-	bad := func(d mesh.Detour) bool {
-		first := r.link(d.Labels[0])
-		return first == nil || first == l || first.state != mesh.LinkUp
-	}
-	if !slices.ContainsFunc(l.detours, bad) {
-		return l.detours
-	}
-	return slices.DeleteFunc(slices.Clone(l.detours), bad)
 }

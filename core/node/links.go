@@ -152,7 +152,8 @@ func (c *Control) settleLink(now time.Time, l *neighbourLink) {
 	case d.Use != l.via:
 		if l.via == 0 {
 			l.since = now
-			c.detours.stir(now) // the fast loop has forgotten those of an earlier life
+			c.detours.graph = nil // the fast loop has forgotten the detours of an earlier life
+			c.detours.stir(now)
 		}
 		l.via = d.Use
 		l.theirs = c.conns[d.Use].theirs // of this one: the neighbour may know our address as the other end of another link, too

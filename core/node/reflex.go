@@ -286,13 +286,6 @@ func (r *Reflex) Deadline() time.Time {
 	return at
 }
 
-func sameWay(a, b mesh.Way) bool {
-	return sameNumbered(a.Path, b.Path) && sameNumbered(a.Copy, b.Copy) && a.Share == b.Share
-}
-
-// sameNumbered: packets of one number go by one path.
-func sameNumbered(a, b mesh.Path) bool { return a.Same(b) && a.Number == b.Number }
-
 func (r *Reflex) peerSet(now time.Time, ev PeerSet) {
 	r.dirty = true
 	i, ok := r.findPeer(ev.Node)
@@ -328,23 +321,4 @@ func (r *Reflex) pathError(now time.Time, ev PathError) {
 
 func (r *Reflex) findPeer(n mesh.NodeID) (int, bool) {
 	return slices.BinarySearchFunc(r.peers, n, func(p *reflexPeer, x mesh.NodeID) int { return p.Node.Compare(x) })
-}
-
-// table makes the forwarding table of this moment.
-func (r *Reflex) table() *mesh.Forwarding {
-	f := &mesh.Forwarding{
-		Links: make([]mesh.ForwardLink, 0, len(r.links)),
-		Peers: make([]mesh.ForwardPeer, 0, len(r.peers)),
-	}
-	for _, l := range r.links {
-		f.Links = append(f.Links, mesh.ForwardLink{
-			Label: l.Label, Neighbour: l.Neighbour, Session: l.Session, Remote: l.Remote,
-			MTU: uint16(l.frame), Usable: l.state != mesh.LinkDown, // #nosec G115 -- at most wire.MaxFrame
-			Suspect: l.state == mesh.LinkSuspect, Capacity: l.Capacity, Detours: r.usable(l),
-		})
-	}
-	for _, p := range r.peers {
-		f.Peers = append(f.Peers, mesh.ForwardPeer{Node: p.Node, Addr: p.Addr, Session: p.Session, Ways: p.ways, Pair: p.pair})
-	}
-	return f
 }
