@@ -70,19 +70,19 @@ type part struct {
 	index int
 }
 
-// update takes over the state of the network, and returns what it struck since the last time and whether anything works again.
-func (x *elements) update(w *World) (struck []part, mended bool) {
+// update takes over the state of the network, and returns what it struck since the last time, and how much works again.
+func (x *elements) update(w *World) (struck []part, mended int) {
 	now := time.Duration(w.at)
 	for i, l := range w.wires {
 		hit, well := x.links[i].turn(now, l.silent() || l.loses() || len(l.extra.active) > 0, false)
-		if mended = mended || well; hit {
+		if mended += btoi(well); hit {
 			struck = append(struck, part{false, i})
 		}
 	}
 	for i, s := range w.nodes {
 		x.ended[i] = x.ended[i] || s.ended()
 		hit, well := x.nodes[i].turn(now, s.mute() || s.drops > 0 || s.clock != 0, x.ended[i])
-		if mended = mended || well; hit {
+		if mended += btoi(well); hit {
 			struck = append(struck, part{true, i})
 		} else if well {
 			x.ended[i] = false
@@ -142,4 +142,11 @@ func (x *elements) twice(w *World, from, to *simNode, now time.Duration) bool {
 		}
 	}
 	return x.reaches(w, from, to, now, nothing)
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }

@@ -91,7 +91,8 @@ func (e *wireEnd) take(before int64, label mesh.Label, to []node.HelloHeard) []n
 	return to
 }
 
-// greet takes a hello at its time: for the next turn, or for one that it brings about.
+// greet takes a hello at its time: for the next turn, or for one that it brings about. What has waited for a process that did
+// not run has the time at which it came, as the kernel notes that.
 func (w *World) greet(g *greeting) {
 	h, s := g.to, g.end.node
 	if h.gone || !s.alive || !h.installed || !g.end.other().passes() && !w.cfg.hooks.leak {
@@ -102,11 +103,10 @@ func (w *World) greet(g *greeting) {
 		return
 	}
 	if !g.hello.Probe && g.end.usable(h) {
-		g.at = w.at
 		g.end.expect(g.arrival)
 		return
 	}
-	w.turn(s, node.HelloHeard{Label: h.label, Hello: g.hello})
+	w.turn(s, node.HelloHeard{Label: h.label, Hello: g.hello, At: epoch.Add(time.Duration(g.at))})
 }
 
 // landAt gives every hello that is still on its way to a link end an event of its own: something has changed that may

@@ -69,7 +69,8 @@ type Promised struct {
 // Where something swallows packets, two whole paths without a common relay must be in the set; where two things do, nothing is
 // promised.
 //
-// No oscillation. A flow takes another path at most switchesFirst times, and switchesEach more for each change of the network;
+// No oscillation. A flow takes another path at most switchesFirst times, and switchesEach more for each link or node that is
+// struck or works again;
 // switchesLossy more if something begins to lose packets, which looks whole again at times: it is tried at intervals that double.
 type promise struct {
 	since    time.Duration // of the bound
@@ -99,12 +100,12 @@ func (p *promises) physical(w *World) {
 		twice[i] = p.doubly(w, f, now)
 	}
 	struck, mended := p.update(w)
-	if len(struck) == 0 && !mended {
+	if len(struck)+mended == 0 {
 		return
 	}
 	p.change = now
 	p.stood = p.stood || slices.ContainsFunc(w.nodes, func(s *simNode) bool { return s.frozen })
-	p.changes++
+	p.changes += len(struck) + mended
 	p.Changes++
 	p.strikes = slices.DeleteFunc(p.strikes, func(b blow) bool { return now-b.at > knownAfter })
 	for _, s := range struck {

@@ -156,13 +156,6 @@ func TestRelayRepairs(t *testing.T) {
 	}
 }
 
-func btoi(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
-}
-
 // A relay whose link is in doubt sends a copy by its detour, and tells the source: nothing is lost if the link is dead, and
 // nothing arrives twice if it is not.
 func TestRelayDoubles(t *testing.T) {
