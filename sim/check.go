@@ -254,10 +254,11 @@ func (c *checker) table(w *World, s *simNode) {
 			c.path(s, p.Node, &p.Pair[i])
 		}
 	}
-	for _, l := range s.table.Links {
-		for _, d := range l.Detours {
-			if first, ok := s.table.Link(slices.Concat(d.Labels, []mesh.Label{0})[0]); !ok || !first.Usable || first.Label == l.Label || len(d.Labels) > path.MaxDetour {
-				c.fail("%v publishes %v as a detour around its link %d", s.id, d.Labels, l.Label)
+	for i := range s.table.Links {
+		l := &s.table.Links[i]
+		for j := range l.Detours {
+			if d := l.Detours[j].Labels; len(d) == 0 || len(d) > path.MaxDetour || d[0] == l.Label || s.link(d[0]) == nil || !s.link(d[0]).Usable {
+				c.fail("%v publishes %v as a detour around its link %d", s.id, d, l.Label)
 			}
 		}
 	}

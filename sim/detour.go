@@ -38,7 +38,7 @@ func (w *World) around(s *simNode, in mesh.Label, frame []byte, l *mesh.ForwardL
 	}
 	for _, behind := range [...]mesh.Label{wire.LabelAt(frame, int(frame[1])+1), 0} {
 		for _, d := range l.Detours {
-			if first, ok := s.table.Link(d.Labels[0]); d.Behind == behind && d.Labels[0] != in && ok && first.Usable {
+			if first := s.link(d.Labels[0]); d.Behind == behind && d.Labels[0] != in && first != nil && first.Usable {
 				return d, true
 			}
 		}

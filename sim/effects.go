@@ -216,7 +216,7 @@ func (w *World) publish(s *simNode, t *mesh.Forwarding) {
 		s.table = h(s, s.table)
 	}
 	for i := range s.byLabel {
-		if l, ok := s.table.Link(s.byLabel[i].label); !ok || !l.Usable {
+		if l := s.link(s.byLabel[i].label); l == nil || !l.Usable {
 			w.landAt(s.byLabel[i].end)
 		}
 	}

@@ -151,18 +151,18 @@ func (w *World) arrive(g *flight) {
 func (w *World) relay(s *simNode, in mesh.Label, g *flight, f wire.Frame) {
 	b := g.frame
 	out := wire.LabelAt(b, int(f.Hop))
-	l, ok := s.table.Link(out)
+	l := s.link(out)
 	switch {
-	case !ok:
+	case l == nil:
 		w.sendError(s, g.back(in), &f, wire.ErrorFrame{Code: wire.ErrorNoLabel, Hop: f.Hop, Label: out, Quote: wire.QuoteOf(f.Payload)})
 	case out == in && f.Type != wire.TypeError:
 		w.sendError(s, g.back(in), &f, wire.ErrorFrame{Code: wire.ErrorUTurn, Hop: f.Hop, Label: out, Quote: wire.QuoteOf(f.Payload)})
 	case f.Type == wire.TypeData && w.chance(s.drops):
 	case !l.Usable:
-		w.repair(s, in, g, &f, &l)
+		w.repair(s, in, g, &f, l)
 	default:
 		if l.Suspect {
-			w.double(s, in, g, &f, &l)
+			w.double(s, in, g, &f, l)
 		}
 		if _, err := wire.SwapLabel(b, in); err == nil {
 			w.launch(s, out, g)

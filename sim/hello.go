@@ -63,8 +63,8 @@ func (w *World) calm(e *wireEnd, a *arrival) bool {
 
 // usable reports whether the fast loop has the link of a connection up, or suspect.
 func (e *wireEnd) usable(to *half) bool {
-	l, ok := e.node.table.Link(to.label)
-	return ok && l.Usable
+	l := e.node.link(to.label)
+	return l != nil && l.Usable
 }
 
 // expect puts a hello where the turn at or after its time finds it.
@@ -133,8 +133,8 @@ func (w *World) land(s *simNode) {
 
 // via returns the connection that frames of a link are sent by now; nil if there is none.
 func (w *World) via(s *simNode, label mesh.Label) *half {
-	l, ok := s.table.Link(label)
-	if !ok {
+	l := s.link(label)
+	if l == nil {
 		return nil
 	}
 	h := w.conn(l.Session)

@@ -102,6 +102,16 @@ func (w *World) wall(s *simNode) time.Time { return w.now.Add(s.clock) }
 // runs reports whether the node's process runs now.
 func (s *simNode) runs() bool { return s.alive && !s.frozen }
 
+// link returns what the node's table has of a link of its own, nil if nothing.
+func (s *simNode) link(label mesh.Label) *mesh.ForwardLink {
+	for i := range s.table.Links {
+		if l := &s.table.Links[i]; l.Label == label {
+			return l
+		}
+	}
+	return nil
+}
+
 // label notes which label an end has.
 func (s *simNode) label(e *wireEnd, l mesh.Label) {
 	s.byLabel = slices.DeleteFunc(s.byLabel, func(x labelled) bool { return x.label == l || x.end == e })
