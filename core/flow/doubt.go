@@ -59,11 +59,6 @@ func (r *route) expire(now time.Time) {
 	r.leans = !r.leanAt.IsZero() && !now.Before(r.leanAt)
 }
 
-// swapped reports whether the path that packets are copied to is the likelier one to deliver them.
-func (r *route) swapped() bool {
-	return r.leans && r.grade() == undecided && r.copyTo != nil && r.copyTo.grade() < undecided
-}
-
 // doubtful reports whether packets by this path are to be copied: it may be dead, and nobody knows. One that has been silent
 // for long is not in doubt, but used for want of better.
 func (r *route) doubtful() bool {

@@ -2,6 +2,7 @@ package flow
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -411,6 +412,19 @@ func (f *Flow) validSets(now time.Time) error {
 	for _, l := range f.left {
 		if !late && (f.carries(l.route) || !slices.Contains(f.routes, l.route) || l.route.grade() != fit) {
 			return fmt.Errorf("a way of grade %d is being left", l.route.grade())
+		}
+	}
+	ways, pair := f.Ways(), f.Pair()
+	f.given = given{}
+	if !reflect.DeepEqual(ways, f.Ways()) || !reflect.DeepEqual(pair, f.Pair()) {
+		return fmt.Errorf("ways %v and pair %v are old", ways, pair)
+	}
+	for i, w := range ways {
+		if w.Copy.Valid() && w.Copy.Same(w.Path) || slices.ContainsFunc(ways[:i], func(o mesh.Way) bool { return o.Number == w.Number || o.Same(w.Path) }) {
+			return fmt.Errorf("way %d is another one as well", w.Number)
+		}
+		if last := i > 0 && ways[i-1].Share == 0; w.Share > 0 && last || w.Share == 0 && i == 0 {
+			return fmt.Errorf("way %d of share %d stands at %d", w.Number, w.Share, i)
 		}
 	}
 	living := 0

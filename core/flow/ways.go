@@ -55,8 +55,8 @@ func (f *Flow) Ways() []mesh.Way {
 		return nil
 	}
 	g := &f.given
-	if len(g.of) == 1+len(f.spread.extra) && g.of[0] == f.current.carrier() &&
-		slices.EqualFunc(g.of[1:], f.spread.extra, func(c carrier, r *route) bool { return c == r.carrier() }) &&
+	if len(g.of) == 1+len(f.spread.extra) && g.of[0] == f.carrier(f.current) &&
+		slices.EqualFunc(g.of[1:], f.spread.extra, func(c carrier, r *route) bool { return c == f.carrier(r) }) &&
 		slices.EqualFunc(g.left, f.left, func(r *route, l left) bool { return r == l.route }) {
 		return g.ways
 	}
@@ -66,18 +66,27 @@ func (f *Flow) Ways() []mesh.Way {
 		if r.copyTo != nil {
 			w.Copy = r.copyTo.path
 		}
-		if r.swapped() {
+		if f.swapped(r) {
 			w.Path, w.Copy = w.Copy, w.Path
 		}
-		g.of, g.ways = append(g.of, r.carrier()), append(g.ways, w)
+		g.of, g.ways = append(g.of, f.carrier(r)), append(g.ways, w)
 	}
 	for _, l := range f.left {
-		g.left, g.ways = append(g.left, l.route), append(g.ways, mesh.Way{Path: l.route.path})
+		g.left = append(g.left, l.route)
+		if !slices.ContainsFunc(g.ways, func(w mesh.Way) bool { return w.Number == l.route.path.Number }) {
+			g.ways = append(g.ways, mesh.Way{Path: l.route.path})
+		}
 	}
 	return g.ways
 }
 
-func (r *route) carrier() carrier { return carrier{r, r.copyTo, r.part, r.swapped()} }
+func (f *Flow) carrier(r *route) carrier { return carrier{r, r.copyTo, r.part, f.swapped(r)} }
+
+// swapped reports whether the path that packets are copied to is the likelier one to deliver them. If it is a way already it is
+// not two.
+func (f *Flow) swapped(r *route) bool {
+	return r.leans && r.grade() == undecided && r.copyTo != nil && r.copyTo.grade() < undecided && !f.carries(r.copyTo)
+}
 
 // Pair returns the paths that protected packets go by: two, or one if there are no more, none if all are dead or nothing is
 // protected. The result is not to be modified.
