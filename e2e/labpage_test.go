@@ -42,6 +42,10 @@ func TestLabPage(t *testing.T) {
 			d.on("x0t sim grid:5x5 --faults builtin:greydrop", "invariants  hold"),
 			d.json("x0t sim geo:60:7 --churn links=1,nodes=0.1 --duration 30s --packet 100ms --json", `"speed":`, `"churn_changes":`),
 		},
+		"Campaign": {
+			d.on("x0t sim campaign --seeds 5", "5 from 1 on", "none lost"),
+			d.on("x0t sim campaign --seed 7 --nodes 6-8", "1 from 7 on, 6 to 8 nodes"),
+		},
 	})
 	for _, file := range []string{"report.html", "out/soak/soak.md", "out/soak/soak.html", "out/soak/soak.json", "out/endure/endure.json", "out/endure/endure.txt"} {
 		d.shell(t, "cd "+d.dir+" && test -s "+file)

@@ -1,13 +1,13 @@
 package sim
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
 	"time"
 
 	"x0tta6bl4/mesh"
-	"x0tta6bl4/wire"
 )
 
 // attack is a ring of six in which some members announce that their links cost next to nothing, that everything crosses
@@ -23,22 +23,9 @@ func (a attack) run(t *testing.T, seed uint64) (last time.Duration, lost int, ch
 	t.Helper()
 	const at, lasts, packet = 5 * time.Second, 15 * time.Second, 10 * time.Millisecond
 	lies := func(id mesh.NodeID) bool { return slices.Contains(a.liars, id.String()) }
-	cfg := Config{Seed: seed, Duration: at + lasts, Packet: packet, Traffic: 1, Stepwise: true}
-	cfg.hooks.announce = func(s *simNode, l wire.LSA) wire.LSA {
-		if !lies(s.id) {
-			return l
-		}
-		l.Links = slices.Clone(l.Links)
-		for i := range l.Links {
-			l.Links[i].Cost, l.Links[i].MTU, l.Links[i].Quality, l.Links[i].Capacity = 1, 65535, mesh.Excellent, 1<<50
-		}
-		for i := range 6 { // links that nobody else knows of
-			if n := mesh.MustNodeID(fmt.Sprintf("n%d", i+1)); n != s.id {
-				l.Links = append(l.Links, mesh.Adjacency{Neighbour: n, Label: mesh.Label(65000 + i), Remote: 1, Cost: 1, Quality: mesh.Excellent}) // #nosec G115 -- small
-			}
-		}
-		slices.SortFunc(l.Links, func(x, y mesh.Adjacency) int { return int(x.Label) - int(y.Label) })
-		return l
+	cfg := Config{Seed: seed, Duration: at + lasts, Packet: packet, Traffic: 1}
+	for _, l := range a.liars {
+		cfg.Liars = append(cfg.Liars, mesh.MustNodeID(l))
 	}
 	script := ""
 	for _, l := range a.liars {
@@ -93,5 +80,24 @@ func TestLiarsDoNotDrawTrafficForLong(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A liar has to be a node of the map.
+func TestLiarsAreOfTheMap(t *testing.T) {
+	cfg := Config{Map: world(t, "ring:4", "", Config{}).cfg.Map, Liars: []mesh.NodeID{mesh.MustNodeID("n9")}}
+	if _, err := New(cfg); !errors.Is(err, ErrLiar) {
+		t.Errorf("a liar that is no node: %v", err)
+	}
+	cfg.Liars = nil
+	for text, want := range map[string]bool{"n1:n2": true, "n1:n1": false, "n1": false, "n1:n9": false} {
+		p, err := ParsePair(text)
+		if err == nil {
+			cfg.Between = []Pair{p}
+			_, err = New(cfg)
+		}
+		if (err == nil) != want || err != nil && !errors.Is(err, ErrPair) {
+			t.Errorf("a flow %q: %v", text, err)
+		}
 	}
 }

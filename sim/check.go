@@ -29,7 +29,8 @@ const (
 
 // checker holds the invariants and the first violation.
 //
-//	no lasting loop        a frame never meets the same node twice, but in the time that news travels
+//	no lasting loop        a frame never meets the same node twice, but in the time that news travels; once more if a relay
+//	                       sent it by a detour, or what it goes back by the way of
 //	no one-way link used   no data enters a link that has been dead in a direction for oneWay
 //	disjoint as claimed    paths of a set that is called node- or link-disjoint share nothing
 //	equal databases        when nothing has changed for settled, all digests of a connected part are equal, unless links
@@ -37,7 +38,7 @@ const (
 //	progress               time goes on: no machine asks to be called at once again and again
 //	delivery               when nothing has changed for settled and a way exists, every packet arrives
 type checker struct {
-	err       error
+	err       *Violation
 	carriages map[uint64]*carriage
 	changed   time.Time // last change of the physical network
 	part      []int     // connected part of each node now; -1 while it is down
@@ -50,22 +51,33 @@ type checker struct {
 	crowd     int     // events at this instant
 	unsteady  int     // faults at work in whose presence nothing can be said of rest
 	reach     reacher // finds physical ways
+	promises  promises
 }
 
 func (c *checker) init(w *World) {
 	c.carriages = map[uint64]*carriage{}
 	c.deadSince = map[int]time.Time{}
 	c.reach.init(w)
+	c.promises.init(w)
 	c.changed = w.now
 	c.converged = -1
 	c.part = make([]int, len(w.nodes))
 	c.held = make([]lsdb.Sum, len(w.nodes))
 }
 
+// Violation is how an invariant was violated.
+type Violation struct {
+	What string        // the sentence, without names and numbers: the same of two violations that are alike
+	At   time.Duration // since the start
+	text string
+}
+
+func (v *Violation) Error() string { return v.text }
+
 // fail notes the first violation.
 func (c *checker) fail(format string, args ...any) {
 	if c.err == nil {
-		c.err = fmt.Errorf(format, args...)
+		c.err = &Violation{What: format, text: fmt.Sprintf(format, args...)}
 	}
 }
 
@@ -97,6 +109,7 @@ func (c *checker) alarm(s *simNode, text string) {
 // physical notes that the network itself changed.
 func (c *checker) physical(w *World) {
 	c.changed = w.now
+	c.promises.physical(w)
 	c.part = c.reach.parts(w, c.part)
 	for _, f := range w.flows {
 		hops := c.reach.hops(w, f.from.index, f.to.index)
@@ -121,6 +134,7 @@ func (c *checker) look(w *World) {
 	if c.converged < 0 || c.calmFor(w) >= settled {
 		c.compareDatabases(w)
 	}
+	c.promises.look(w)
 	w.after(lookEvery, func() { c.look(w) })
 }
 
@@ -184,11 +198,20 @@ func (w *World) allUp() bool {
 	return true
 }
 
-// loop notes a frame that met node s twice.
-func (c *checker) loop(w *World, s *simNode, trail []int) {
+// met checks a frame that has come to node s. A detour, of which a frame takes one, may lead it back to where it was.
+func (c *checker) met(w *World, s *simNode, g *flight) {
+	times := 0
+	for _, i := range g.trail {
+		if i == s.index {
+			times++
+		}
+	}
+	if times == 0 || times <= g.detours {
+		return
+	}
 	w.stats.Looped++
 	if c.calmFor(w) >= travel {
-		c.fail("a frame met %v twice on its way by %v although nothing has changed for %v", s.id, trail, travel)
+		c.fail("a frame met %v twice on its way by %v although nothing has changed for %v", s.id, g.trail, travel)
 	}
 }
 
@@ -207,10 +230,10 @@ func (c *checker) waiting(w *World, f *trafficFlow) {
 	}
 }
 
-// crossing checks a frame that enters a wire.
+// crossing checks a frame that enters a wire. A process that stood still has to find out anew.
 func (c *checker) crossing(w *World, e *wireEnd, frame []byte) {
 	since, dead := c.deadSince[e.link.index]
-	if !dead || w.now.Sub(since) <= oneWay {
+	if !dead || w.now.Sub(since) <= oneWay || w.now.Sub(e.node.thawedAt) <= oneWay {
 		return
 	}
 	if f, err := wire.ParseFrame(frame); err == nil && f.Type == wire.TypeData {
@@ -218,14 +241,32 @@ func (c *checker) crossing(w *World, e *wireEnd, frame []byte) {
 	}
 }
 
-// table checks what a node has just published: links and sessions exist, paths are paths.
+// table checks what a node has just published: links and sessions exist, paths are paths, detours lead around.
 func (c *checker) table(w *World, s *simNode) {
 	for _, p := range s.table.Peers {
 		for _, q := range p.Ways {
-			if !q.Valid() || q.Nodes[0] != s.id || q.Nodes[len(q.Nodes)-1] != p.Node {
-				c.fail("%v publishes %v as a path to %v", s.id, q.Nodes, p.Node)
+			c.path(s, p.Node, &q.Path)
+			if len(q.Copy.Labels) > 0 {
+				c.path(s, p.Node, &q.Copy)
 			}
 		}
+		for i := range p.Pair {
+			c.path(s, p.Node, &p.Pair[i])
+		}
+	}
+	for i := range s.table.Links {
+		l := &s.table.Links[i]
+		for j := range l.Detours {
+			if d := l.Detours[j].Labels; len(d) == 0 || len(d) > path.MaxDetour || d[0] == l.Label || s.link(d[0]) == nil || !s.link(d[0]).Usable {
+				c.fail("%v publishes %v as a detour around its link %d", s.id, d, l.Label)
+			}
+		}
+	}
+}
+
+func (c *checker) path(s *simNode, to mesh.NodeID, p *mesh.Path) {
+	if !p.Valid() || p.Nodes[0] != s.id || p.Nodes[len(p.Nodes)-1] != to {
+		c.fail("%v publishes %v as a path to %v", s.id, p.Nodes, to)
 	}
 }
 

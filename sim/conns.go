@@ -37,10 +37,20 @@ type half struct {
 	gone      bool          // it has ended
 	easy      time.Duration // how long a message takes if nothing is in its way, as of that number of changes of the network
 	easyAt    uint64
-	first     mesh.Label // end to end: the reversed prefix of what came last
-	back      []mesh.Label
+	back      wayBack                  // end to end: of what came last
 	sent, got [wire.PathNumbers]uint32 // end to end: frames by number of their path
 	told      int64                    // end to end: when the fast loop was last told that packets are sent
+	protects  bool                     // end to end: of these some are of the protected class
+	counter   uint64                   // end to end: of the next payload
+	window    *wire.Window             // of those that came
+}
+
+// fresh reports whether a payload of this counter has not come before.
+func (h *half) fresh(counter uint64) bool {
+	if h.window == nil {
+		h.window = wire.NewWindow(wire.MinWindow)
+	}
+	return h.window.Accept(counter)
 }
 
 // conn returns a connection that has not ended.
@@ -147,7 +157,7 @@ func (w *World) closeConn(id mesh.ConnID) {
 		w.cross(h.end, w.now.Add(handshakeTimeout), tell, func() {})
 		return
 	}
-	w.carry(h, w.now.Add(handshakeTimeout), func(mesh.Label, []mesh.Label) { tell() }, func() {})
+	w.carry(h, w.now.Add(handshakeTimeout), func(wayBack) { tell() }, func() {})
 }
 
 // down ends the half at a living node and tells it.
@@ -202,13 +212,13 @@ func (w *World) dialPeer(s *simNode, d node.DialPeer) {
 		w.abandon(b.id)
 		w.control(s, node.DialFailed{Dial: d.ID, Reason: "timeout"})
 	})
-	w.carry(a, deadline, func(in mesh.Label, back []mesh.Label) {
-		b.first, b.back = in, back
-		w.carry(b, deadline, func(mesh.Label, []mesh.Label) {
+	w.carry(a, deadline, func(back wayBack) {
+		b.back = back
+		w.carry(b, deadline, func(wayBack) {
 			if a.gone {
 				return
 			}
-			w.carry(a, deadline, func(mesh.Label, []mesh.Label) { w.accept(b, netip.AddrPort{}) }, func() { w.abandon(b.id) })
+			w.carry(a, deadline, func(wayBack) { w.accept(b, netip.AddrPort{}) }, func() { w.abandon(b.id) })
 			a.accepted = true
 			w.control(s, w.up(a, d.ID, netip.AddrPort{}))
 		}, fail)

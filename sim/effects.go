@@ -60,8 +60,8 @@ func (w *World) control(s *simNode, ev node.ControlEvent) {
 
 // signed gives a node its signature.
 func (w *World) signed(s *simNode, e node.Sign) {
-	if lie := w.cfg.hooks.announce; lie != nil && e.Kind == lsdb.KindLSA {
-		e.LSA = lie(s, e.LSA)
+	if s.lies && e.Kind == lsdb.KindLSA {
+		e.LSA = w.lie(s, e.LSA)
 	}
 	made := sign(e)
 	w.press.took(s, made.Raw)
@@ -216,7 +216,7 @@ func (w *World) publish(s *simNode, t *mesh.Forwarding) {
 		s.table = h(s, s.table)
 	}
 	for i := range s.byLabel {
-		if l, ok := s.table.Link(s.byLabel[i].label); !ok || !l.Usable {
+		if l := s.link(s.byLabel[i].label); l == nil || !l.Usable {
 			w.landAt(s.byLabel[i].end)
 		}
 	}

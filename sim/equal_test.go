@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"x0tta6bl4/core/path"
+	"x0tta6bl4/mesh"
 	"x0tta6bl4/mesh/fault"
 	"x0tta6bl4/mesh/topology"
 )
@@ -74,9 +75,14 @@ func TestShortCutsChangeNothing(t *testing.T) {
 	for _, k := range fault.Kinds() {
 		t.Run(string(k), func(t *testing.T) {
 			t.Parallel()
-			same(t, "grid:3x3", "builtin:"+string(k), Config{Seed: 3, Duration: 16 * time.Second, Packet: 50 * time.Millisecond, Traffic: 4})
+			same(t, "grid:3x3", "builtin:"+string(k), Config{Seed: 3, Duration: 16 * time.Second, Packet: 50 * time.Millisecond, Traffic: 4, Protect: true})
 		})
 	}
+	t.Run("liars", func(t *testing.T) {
+		t.Parallel()
+		same(t, "grid:3x3", "greydrop node:r2c2 1 at 5s\ncut link:r1c1-r1c2 at 6s", Config{Seed: 3, Duration: 16 * time.Second, Packet: 50 * time.Millisecond,
+			Traffic: 4, Protect: true, Liars: []mesh.NodeID{mesh.MustNodeID("r2c2"), mesh.MustNodeID("r1c3")}})
+	})
 	for seed := range uint64(4) {
 		t.Run(fmt.Sprint("random", seed), func(t *testing.T) {
 			t.Parallel()
@@ -85,7 +91,7 @@ func TestShortCutsChangeNothing(t *testing.T) {
 				t.Fatal(err)
 			}
 			script := randomFaults(m, rand.New(rand.NewPCG(seed, 5)))
-			same(t, "geo:25:7", script, Config{Seed: seed, Duration: 26 * time.Second, Packet: 50 * time.Millisecond, Traffic: 8,
+			same(t, "geo:25:7", script, Config{Seed: seed, Duration: 26 * time.Second, Packet: 50 * time.Millisecond, Traffic: 8, Protect: true,
 				Churn: Churn{Links: 1, Nodes: 0.2, Least: time.Millisecond, Most: 4 * time.Second, From: 3 * time.Second}})
 		})
 	}
@@ -116,7 +122,7 @@ func TestControlTrafficIsCounted(t *testing.T) {
 
 // Churn comes at its rate, heals, and is the same for the same seed.
 func TestChurn(t *testing.T) {
-	cfg := Config{Seed: 2, Duration: 70 * time.Second, Packet: 100 * time.Millisecond, Traffic: 8,
+	cfg := Config{Seed: 2, Duration: 70 * time.Second, Packet: 100 * time.Millisecond, Traffic: 8, Protect: true,
 		Churn: Churn{Links: 1, Nodes: 0.1, Least: time.Second, Most: 3 * time.Second, From: 10 * time.Second}}
 	r := simulate(t, "geo:30:1", "", cfg)
 	if r.Changes < 40 || r.Changes > 95 {

@@ -180,7 +180,7 @@ func (w *World) thaw(s *simNode) {
 	if !s.alive || !s.frozen {
 		return
 	}
-	s.frozen = false
+	s.frozen, s.thawedAt = false, w.now
 	w.changes++
 	slept := w.now.Sub(s.frozenAt)
 	late := s.backlog

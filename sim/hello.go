@@ -63,8 +63,8 @@ func (w *World) calm(e *wireEnd, a *arrival) bool {
 
 // usable reports whether the fast loop has the link of a connection up, or suspect.
 func (e *wireEnd) usable(to *half) bool {
-	l, ok := e.node.table.Link(to.label)
-	return ok && l.Usable
+	l := e.node.link(to.label)
+	return l != nil && l.Usable
 }
 
 // expect puts a hello where the turn at or after its time finds it.
@@ -91,7 +91,8 @@ func (e *wireEnd) take(before int64, label mesh.Label, to []node.HelloHeard) []n
 	return to
 }
 
-// greet takes a hello at its time: for the next turn, or for one that it brings about.
+// greet takes a hello at its time: for the next turn, or for one that it brings about. What has waited for a process that did
+// not run has the time at which it came, as the kernel notes that.
 func (w *World) greet(g *greeting) {
 	h, s := g.to, g.end.node
 	if h.gone || !s.alive || !h.installed || !g.end.other().passes() && !w.cfg.hooks.leak {
@@ -102,11 +103,10 @@ func (w *World) greet(g *greeting) {
 		return
 	}
 	if !g.hello.Probe && g.end.usable(h) {
-		g.at = w.at
 		g.end.expect(g.arrival)
 		return
 	}
-	w.turn(s, node.HelloHeard{Label: h.label, Hello: g.hello})
+	w.turn(s, node.HelloHeard{Label: h.label, Hello: g.hello, At: epoch.Add(time.Duration(g.at))})
 }
 
 // landAt gives every hello that is still on its way to a link end an event of its own: something has changed that may
@@ -133,8 +133,8 @@ func (w *World) land(s *simNode) {
 
 // via returns the connection that frames of a link are sent by now; nil if there is none.
 func (w *World) via(s *simNode, label mesh.Label) *half {
-	l, ok := s.table.Link(label)
-	if !ok {
+	l := s.link(label)
+	if l == nil {
 		return nil
 	}
 	h := w.conn(l.Session)

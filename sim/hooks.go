@@ -18,7 +18,6 @@ type hooks struct {
 	publish  func(s *simNode, t *mesh.Forwarding) *mesh.Forwarding // the table that s publishes
 	deadline func(s *simNode, at time.Time) time.Time              // when s wants Control to be called
 	note     func(kind byte, at int64, who int, what []uint64)     // sees each line of the trace
-	announce func(s *simNode, l wire.LSA) wire.LSA                 // what s signs of its links
 	leak     bool                                                  // hellos cross links that drop everything else
 }
 

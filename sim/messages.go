@@ -57,7 +57,7 @@ func (w *World) flush(h *half, deadline time.Time) {
 	if h.purpose != wire.PurposeLink {
 		p := &parcel{h.other, slices.Clone(h.out)}
 		h.out = h.out[:0]
-		w.carry(h, deadline, func(mesh.Label, []mesh.Label) { w.deliverParcel(p) }, func() { w.down(h, "idle timeout") })
+		w.carry(h, deadline, func(wayBack) { w.deliverParcel(p) }, func() { w.down(h, "idle timeout") })
 		return
 	}
 	size := 0

@@ -32,9 +32,11 @@ type simNode struct {
 	dueReflex   alarm
 	frozen      bool
 	frozenAt    time.Time
+	thawedAt    time.Time
 	dozes       bool          // its fast loop has turns to catch up with
 	backlog     []event       // what happened to it while it was frozen
 	drops       float64       // of others' data that it forwards: a fault
+	lies        bool          // about its links
 	clock       time.Duration // by how much its wall clock is ahead: a fault
 }
 
@@ -62,7 +64,7 @@ func (w *World) start(s *simNode) {
 	cfg := node.Config{
 		Self: s.id, Domain: domain, Incarnation: s.incarnation, Boot: uint64(w.wall(s).UnixMilli()), // #nosec G115 -- after 1970
 		Rand: rand.New(rand.NewChaCha8(seed)), Labels: s.labels, Hello: w.cfg.Hello, // #nosec G404 -- seeded so that a run can be repeated
-		Shared: w.shared,
+		Shared: w.shared, Protect: w.cfg.Protect,
 	}
 	for _, e := range s.ends {
 		cfg.Neighbours = append(cfg.Neighbours, e.other().addr)
@@ -99,6 +101,16 @@ func (w *World) wall(s *simNode) time.Time { return w.now.Add(s.clock) }
 
 // runs reports whether the node's process runs now.
 func (s *simNode) runs() bool { return s.alive && !s.frozen }
+
+// link returns what the node's table has of a link of its own, nil if nothing.
+func (s *simNode) link(label mesh.Label) *mesh.ForwardLink {
+	for i := range s.table.Links {
+		if l := &s.table.Links[i]; l.Label == label {
+			return l
+		}
+	}
+	return nil
+}
 
 // label notes which label an end has.
 func (s *simNode) label(e *wireEnd, l mesh.Label) {

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"x0tta6bl4/mesh"
 	"x0tta6bl4/mesh/fault"
 )
 
@@ -37,6 +38,48 @@ func TestOutageIsBounded(t *testing.T) {
 			slices.Sort(outages)
 			at := func(share float64) float64 { return outages[int(share*float64(len(outages)-1)+0.5)] }
 			t.Logf("outage of %d runs: p50 %.0f ms, p99 %.0f ms, max %.0f ms", len(outages), at(0.5), at(0.99), at(1))
+		})
+	}
+}
+
+// How long packets stay away after their own link, a link three hops away, or a relay is lost, at any phase of hellos and
+// packets: never longer than is promised, which is what hellos of 50 ms, packets of 10 ms and links of 5 ms make of it: the way that is left has five.
+func TestOutageIsWhatIsPromised(t *testing.T) {
+	t.Parallel()
+	seeds := uint64(60)
+	if testing.Short() {
+		seeds = 10
+	}
+	for _, c := range []struct {
+		name, fault string
+		most        float64 // ms
+	}{
+		{"own link", "blackhole link:n1-n2", 80 + 10 + 25 + 2},
+		{"own link, cut", "cut link:n1-n2", 80 + 10 + 25 + 2},
+		{"three hops away", "blackhole link:n4-n5", 80 + 20 + 50 + 2},
+		{"a relay", "kill node:n3", 80 + 20 + 50 + 2},
+		{"own link, there", "oneway link:n1-n2", 155 + 10 + 10 + 25 + 2},
+		{"three hops away, there", "oneway link:n4-n5", 155 + 10 + 20 + 50 + 2},
+		{"own link, back", "oneway link:n2-n1", 155 + 10 + 10 + 25 + 2},
+		{"a relay that swallows", "greydrop node:n3 1", 152 + 60 + 400 + 80},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var gaps []float64
+			for seed := range seeds {
+				at := 8*time.Second + time.Duration(rand.New(rand.NewPCG(seed, 8)).IntN(1_000_000))*time.Microsecond
+				cfg := Config{Seed: seed, Duration: at + 1500*time.Millisecond, Packet: 10 * time.Millisecond, Promises: true, Between: []Pair{{mesh.MustNodeID("n1"), mesh.MustNodeID("n5")}}}
+				w := world(t, "ring:9", fmt.Sprintf("%s at %v", c.fault, at), cfg)
+				r, err := w.Run()
+				if err != nil {
+					t.Fatal(err)
+				}
+				gaps = append(gaps, r.Promises.Gap)
+				if r.Promises.Gap > c.most {
+					t.Errorf("seed %d: packets stay away for %.1f ms, want %.1f", seed, r.Promises.Gap, c.most)
+				}
+			}
+			slices.Sort(gaps)
+			t.Logf("p50 %.1f ms, max %.1f ms of %.1f", gaps[len(gaps)/2], gaps[len(gaps)-1], c.most)
 		})
 	}
 }

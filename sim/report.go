@@ -27,6 +27,7 @@ type Report struct {
 	Stats
 	ControlRate float64     `json:"control_bytes_per_second_per_node"`
 	Kinds       []KindCount `json:"control"`
+	Promises    *Promised   `json:"promises,omitempty"` // if they were checked
 	TraceHash   string      `json:"trace_hash"`
 }
 
@@ -53,6 +54,9 @@ func (w *World) report() *Report {
 	r := &Report{
 		Map: w.cfg.Map.Name, Seed: w.cfg.Seed, Nodes: len(w.nodes), Links: len(w.wires), Simulated: millis(w.now.Sub(epoch)),
 		Faults: len(w.cfg.Faults), Changes: w.churn.done, Flows: len(w.flows), Stats: w.stats, TraceHash: w.TraceHash(),
+	}
+	if w.cfg.Promises {
+		r.Promises = &w.check.promises.Promised
 	}
 	if w.check.converged >= 0 {
 		c := millis(w.check.converged)

@@ -21,6 +21,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -44,7 +45,11 @@ type Config struct {
 	Churn    Churn
 	Hello    time.Duration // 0 = 50 ms
 	Traffic  int           // flows between random pairs; 0 = as many as nodes, at most 32
+	Between  []Pair        // the flows, if they are not to be between random pairs
+	Protect  bool          // each flow has a twin between the same ends whose packets are of the protected class
 	Packet   time.Duration // interval of a flow's packets; 0 = 20 ms
+	Liars    []mesh.NodeID // members that announce links which they have as the best there can be, and some that they do not have
+	Promises bool          // what flows are promised is checked too: see promise
 
 	// Stepwise makes a run without short cuts: slow, and the same to the bit. See the package comment.
 	Stepwise bool
@@ -54,6 +59,26 @@ type Config struct {
 	Progress func(time.Duration) error
 
 	hooks hooks
+}
+
+// Pair is the two ends of a flow.
+type Pair struct{ From, To mesh.NodeID }
+
+// String is what ParsePair reads.
+func (p Pair) String() string { return p.From.String() + ":" + p.To.String() }
+
+// ErrPair is in every error about a pair of nodes that cannot be.
+var ErrPair = errors.New("not two nodes")
+
+// ParsePair reads FROM:TO.
+func ParsePair(s string) (Pair, error) {
+	from, to, _ := strings.Cut(s, ":")
+	a, errA := mesh.ParseNodeID(from)
+	b, errB := mesh.ParseNodeID(to)
+	if errA != nil || errB != nil || a == b {
+		return Pair{}, fmt.Errorf("%w: %q: write FROM:TO, such as n1:n7", ErrPair, s)
+	}
+	return Pair{a, b}, nil
 }
 
 // epoch is when every simulation begins.
@@ -106,6 +131,7 @@ type Stats struct {
 	Delivered uint64 `json:"packets_delivered"`
 	NoSession uint64 `json:"packets_waiting"` // offered while a session was being opened
 	Looped    uint64 `json:"frames_looped"`   // met a node twice while news was travelling
+	Rerouted  uint64 `json:"frames_rerouted"` // sent by a relay's detour: around a link that is down, or a copy around one in doubt
 	Lost      uint64 `json:"packets_lost"`
 	Verified  uint64 `json:"announcements_verified"`
 
@@ -149,8 +175,7 @@ func New(cfg Config) (*World, error) {
 		w.addLink(i, l)
 	}
 	w.check.init(w)
-	w.drawFlows()
-	if err := w.churn.init(w); err != nil {
+	if err := errors.Join(w.addLiars(), w.addFlows(), w.churn.init(w)); err != nil {
 		return nil, err
 	}
 	return w, w.addFaults()
@@ -197,6 +222,7 @@ func (w *World) Run() (*Report, error) {
 			}
 		}
 		if err := w.check.err; err != nil {
+			err.At = time.Duration(w.at)
 			return nil, fmt.Errorf("%w: seed %d, %v after the start, event %d: %w", ErrInvariant, w.cfg.Seed, time.Duration(w.at), w.stats.Events, err)
 		}
 	}

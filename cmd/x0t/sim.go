@@ -4,16 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"runtime"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"x0tta6bl4/api"
-	"x0tta6bl4/mesh"
-	"x0tta6bl4/mesh/fault"
 	"x0tta6bl4/mesh/topology"
 	"x0tta6bl4/sim"
 )
@@ -24,14 +20,6 @@ const (
 	simPacket   = 20 * time.Millisecond
 	simDuration = 40 * time.Second // a fault at 10 s, 20 s to heal, 10 s in which all must be as if it had never been
 )
-
-type simFlags struct {
-	nodes, seed, flows uint64
-	file, faults       string
-	churn              string
-	duration, packet   time.Duration
-	stepwise           bool
-}
 
 func (a *app) simCmd() *cobra.Command {
 	var fl simFlags
@@ -46,21 +34,15 @@ func (a *app) simCmd() *cobra.Command {
 			"strikes the middle of the longest way after 10s; the kinds are those of x0t lab run. --churn links=1,nodes=0.1,for=1s-10s\n" +
 			"cuts so many links and kills so many nodes of the mesh a second, at random, from 10s on (from=TIME), each for a time\n" +
 			"between the two. A frame has room for ways of 33 links; flows between ends farther apart are counted as too far.\n" +
-			"It fails if an invariant is violated, and prints the command that shows it again.",
+			"It fails if an invariant is violated, and prints the command that shows it again. --promises also checks how soon flows\n" +
+			"are served again, what the protected class loses, and how often flows take another path; x0t sim campaign does that on\n" +
+			"many random maps.",
 		Args: cobra.MaximumNArgs(1),
 	}
-	f := cmd.Flags()
-	f.Uint64Var(&fl.nodes, "nodes", simNodes, "how many nodes, if there is no topology")
-	f.Uint64Var(&fl.seed, "seed", 1, "seed of everything that is random")
-	f.StringVar(&fl.file, "topology", "", "file with the topology")
-	f.StringVar(&fl.faults, "faults", "", "what to break, and when")
-	f.DurationVar(&fl.duration, "duration", simDuration, "simulated time")
-	f.StringVar(&fl.churn, "churn", "", "what changes at random all the time, such as links=1,nodes=0.1")
-	f.DurationVar(&fl.packet, "packet", simPacket, "interval of the packets of a stream")
-	f.BoolVar(&fl.stepwise, "stepwise", false, "without short cuts: slower, and the same to the bit")
-	f.Uint64Var(&fl.flows, "flows", 0, "streams of packets between random nodes (default one for each node, at most 32)")
+	fl.register(cmd)
+	cmd.AddCommand(a.simCampaignCmd(), a.simPathsCmd())
 	cmd.RunE = a.do(func(ctx context.Context, args []string) error {
-		name, err := fl.topology(args, f.Changed("nodes"))
+		name, err := fl.topology(args, cmd.Flags().Changed("nodes"))
 		if err != nil {
 			return err
 		}
@@ -72,92 +54,6 @@ func (a *app) simCmd() *cobra.Command {
 	})
 	return cmd
 }
-
-// topology returns the name of the map: a file or a specification.
-func (fl simFlags) topology(args []string, nodesGiven bool) (string, error) {
-	ways := args
-	if fl.file != "" {
-		ways = append(ways, fl.file)
-	}
-	if nodesGiven {
-		ways = append(ways, fmt.Sprintf("geometric:%d", fl.nodes))
-	}
-	switch len(ways) {
-	case 0:
-		return fmt.Sprintf("geometric:%d", fl.nodes), nil
-	case 1:
-		return ways[0], nil
-	}
-	return "", usagef("TOPOLOGY, --topology and --nodes each say what the mesh is: give one of them")
-}
-
-func (a *app) simConfig(name string, fl simFlags) (sim.Config, error) {
-	cfg := sim.Config{Seed: fl.seed, Duration: fl.duration, Traffic: int(min(fl.flows, 10_000)), Packet: fl.packet, Stepwise: fl.stepwise} // #nosec G115 -- bounded
-	if fl.duration <= 0 {
-		return cfg, usagef("--duration %v: there is nothing to simulate", fl.duration)
-	}
-	if fl.packet <= 0 {
-		return cfg, usagef("--packet %v: a stream needs some time between its packets", fl.packet)
-	}
-	var err error
-	if fl.churn != "" {
-		if cfg.Churn, err = sim.ParseChurn(fl.churn); err != nil {
-			return cfg, usageError{fmt.Errorf("--churn: %w", err)}
-		}
-	}
-	if cfg.Map, err = a.loadMap(name); err != nil {
-		return cfg, err
-	}
-	if cfg.Faults, err = loadFaults(fl.faults, cfg.Map); err != nil {
-		return cfg, usageError{err}
-	}
-	return cfg, nil
-}
-
-// loadFaults reads what --faults says: a file, or the script itself with semicolons for line ends.
-func loadFaults(arg string, m *topology.Map) ([]fault.Fault, error) {
-	script := strings.ReplaceAll(arg, ";", "\n")
-	if b, err := os.ReadFile(arg); arg != "" && err == nil { // #nosec G304 -- the user names the file
-		script = string(b)
-	}
-	names := make([]mesh.NodeID, len(m.Nodes))
-	for i, n := range m.Nodes {
-		names[i] = n.ID
-	}
-	fs, err := fault.Parse(script, names)
-	if err != nil {
-		return nil, fmt.Errorf("--faults: %w", err)
-	}
-	return fs, nil
-}
-
-// replay returns the command line that does the same again.
-func (fl simFlags) replay(name string) string {
-	cmd := fmt.Sprintf("x0t sim %s --seed %d --duration %v", shellWord(name), fl.seed, fl.duration)
-	if fl.flows > 0 {
-		cmd += fmt.Sprintf(" --flows %d", fl.flows)
-	}
-	if fl.packet != 0 && fl.packet != simPacket {
-		cmd += fmt.Sprintf(" --packet %v", fl.packet)
-	}
-	if fl.churn != "" {
-		cmd += " --churn " + shellWord(fl.churn)
-	}
-	if fl.faults != "" {
-		cmd += " --faults " + shellWord(fl.faults)
-	}
-	return cmd
-}
-
-// shellWord quotes s for a shell if it needs that.
-func shellWord(s string) string {
-	if s != "" && !strings.ContainsFunc(s, func(r rune) bool { return !strings.ContainsRune(shellSafe, r) }) {
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
-}
-
-const shellSafe = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:@=+"
 
 // simReport is the report of a run and what it really took.
 type simReport struct {
@@ -265,6 +161,9 @@ func (a *app) simText(r simReport) {
 		if k.Rate >= 1 {
 			line("", "%-14s %s/s per node after convergence", k.Kind, size(uint64(k.Rate)))
 		}
+	}
+	if p := r.Promises; p != nil {
+		promisesText(line, p)
 	}
 	line("invariants", "hold")
 	line("trace", "%s", r.TraceHash)

@@ -1,0 +1,152 @@
+package sim
+
+import (
+	"time"
+
+	"x0tta6bl4/core/path"
+)
+
+// element is a link or a node, and what the mesh can know of it.
+type element struct {
+	bad   bool
+	since time.Duration // when it went bad
+	known time.Duration // from when on all that concerns it is settled again, if it is not bad
+	falls int           // how often it went bad
+}
+
+// How long after an element works again everybody counts on it: as long as announcements and measurements take, and the
+// probation of a link that fell before; longer where its session was lost with it.
+const (
+	knownAfter   = 3 * time.Second
+	redialAfter  = settled
+	sessionLives = 6 * time.Second // a fault of this length leaves the session of a link: idleTimeout less keepAlive and a margin
+	probation    = 100 * time.Millisecond
+	mostFalls    = 9
+)
+
+// turn notes whether an element is bad now, and reports whether it has just become so, or works again. A process that ended
+// takes its sessions along.
+func (e *element) turn(now time.Duration, bad, ended bool) (struck, mended bool) {
+	if bad == e.bad {
+		return false, false
+	}
+	if e.bad = bad; bad {
+		e.since = now
+		e.falls = min(e.falls+1, mostFalls)
+		return true, false
+	}
+	e.known = now + knownAfter + probation<<e.falls
+	if ended || now-e.since > sessionLives {
+		e.known = now + redialAfter
+	}
+	return false, true
+}
+
+func (e *element) steady(now time.Duration) bool { return !e.bad && e.known <= now }
+
+// elements are the links and nodes of a world.
+type elements struct {
+	links, nodes []element
+	ended        []bool // by node: its process has ended since it was last well
+}
+
+func newElements(w *World) elements {
+	x := elements{links: make([]element, len(w.wires)), nodes: make([]element, len(w.nodes)), ended: make([]bool, len(w.nodes))}
+	for i := range x.links {
+		x.links[i].known = startTime
+	}
+	for i := range x.nodes {
+		x.nodes[i].known = startTime
+	}
+	return x
+}
+
+// startTime is how long a mesh has to come together.
+const startTime = 5 * time.Second
+
+// part names an element.
+type part struct {
+	node  bool
+	index int
+}
+
+// update takes over the state of the network, and returns what it struck since the last time, and how much works again.
+func (x *elements) update(w *World) (struck []part, mended int) {
+	now := time.Duration(w.at)
+	for i, l := range w.wires {
+		hit, well := x.links[i].turn(now, l.silent() || l.loses() || len(l.extra.active) > 0, false)
+		if mended += btoi(well); hit {
+			struck = append(struck, part{false, i})
+		}
+	}
+	for i, s := range w.nodes {
+		x.ended[i] = x.ended[i] || s.ended()
+		hit, well := x.nodes[i].turn(now, s.mute() || s.drops > 0 || s.clock != 0, x.ended[i])
+		if mended += btoi(well); hit {
+			struck = append(struck, part{true, i})
+		} else if well {
+			x.ended[i] = false
+		}
+	}
+	return struck, mended
+}
+
+// silent reports whether hellos do not cross the link, in a direction or both.
+func (l *wireLink) silent() bool { return l.down > 0 || l.block != [2]int{} }
+
+// ended reports whether a process that ran does not any more; mute whether it says nothing.
+func (s *simNode) ended() bool { return s.boots > 0 && !s.alive }
+func (s *simNode) mute() bool  { return s.ended() || s.frozen }
+
+// steady reports whether all have counted on a link, and on both of its ends, for long enough.
+func (x *elements) steady(l *wireLink, now time.Duration) bool {
+	return x.links[l.index].steady(now) && x.nodes[l.ends[0].node.index].steady(now) && x.nodes[l.ends[1].node.index].steady(now)
+}
+
+// reaches reports whether a way of steady links that a frame has labels enough for leads from one node to another without one
+// part.
+func (x *elements) reaches(w *World, from, to *simNode, now time.Duration, without part) bool {
+	if !x.nodes[from.index].steady(now) || !x.nodes[to.index].steady(now) {
+		return false
+	}
+	hops := make([]int, len(w.nodes)) // one more than that; 0 = not reached
+	hops[from.index] = 1
+	queue := []*simNode{from}
+	for i := 0; i < len(queue) && hops[to.index] == 0; i++ {
+		s := queue[i]
+		for _, e := range s.ends {
+			n := e.other().node
+			if hops[n.index] == 0 && x.steady(e.link, now) && without != (part{true, n.index}) && without != (part{false, e.link.index}) {
+				hops[n.index] = hops[s.index] + 1
+				queue = append(queue, n)
+			}
+		}
+	}
+	return hops[to.index] > 0 && hops[to.index] <= path.MaxLongHops+1
+}
+
+// nothing is left out.
+var nothing = part{true, -1}
+
+// twice reports whether two ways of steady links that share no relay lead from one node to another: by Menger's theorem, if
+// what remains without any one relay, and without any one link between the two, still holds a way.
+func (x *elements) twice(w *World, from, to *simNode, now time.Duration) bool {
+	for i := range w.nodes {
+		if i != from.index && i != to.index && !x.reaches(w, from, to, now, part{true, i}) {
+			return false
+		}
+	}
+	for _, e := range from.ends {
+		if e.other().node == to && !x.reaches(w, from, to, now, part{false, e.link.index}) {
+			return false
+		}
+	}
+	return x.reaches(w, from, to, now, nothing)
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
