@@ -115,9 +115,17 @@ func offloadOff(ctx context.Context, l *lab.Lab, id mesh.NodeID) error {
 	return nil
 }
 
-// tcp returns the rate at which one TCP stream is received, in Gbit/s.
+// tcp returns the rate at which one TCP stream is received, in Gbit/s, if its segments are so long.
 func tcp(ctx context.Context, l *lab.Lab, from, to mesh.NodeID, addr netip.Addr, segment int) (float64, error) {
-	ctx, cancel := context.WithTimeout(ctx, (tcpTime+20)*time.Second)
+	if addr.Is4() {
+		segment += 20 // the shorter IP header: the packets are the same size
+	}
+	return iperf(ctx, l, from, to, addr, (tcpTime+20)*time.Second, "-t", fmt.Sprint(tcpTime), "-M", fmt.Sprint(segment))
+}
+
+// iperf runs iperf3 between two nodes and returns the rate at which TCP is received, in Gbit/s.
+func iperf(ctx context.Context, l *lab.Lab, from, to mesh.NodeID, addr netip.Addr, limit time.Duration, options ...string) (float64, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	server, err := l.Command(ctx, to, "iperf3", "-s", "-1", "-p", tcpPort, "-B", addr.String())
 	if err != nil {
@@ -128,11 +136,7 @@ func tcp(ctx context.Context, l *lab.Lab, from, to mesh.NodeID, addr netip.Addr,
 		return 0, err
 	}
 	defer stop()
-	args := []string{"iperf3", "-J", "-c", addr.String(), "-p", tcpPort, "-t", fmt.Sprint(tcpTime)}
-	if addr.Is4() {
-		segment += 20 // the shorter IP header: the packets are the same size
-	}
-	args = append(args, "-M", fmt.Sprint(segment))
+	args := append([]string{"iperf3", "-J", "-c", addr.String(), "-p", tcpPort}, options...)
 	for { // the server says nothing when it listens
 		out, err := l.Exec(ctx, from, args...)
 		rate, refused, err := received(out, err)

@@ -1,0 +1,97 @@
+package bench
+
+import (
+	"context"
+	"crypto/ecdh"
+	"crypto/rand"
+	"encoding/base64"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"x0tta6bl4/mesh"
+)
+
+// upWireguard makes a tunnel of every link, and has the kernel route from one to the next.
+func upWireguard(ctx context.Context, s *site) (*overlay, error) {
+	o := s.overlay("wireguard-go")
+	daemon, err := findProgram("wireguard-go")
+	if err != nil {
+		return o, err
+	}
+	wg, err := findProgram("wg")
+	if err != nil {
+		return o, err
+	}
+	o.version = daemon.version(ctx, "wireguard-go", "--version")
+	o.command, o.mtu = "wireguard-go -f DEVICE, one for each node with its neighbours as peers; UDP and TUN offloads as it finds them", wgMTU
+	if len(s.m.Links) > 1 {
+		o.unfair = "it has no relays that only pass on: every hop decrypts and encrypts"
+	}
+	ids := s.nodes()
+	public := make([]string, len(ids))
+	private := make([]string, len(ids))
+	for i, id := range ids {
+		o.addrs[id] = address(wgRange, i)
+		if private[i], public[i], err = wireguardKey(); err != nil {
+			return o, err
+		}
+	}
+	for i, id := range ids {
+		if err := s.forward(ctx, id); err != nil {
+			return o, err
+		}
+		dev := fmt.Sprintf("x0twg%d", i) // its control socket has this name for the whole machine
+		if err := o.daemonWith(id, daemon, []string{"LOG_LEVEL=error"}, "-f", dev); err != nil {
+			return o, err
+		}
+		conf, err := o.file(id, "wg.conf", wireguardConfig(s, o, i, private[i], public))
+		if err != nil {
+			return o, err
+		}
+		if err := s.wireguardUp(ctx, o, id, wg, dev, conf); err != nil {
+			return o, err
+		}
+	}
+	return o, nil
+}
+
+// wireguardUp configures a device as soon as its daemon listens.
+func (s *site) wireguardUp(ctx context.Context, o *overlay, id mesh.NodeID, wg program, dev, conf string) error {
+	if err := persist(ctx, func() error { _, err := s.run(ctx, id, wg, "setconf", dev, conf); return err }); err != nil {
+		return err
+	}
+	return s.ip(ctx, id, fmt.Sprintf("-6 addr add %s/128 dev %s", o.addrs[id], dev),
+		fmt.Sprintf("link set dev %s mtu %d up", dev, wgMTU), fmt.Sprintf("-6 route add %s/64 dev %s", wgRange, dev))
+}
+
+// wireguardKey makes a key pair as wg genkey and wg pubkey do.
+func wireguardKey() (private, public string, err error) {
+	key, err := ecdh.X25519().GenerateKey(rand.Reader)
+	if err != nil {
+		return "", "", err
+	}
+	text := base64.StdEncoding.EncodeToString
+	return text(key.Bytes()), text(key.PublicKey().Bytes()), nil
+}
+
+// wireguardConfig is that of the i-th node of a line: what lies towards an end goes to the neighbour on that side.
+func wireguardConfig(s *site, o *overlay, i int, private string, public []string) string {
+	ids := s.nodes()
+	var b strings.Builder
+	fmt.Fprintf(&b, "[Interface]\nPrivateKey = %s\nListenPort = %d\n", private, wgPort)
+	for _, side := range []int{-1, 1} {
+		n := i + side
+		if n < 0 || n >= len(ids) {
+			continue
+		}
+		var allowed []string
+		for k := n; k >= 0 && k < len(ids); k += side {
+			allowed = append(allowed, o.addrs[ids[k]].String()+"/128")
+		}
+		addr, _ := s.lab.Addr(ids[n], ids[i])
+		fmt.Fprintf(&b, "[Peer]\nPublicKey = %s\nEndpoint = %s\nAllowedIPs = %s\n", public[n],
+			netip.AddrPortFrom(netip.MustParseAddr(addr), wgPort), strings.Join(allowed, ", "))
+	}
+	return b.String()
+}
