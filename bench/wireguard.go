@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/netip"
+	"os"
 	"strings"
 
 	"x0tta6bl4/mesh"
@@ -41,7 +42,7 @@ func upWireguard(ctx context.Context, s *site) (*overlay, error) {
 		if err := s.forward(ctx, id); err != nil {
 			return o, err
 		}
-		dev := fmt.Sprintf("x0twg%d", i) // its control socket has this name for the whole machine
+		dev := fmt.Sprintf("x0tw%d-%d", os.Getpid()%10_000_000, i) // its control socket has this name for the whole machine
 		if err := o.daemonWith(id, daemon, []string{"LOG_LEVEL=error"}, "-f", dev); err != nil {
 			return o, err
 		}
@@ -58,6 +59,10 @@ func upWireguard(ctx context.Context, s *site) (*overlay, error) {
 
 // wireguardUp configures a device as soon as its daemon listens.
 func (s *site) wireguardUp(ctx context.Context, o *overlay, id mesh.NodeID, wg program, dev, conf string) error {
+	listens := func() error { _, err := os.Stat("/var/run/wireguard/" + dev + ".sock"); return err }
+	if err := persist(ctx, listens); err != nil {
+		return err
+	}
 	if err := persist(ctx, func() error { _, err := s.run(ctx, id, wg, "setconf", dev, conf); return err }); err != nil {
 		return err
 	}

@@ -21,7 +21,7 @@ func (a *app) benchCmd() *cobra.Command {
 		Use:   "bench",
 		Short: "x0t beside other programs, on this machine",
 	})
-	cmd.AddCommand(a.benchThroughputCmd())
+	cmd.AddCommand(a.benchThroughputCmd(), a.benchFailoverCmd())
 	return cmd
 }
 
@@ -85,4 +85,46 @@ func (a *app) benchComplete(cmd *cobra.Command, peers []string, words map[string
 		})
 	}
 	_ = cmd.MarkFlagDirname("out")
+}
+
+func (a *app) benchFailoverCmd() *cobra.Command {
+	var profile, out string
+	opt := bench.FailoverOptions{Progress: a.err}
+	cmd := &cobra.Command{
+		Use:   "failover",
+		Short: "how long applications notice a fault, with x0t and with its peers",
+		Long: "failover keeps one mesh of twelve nodes up and breaks what lies on a path in use, again and again, at random moments: the\n" +
+			"first link or relay of the path, and one three hops away. It tells the outage of a stream of probes, one a millisecond each\n" +
+			"way, and what flows of the protected class lost meanwhile. Peers are struck by the same faults of links, in a network of the\n" +
+			"same shape, fewer times where they take long: " + strings.Join(bench.FailoverPeers(), ", ") + ".\n" +
+			"Faults are kinds with their parameters, as in \"blackhole,greydrop 1.0\". scripts/peers of the source gets the peers' programs;\n" +
+			"what is not here is left out, and the report says why.",
+		Args: needs(),
+	}
+	f := cmd.Flags()
+	f.StringVar(&opt.Faults, "faults", bench.DefaultFaults, "kinds of faults, separated by commas")
+	f.IntVar(&opt.Trials, "trials", bench.DefaultTrials, "faults of each kind at each place")
+	f.StringVar(&profile, "profile", "default", "default, or fast: hellos every 10 ms")
+	f.StringSliceVar(&opt.Peers, "peer", nil, "compare with these only, or with none (default all)")
+	f.Uint64Var(&opt.Seed, "seed", 1, "seed of places and moments")
+	f.StringVar(&opt.Keep, "keep", "", "keep the daemons' logs and configurations in this directory")
+	f.StringVar(&out, "out", benchOut, "directory of the report: failover-PROFILE.json, .md and .html")
+	a.benchComplete(cmd, bench.FailoverPeers(), map[string][]string{"profile": {"default", "fast"}})
+	cmd.RunE = a.do(func(ctx context.Context, _ []string) error {
+		if profile != "default" && profile != "fast" {
+			return usagef("--profile %s: it is default or fast", profile)
+		}
+		opt.Fast = profile == "fast"
+		if err := opt.Check(); err != nil {
+			return usageError{err}
+		}
+		return a.inLab(func() error {
+			r, err := bench.Failover(ctx, opt)
+			if r == nil {
+				return err
+			}
+			return errors.Join(err, a.benchTell(out, "failover-"+profile, r))
+		})
+	})
+	return cmd
 }
