@@ -18,8 +18,10 @@ func (r *FailoverReport) Markdown() string {
 			}
 		}
 	}
-	m.say("\n## Peers under the same faults\n\n")
-	m.head("peer", "fault", "place", "outage p50, ms", "max", "trials", "not back in time", "timer late p99, ms")
+	if len(r.order) > 0 {
+		m.say("\n## Peers under the same faults\n\n")
+		m.head("peer", "fault", "place", "outage p50, ms", "max", "trials", "not back in time", "timer late p99, ms")
+	}
 	for _, name := range r.order {
 		p := r.Peers[name]
 		if p.Unmeasured != "" && len(p.Faults) == 0 {

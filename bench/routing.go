@@ -3,11 +3,8 @@ package bench
 import (
 	"context"
 	"fmt"
-	"os"
 	"strings"
 	"time"
-
-	"x0tta6bl4/mesh"
 )
 
 // Routing daemons of the underlay: they encrypt nothing and hold no mesh, but they leave a dead link as we do. Each node has
@@ -104,84 +101,14 @@ func birdConfig(i int, interfaces []string) string {
 	return fmt.Sprintf(`log stderr { warning, error, fatal, bug };
 router id 10.0.0.%d;
 protocol device { }
-protocol kernel { ipv6 { import none; export all; }; }
+protocol direct { ipv6; interface "lo"; }
+protocol kernel { ipv6 { import none; export where source = RTS_OSPF_EXT2; }; }
 protocol bfd { interface %s { interval %d ms; multiplier %d; }; }
 protocol ospf v3 {
   tick 1;
   ecmp no;
-  ipv6 { import all; export none; };
-  area 0 {
-    interface %[2]s { type ptp; cost 10; hello 1; dead count 4; bfd yes; };
-    interface "lo" { stub yes; };
-  };
+  ipv6 { import all; export where source = RTS_DEVICE; };
+  area 0 { interface %[2]s { type ptp; cost 10; hello 1; dead count 4; bfd yes; }; };
 }
 `, i+1, quoted, bfdInterval.Milliseconds(), bfdMissed)
-}
-
-// upFRR starts three daemons on each node. FRR looks up users and groups that its package makes: here they are shown to it in
-// a mount namespace of its own.
-func upFRR(ctx context.Context, s *site) (*overlay, error) {
-	o := s.overlay("frr-bfd")
-	var daemons []program
-	for _, name := range []string{"zebra", "bfdd", "ospf6d"} {
-		p, err := findProgram(name)
-		if err != nil {
-			return o, err
-		}
-		daemons = append(daemons, p)
-	}
-	unshare, err := findProgram("unshare")
-	if err != nil {
-		return o, err
-	}
-	o.version = daemons[0].version(ctx, "frr", "--version")
-	o.command = fmt.Sprintf("zebra, bfdd, ospf6d; OSPFv3 with BFD, interval %s, multiplier %d, timers throttle spf 0 50 5000", bfdInterval, bfdMissed)
-	if err := s.routed(ctx, o); err != nil {
-		return o, err
-	}
-	for i, id := range s.nodes() {
-		if err := o.startFRR(ctx, id, unshare, daemons, frrConfig(i, s.interfaces(i))); err != nil {
-			return o, err
-		}
-	}
-	return o, nil
-}
-
-func (o *overlay) startFRR(ctx context.Context, id mesh.NodeID, unshare program, daemons []program, conf string) error {
-	file, err := o.file(id, "frr.conf", conf)
-	if err != nil {
-		return err
-	}
-	group, err := o.file(id, "group", "root:x:0:\nfrr:x:1:\nfrrvty:x:2:\n")
-	if err != nil {
-		return err
-	}
-	for _, d := range daemons {
-		unshare.env = d.env
-		name := d.path[strings.LastIndexByte(d.path, '/')+1:]
-		script := `mount --bind "$0" /etc/group && exec "$@"`
-		if err := o.daemon(id, unshare, "--mount", "sh", "-c", script, group, d.path, "-f", file, "-u", "root", "-g", "root",
-			"-z", o.home(id)+"/zserv", "-i", o.home(id)+"/"+name+".pid", "--vty_socket", o.home(id), "-P", "0", "--log", "stdout"); err != nil {
-			return err
-		}
-		if name == "zebra" { // the others give up when nobody listens
-			if err := persist(ctx, func() error { _, err := os.Stat(o.home(id) + "/zserv"); return err }); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-func frrConfig(i int, interfaces []string) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "bfd\n profile fast\n  transmit-interval %[1]d\n  receive-interval %[1]d\n  detect-multiplier %d\n", bfdInterval.Milliseconds(), bfdMissed)
-	fmt.Fprintf(&b, "router ospf6\n ospf6 router-id 10.0.0.%d\n timers throttle spf 0 50 5000\n", i+1)
-	for _, name := range append(interfaces, "lo") {
-		fmt.Fprintf(&b, "interface %s\n ipv6 ospf6 area 0\n", name)
-		if name != "lo" {
-			b.WriteString(" ipv6 ospf6 network point-to-point\n ipv6 ospf6 hello-interval 1\n ipv6 ospf6 dead-interval 4\n ipv6 ospf6 bfd profile fast\n")
-		}
-	}
-	return b.String()
 }
