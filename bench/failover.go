@@ -34,6 +34,7 @@ type FailoverOptions struct {
 	Binary   string    // the x0t to measure; "" = this program
 	Faults   string    // kinds with their parameters, separated by commas; "" = DefaultFaults
 	Trials   int       // of each kind and place; 0 = DefaultTrials
+	Far      int       // the same of places three hops away, where they are to be fewer; 0 = Trials
 	Fast     bool      // hellos every 10 ms instead of 50 ms
 	Peers    []string  // of FailoverPeers; none = all, NoPeers = nobody
 	Seed     uint64    // of what is drawn: the nodes that talk, and when a fault strikes
@@ -147,12 +148,11 @@ func (c *Cell) sumUp(n Noise) {
 		}
 		measured = true
 		raw += *t.Protected
-		ref := 0
 		if t.Reference != nil {
-			ref = *t.Reference
+			reference += *t.Reference
 		}
-		reference += ref
-		protected += max(0, *t.Protected-ref)
+		net, _ := t.guarded()
+		protected += net
 	}
 	c.Trials, c.Outage, c.There, c.Back = len(c.Samples), quantiles(outage), quantiles(there), quantiles(back)
 	if len(lost) > 0 {
@@ -214,7 +214,7 @@ func (o FailoverOptions) filled() (FailoverOptions, error) {
 	if o.Progress == nil {
 		o.Progress = io.Discard
 	}
-	if o.Trials < 1 || o.Trials > 100_000 {
+	if min(o.Trials, o.trials(farIndex)) < 1 || o.Trials > 100_000 {
 		return o, fmt.Errorf("%d trials: use 1 to 100000", o.Trials)
 	}
 	if _, err := parseStrikes(o.Faults); err != nil {
@@ -222,6 +222,14 @@ func (o FailoverOptions) filled() (FailoverOptions, error) {
 	}
 	_, err := choosePeers(o.Peers, FailoverPeers())
 	return o, err
+}
+
+// trials of a kind at a place.
+func (o FailoverOptions) trials(place int) int {
+	if place == 0 {
+		return o.Trials
+	}
+	return orElse(o.Far, o.Trials)
 }
 
 // Check reports what makes no sense in the options.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -100,7 +101,7 @@ func (t *theirsUp) cell(ctx context.Context, name string, s strike, place int) (
 	c := &Cell{Samples: []Trial{}}
 	noise := listenEvery(5 * time.Millisecond)
 	var err error
-	for len(c.Samples) < min(t.opt.Trials, t.pace.trials) && err == nil {
+	for len(c.Samples) < min(t.opt.trials(place), t.pace.trials) && err == nil {
 		var one Trial
 		if one, err = t.trial(ctx, s, place); err == nil {
 			c.Samples = append(c.Samples, one)
@@ -122,12 +123,17 @@ func (t *theirsUp) trial(ctx context.Context, s strike, place int) (out Trial, e
 	var wg sync.WaitGroup
 	wg.Go(func() { t.prober.Stream(probing, flows) })
 	defer func() { stop(); wg.Wait() }()
-	path, err := t.settled(ctx, flows, place)
-	if err != nil {
-		return out, err
-	}
-	if err := sleep(ctx, time.Duration(t.random.Int64N(int64(time.Second)))); err != nil { // their hellos are up to seconds apart
-		return out, err
+	var path []mesh.NodeID
+	for {
+		if path, err = t.settled(ctx, flows, place); err != nil {
+			return out, err
+		}
+		if err := sleep(ctx, time.Duration(t.random.Int64N(int64(time.Second)))); err != nil { // their hellos are up to seconds apart
+			return out, err
+		}
+		if now, err := t.site.walk(ctx, t.a, t.b); err == nil && slices.Equal(now, path) {
+			break
+		}
 	}
 	hit := lab.Fault{Kind: s.kind, Param: s.param, Target: lab.Target{A: path[place], B: path[place+1]}}
 	out = Trial{Target: hit.Where(), Pair: t.a.String() + "-" + t.b.String()}

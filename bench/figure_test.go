@@ -69,8 +69,8 @@ func TestReport(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = `[{"name":"never measured","unit":"ms","mark":5,"samples":[],"median":null,"min":null,"max":null,"met":false},` +
-		`{"name":"rate","unit":"Gbit/s","mark":null,"samples":[1.2345],"median":1.2345,"min":1.2345,"max":1.2345,"met":true}]`
+	const want = `[{"name":"never measured","unit":"ms","mark":5,"samples":[],"value":null,"median":null,"min":null,"max":null,"met":false},` +
+		`{"name":"rate","unit":"Gbit/s","mark":null,"samples":[1.2345],"value":1.2345,"median":1.2345,"min":1.2345,"max":1.2345,"met":true}]`
 	if string(b) != want {
 		t.Errorf("got  %s\nwant %s", b, want)
 	}
@@ -103,7 +103,7 @@ func TestWhatIsMeasured(t *testing.T) {
 	if got := firstBound(40 * time.Millisecond); got != 120*time.Millisecond {
 		t.Errorf("first packet over 40 ms: %s", got)
 	}
-	if got := strings.Join(Parts(), " "); got != "grid idle throughput flood" {
+	if got := strings.Join(Parts(), " "); got != "grid idle throughput flood failover" {
 		t.Errorf("parts %q", got)
 	}
 }

@@ -66,12 +66,12 @@ func (o *oursUp) cell(ctx context.Context, s strike, place int) (*Cell, error) {
 	noise := listenEvery(5 * time.Millisecond)
 	var err error
 	moved := 0
-	for len(c.Samples) < o.opt.Trials && err == nil {
+	for len(c.Samples) < o.opt.trials(place) && err == nil {
 		var t Trial
 		switch t, err = o.trial(ctx, s, place); {
 		case err == nil:
 			c.Samples = append(c.Samples, t)
-		case errors.Is(err, errMoved) && moved < o.opt.Trials:
+		case errors.Is(err, errMoved) && moved < placeTries:
 			moved++
 			err = nil
 		}
@@ -203,7 +203,7 @@ func (o *oursUp) trial(ctx context.Context, s strike, place int) (Trial, error) 
 	if err := o.warm(ctx, sc); err != nil {
 		return t, err
 	}
-	begin, end, offset, err := o.play(ctx, sc, plain, sent, guarded, &t)
+	begin, end, offset, err := o.play(ctx, sc, plain, sent, guarded, &t) // and what was under way has arrived
 	if err != nil {
 		return t, err
 	}
@@ -281,7 +281,7 @@ func (o *oursUp) play(ctx context.Context, sc scene, plain, sent, guarded []*lab
 	if err := errors.Join(err, o.lab.Mend(sc.fault)); err != nil {
 		return 0, 0, 0, err
 	}
-	return begin, end, offset, sleep(ctx, underWay)
+	return begin, end, offset, nil
 }
 
 // returned waits until nearly all of what flows send arrives again, at least trialHold, at most limit.
