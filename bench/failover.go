@@ -79,18 +79,18 @@ type Places struct {
 
 // Cell is one kind of fault at one place.
 type Cell struct {
-	Trials    int        `json:"trials"`
-	Outage    Quantiles  `json:"outage_ms"` // the worse of both directions
-	There     Quantiles  `json:"outage_there_ms"`
-	Back      Quantiles  `json:"outage_back_ms"`
-	Lost      LostRange  `json:"lost"`           // probes of both directions, sent every ms
-	Protected *int       `json:"protected_lost"` // in all trials, less those that the reference lost in the same trial; null = not measured
-	Raw       *int       `json:"protected_lost_raw"`
-	Reference *int       `json:"reference_lost"` // by a flow on the surviving path that no fault struck
-	Control   int        `json:"control_lost"`   // in all trials, by the same traffic without protection
-	Unhealed  int        `json:"unhealed"`       // trials in which traffic was not back in time; their outage is how long was waited
-	Scheduler Quantiles2 `json:"scheduler_ms"`   // how late a timer of 1 ms fired meanwhile
-	Samples   []Trial    `json:"samples"`
+	Trials    int       `json:"trials"`
+	Outage    Quantiles `json:"outage_ms"` // the worse of both directions
+	There     Quantiles `json:"outage_there_ms"`
+	Back      Quantiles `json:"outage_back_ms"`
+	Lost      LostRange `json:"lost"`           // probes of both directions, sent every ms
+	Protected *int      `json:"protected_lost"` // in all trials, less those that the reference lost in the same trial; null = not measured
+	Raw       *int      `json:"protected_lost_raw"`
+	Reference *int      `json:"reference_lost"` // by a flow on the surviving path that no fault struck
+	Control   int       `json:"control_lost"`   // in all trials, by the same traffic without protection
+	Unhealed  int       `json:"unhealed"`       // trials in which traffic was not back in time; their outage is how long was waited
+	Scheduler Lateness  `json:"scheduler_ms"`   // how late a timer of 1 ms fired meanwhile
+	Samples   []Trial   `json:"samples"`
 }
 
 // Quantiles are nearest-rank ones.
@@ -101,8 +101,8 @@ type Quantiles struct {
 	Max float64 `json:"max"`
 }
 
-// Quantiles2 and LostRange are those of fewer kinds.
-type Quantiles2 struct {
+// Lateness is that of timers, in milliseconds.
+type Lateness struct {
 	P50 float64 `json:"p50"`
 	P99 float64 `json:"p99"`
 }
@@ -161,7 +161,7 @@ func (c *Cell) sumUp(n Noise) {
 	if measured {
 		c.Protected, c.Raw, c.Reference = &protected, &raw, &reference
 	}
-	c.Scheduler = Quantiles2{n.P50, n.P99}
+	c.Scheduler = Lateness{n.P50, n.P99}
 }
 
 // strike is a kind of fault with its parameter.

@@ -51,6 +51,32 @@ func TestVerdicts(t *testing.T) {
 	}
 }
 
+// What must be reached is told from what may be reached, and other percentiles than the median are judged.
+func TestOtherMarks(t *testing.T) {
+	var fs Figures
+	fs.markLeast("factor", "×", 2)
+	for _, v := range []float64{1, 2, 2, 3, 3} {
+		fs.add("factor", "×", v)
+	}
+	if f := fs[0]; !f.Met() || f.verdict() != "yes: 4 of 5 runs" {
+		t.Errorf("%t, %q", f.Met(), f.verdict())
+	}
+	f := &Figure{Mark: fs[0].Mark, Rank: 99, Needs: 6, Samples: fs[0].Samples}
+	if f.Met() || f.verdict() != "NO: 5 runs are too few" || f.Value() != 3 {
+		t.Errorf("%t, %q, %v", f.Met(), f.verdict(), f.Value())
+	}
+	if f.Needs = 5; f.Met() || f.verdict() != "NO: 3 of 5 runs" {
+		t.Errorf("%t, %q", f.Met(), f.verdict())
+	}
+	if f.Rank = 50; !f.Met() {
+		t.Errorf("a median of %v misses %v", f.Value(), *f.Mark)
+	}
+	var text strings.Builder
+	if err := fs.Text(&text); err != nil || !strings.Contains(text.String(), "≥ 2 ×") {
+		t.Errorf("%s, %v", &text, err)
+	}
+}
+
 func TestReport(t *testing.T) {
 	noise := listen()
 	r := Report{Machine: thisMachine(), Noise: noise.stop(), Notes: []string{"it rained"}}

@@ -7,6 +7,7 @@ import (
 	"html/template"
 	"io"
 	"math"
+	"strconv"
 )
 
 // page is what a report looks like in a browser: one file, which asks nobody for anything.
@@ -55,8 +56,10 @@ func (c *bars) draw() {
 	for _, r := range c.Rows {
 		if !math.IsNaN(r.Value) {
 			most = max(most, r.Value, r.Most)
-			if r.Value > 0 {
-				least = min(least, r.Value)
+			for _, v := range []float64{r.Value, r.Least} {
+				if v > 0 {
+					least = min(least, v)
+				}
 			}
 		}
 	}
@@ -65,7 +68,7 @@ func (c *bars) draw() {
 	}
 	floor := 0.0
 	if c.Log = c.Log && most > 20*least; c.Log {
-		floor = math.Pow(10, math.Floor(math.Log10(least)))
+		floor = math.Pow(10, math.Floor(math.Log10(least/2))) // so that the least of all is still a bar
 	}
 	x := func(v float64) float64 {
 		if !c.Log {
@@ -90,7 +93,7 @@ func (c *bars) draw() {
 	}
 	c.High = barTop + len(c.Rows)*barPitch + 22
 	for _, v := range c.marks(floor, most) {
-		c.Ticks = append(c.Ticks, tick{at(x(v)), fmt.Sprintf("%.4g", v)})
+		c.Ticks = append(c.Ticks, tick{at(x(v)), strconv.FormatFloat(v, 'f', -1, 64)})
 	}
 }
 

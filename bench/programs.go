@@ -45,6 +45,9 @@ var binDirs = []string{"bin", "root/usr/sbin", "root/usr/bin", "root/usr/lib/frr
 func findProgram(name string) (program, error) {
 	dir := peersDir()
 	for _, d := range binDirs {
+		if dir == "" {
+			break // no cache, no peers
+		}
 		at := filepath.Join(dir, d, name)
 		if info, err := os.Stat(at); err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o111 != 0 {
 			return program{path: at, env: []string{"LD_LIBRARY_PATH=" + strings.Join(libraries(dir), ":")}, dir: dir}, nil
