@@ -18,10 +18,17 @@ func (r *FailoverReport) Markdown() string {
 			}
 		}
 	}
-	if len(r.order) > 0 {
-		m.say("\n## Peers under the same faults\n\n")
-		m.head("peer", "fault", "place", "outage p50, ms", "max", "trials", "not back in time", "timer late p99, ms")
+	r.peersTable(&m)
+	r.footnotes(&m)
+	return m.b.String()
+}
+
+func (r *FailoverReport) peersTable(m *markdown) {
+	if len(r.order) == 0 {
+		return
 	}
+	m.say("\n## Peers under the same faults\n\n")
+	m.head("peer", "fault", "place", "outage p50, ms", "max", "trials", "not back in time", "timer late p99, ms")
 	for _, name := range r.order {
 		p := r.Peers[name]
 		if p.Unmeasured != "" && len(p.Faults) == 0 {
@@ -36,6 +43,10 @@ func (r *FailoverReport) Markdown() string {
 			}
 		}
 	}
+}
+
+// footnotes say what was compared, and what was not measured or not fair.
+func (r *FailoverReport) footnotes(m *markdown) {
 	m.say("\n- x0t %s\n", cellText.Replace(r.Version))
 	if r.Unprotected != "" {
 		m.say("- protected traffic: not measured: %s\n", cellText.Replace(r.Unprotected))
@@ -55,7 +66,6 @@ func (r *FailoverReport) Markdown() string {
 		m.say("- %s\n", cellText.Replace(n))
 	}
 	m.say("\n%s\n", machineLine(r.Machine, r.Noise))
-	return m.b.String()
 }
 
 // cells is the row of a cell behind kind and place.

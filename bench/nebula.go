@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
 )
 
 // upNebula joins the two ends of one link: nebula relays over one node at most, so that a line of several hops is not for it.
@@ -23,8 +25,8 @@ func upNebula(ctx context.Context, s *site) (*overlay, error) {
 	o.version, o.mtu = daemon.version(ctx, "nebula", "-version"), 1440
 	o.command = "nebula -config FILE; cipher aes, tun.mtu 1440, tun.tx_queue 2000, listen.read_buffer and write_buffer 20 MB, routines 1"
 	ids := s.nodes()
-	ca := o.home(ids[0])
-	if _, err := o.file(ids[0], "made", ""); err != nil {
+	ca := filepath.Join(s.dir, o.name)
+	if err := os.MkdirAll(ca, 0o700); err != nil {
 		return o, err
 	}
 	if _, err := s.run(ctx, ids[0], cert, "ca", "-name", "bench", "-out-crt", ca+"/ca.crt", "-out-key", ca+"/ca.key"); err != nil {
@@ -34,23 +36,26 @@ func upNebula(ctx context.Context, s *site) (*overlay, error) {
 		o.addrs[id] = netip.AddrFrom4([4]byte{10, 98, 0, byte(i + 1)})
 	}
 	for i, id := range ids {
-		if _, err := o.file(id, "made", ""); err != nil {
-			return o, err
-		}
-		home := o.home(id)
-		if _, err := s.run(ctx, id, cert, "sign", "-ca-crt", ca+"/ca.crt", "-ca-key", ca+"/ca.key", "-name", id.String(),
-			"-ip", o.addrs[id].String()+"/24", "-out-crt", home+"/host.crt", "-out-key", home+"/host.key"); err != nil {
-			return o, err
-		}
-		conf, err := o.file(id, "config.yml", nebulaConfig(s, o, i, ca))
-		if err != nil {
-			return o, err
-		}
-		if err := o.daemon(id, daemon, "-config", conf); err != nil {
-			return o, err
+		if err := s.startNebula(ctx, o, i, daemon, cert, ca); err != nil {
+			return o, fmt.Errorf("nebula on %s: %w", id, err)
 		}
 	}
 	return o, nil
+}
+
+// startNebula signs the certificate of the i-th node and starts its daemon.
+func (s *site) startNebula(ctx context.Context, o *overlay, i int, daemon, cert program, ca string) error {
+	id := s.nodes()[i]
+	home := o.home(id)
+	conf, err := o.file(id, "config.yml", nebulaConfig(s, o, i, ca))
+	if err != nil {
+		return err
+	}
+	if _, err := s.run(ctx, id, cert, "sign", "-ca-crt", ca+"/ca.crt", "-ca-key", ca+"/ca.key", "-name", id.String(),
+		"-ip", o.addrs[id].String()+"/24", "-out-crt", home+"/host.crt", "-out-key", home+"/host.key"); err != nil {
+		return err
+	}
+	return o.daemon(id, daemon, "-config", conf)
 }
 
 func nebulaConfig(s *site, o *overlay, i int, ca string) string {
