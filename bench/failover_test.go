@@ -107,6 +107,16 @@ func TestPlacesOnPaths(t *testing.T) {
 			t.Errorf("%s on %v: %t", target, used, !want)
 		}
 	}
+	for target, want := range map[string]bool{"a-c": true, "c-a": true, "a-b": false, "a-": true, "b-": true, "d-": false} {
+		a, b, _ := strings.Cut(target, "-")
+		f := lab.Target{A: mesh.MustNodeID(a)}
+		if b != "" {
+			f.B = mesh.MustNodeID(b)
+		}
+		if meets(used, f) != want {
+			t.Errorf("%v meets %s: %t", used, target, !want)
+		}
+	}
 	if len(inUse(api.Paths{})) != 0 || on(nil, lab.Target{}) {
 		t.Error("something lies on no path")
 	}

@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"x0tta6bl4/api"
@@ -55,7 +56,34 @@ func (o *oursUp) stage(ctx context.Context, s strike, place int) (best scene, er
 		return best, fmt.Errorf("no two nodes have a path in use with a place %d hops away", place)
 	}
 	o.struck[placeKey(best.fault)] = time.Now()
-	return best, nil
+	return best, o.unstruck(ctx, &best)
+}
+
+// unstruck drops the reference from a scene if it would be struck too.
+func (o *oursUp) unstruck(ctx context.Context, sc *scene) error {
+	if sc.c.IsZero() {
+		return nil
+	}
+	for _, q := range [][2]mesh.NodeID{{sc.c, sc.d}, {sc.d, sc.c}} {
+		paths, err := o.lab.Client(q[0]).Paths(ctx, q[1])
+		if err != nil {
+			return err
+		}
+		if path := inUse(paths); path != nil && !meets(path, sc.fault.Target) {
+			continue
+		}
+		sc.c, sc.d = mesh.NodeID{}, mesh.NodeID{}
+		return nil
+	}
+	return nil
+}
+
+// meets reports whether a path has to do with a node, or with a link in either direction.
+func meets(path []mesh.NodeID, t lab.Target) bool {
+	if t.B.IsZero() {
+		return slices.Contains(path, t.A)
+	}
+	return on(path, t) || on(path, lab.Target{A: t.B, B: t.A})
 }
 
 // placeKey is the same for both directions of a link.
