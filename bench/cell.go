@@ -99,7 +99,7 @@ func (c *Cell) sumUp(n Noise) {
 	var outage, there, back, lost []float64
 	protected, raw, reference, measured := 0, 0, 0, false
 	for _, t := range c.Samples {
-		outage, there, back = append(outage, max(t.There, t.Back)), append(there, t.There), append(back, t.Back)
+		outage, there, back = append(outage, t.worse()), append(there, t.There), append(back, t.Back)
 		lost = append(lost, float64(t.Lost))
 		c.Control += t.Lost
 		if t.Unhealed {

@@ -35,20 +35,27 @@ func (s *spine) failover(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		s.struckBy(r.Faults[m.strike].Own, m.strike+" of the own link or first relay", m.p99, m.late)
+		own, middle := r.Faults[m.strike].Own, r.Faults[m.strike].Middle
 		far := 0.0
-		if m.strike == "blackhole" {
-			s.markRank("failover: blackhole of the own link or first relay: outage, p50", 50, ownMedian, outagesOf(r.Faults[m.strike].Own))
+		if m.strike == "blackhole" { // for what comes back by it, the link is that of the relay and far away
 			far = farBlackhole
+			there, back := outagesOf(own, Trial.there), outagesOf(own, Trial.back)
+			s.markRank("failover: blackhole of the own link: outage, p50", 50, ownMedian, there)
+			s.struckBy(own, "blackhole of the own link", m.p99, m.late, there)
+			s.struckBy(own, "blackhole of the own link, of what comes back", far, m.late, back)
+		} else {
+			s.struckBy(own, m.strike+" of the own link or first relay", m.p99, m.late, outagesOf(own, Trial.worse))
 		}
-		s.struckBy(r.Faults[m.strike].Middle, m.strike+" three hops away", far, true)
+		s.struckBy(middle, m.strike+" three hops away", far, true, outagesOf(middle, Trial.worse))
 		s.guarded(r, m.strike)
 	}
 	r, err := s.fail(ctx, FailoverOptions{Faults: "blackhole", Trials: trials, Far: min(trials, farTrials), Fast: true, Peers: []string{NoPeers}}, "failover-fast")
 	if err != nil {
 		return err
 	}
-	s.struckBy(r.Faults["blackhole"].Own, "blackhole of the own link, hellos of 10 ms", fastOwnMark, false)
+	own := r.Faults["blackhole"].Own
+	s.struckBy(own, "blackhole of the own link, hellos of 10 ms", fastOwnMark, false, outagesOf(own, Trial.there))
+	s.struckBy(own, "blackhole of the own link, hellos of 10 ms, of what comes back", 0, false, outagesOf(own, Trial.back))
 	return nil
 }
 
@@ -61,14 +68,14 @@ func (s *spine) fail(ctx context.Context, opt FailoverOptions, name string) (*Fa
 	return r, s.keep(name, r)
 }
 
-// struckBy adds the outages of one cell, judged by their p99; a mark of 0 is none.
-func (s *spine) struckBy(c *Cell, what string, p99 float64, late bool) {
+// struckBy adds outages of one cell, judged by their p99; a mark of 0 is none.
+func (s *spine) struckBy(c *Cell, what string, p99 float64, late bool, samples []float64) {
 	name := "failover: " + what + ": outage, p99"
 	if late && p99 > 0 {
 		p99 += c.Scheduler.P99
 		name += fmt.Sprintf(" (%s ms of the mark are the scheduler's own)", number(c.Scheduler.P99))
 	}
-	s.markRank(name, 99, p99, outagesOf(c))
+	s.markRank(name, 99, p99, samples)
 	if c.Unhealed > 0 {
 		s.note("%s: in %d of %d trials traffic was not back in time", name, c.Unhealed, c.Trials)
 	}
@@ -84,12 +91,17 @@ func (s *spine) markRank(name string, rank, most float64, samples []float64) {
 	f.Samples = append(f.Samples, samples...)
 }
 
-func outagesOf(c *Cell) (out []float64) {
+func outagesOf(c *Cell, of func(Trial) float64) (out []float64) {
 	for _, t := range c.Samples {
-		out = append(out, max(t.There, t.Back))
+		out = append(out, of(t))
 	}
 	return out
 }
+
+// there and back are the outages of the two directions, worse the longer of them.
+func (t Trial) there() float64 { return t.There }
+func (t Trial) back() float64  { return t.Back }
+func (t Trial) worse() float64 { return max(t.There, t.Back) }
 
 // guarded adds what protected flows lost in each trial, none of which may lose anything, and what the control did.
 func (s *spine) guarded(r *FailoverReport, strike string) {

@@ -145,7 +145,7 @@ func failed() *FailoverReport {
 
 func TestFailoverReport(t *testing.T) {
 	text := failed().Markdown()
-	for _, want := range []string{"| blackhole | own | 100 | 200 | 200 | 200 | 2 | 1 |", "| tinc | blackhole | own | 50000 | 100000 | 2 | 1 |", "| babeld | not measured |",
+	for _, want := range []string{"| blackhole | own | 100 | 200 | 200 | 200 | 100 | 200 | 2 | 1 |", "| tinc | blackhole | own | 50000 | 100000 | 2 | 1 |", "| babeld | not measured |",
 		"- bird-bfd: not measured: it broke off", "protected traffic: not measured: no key / of that name"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
@@ -161,11 +161,11 @@ func TestFailoverMarks(t *testing.T) {
 		c.Samples = append(c.Samples, Trial{There: float64(i % 100), Lost: 1, Protected: count(1), Reference: count(1)})
 	}
 	c.sumUp(Noise{P99: 3})
-	s.struckBy(c, "blackhole", 95, true) // the p99 is 98
-	s.struckBy(c, "cut", 97, true)
-	s.struckBy(&Cell{Samples: c.Samples[:10]}, "kill", 1000, false)
+	s.struckBy(c, "blackhole", 95, true, outagesOf(c, Trial.worse)) // the p99 is 98, and 3 are added
+	s.struckBy(c, "cut", 94.9, true, outagesOf(c, Trial.there))
+	s.struckBy(c, "kill", 1000, false, outagesOf(c, Trial.back)[:10])
 	s.guarded(&FailoverReport{Faults: map[string]*Places{"blackhole": {c, c}}}, "blackhole")
-	want := map[string]bool{"failover: blackhole: outage, p99 (3 ms of the mark are the scheduler's own)": true, "failover: cut: outage, p99 (3 ms of the mark are the scheduler's own)": true,
+	want := map[string]bool{"failover: blackhole: outage, p99 (3 ms of the mark are the scheduler's own)": true, "failover: cut: outage, p99 (3 ms of the mark are the scheduler's own)": false,
 		"failover: kill: outage, p99": false, "failover: blackhole: packets of the protected class lost in a trial, the most": true,
 		"failover: blackhole: packets that the same traffic lost without protection, in all trials": true}
 	for _, f := range s.report.Figures {
@@ -181,7 +181,7 @@ func TestFailoverMarks(t *testing.T) {
 	c.Samples[7].Protected = count(2)
 	s = &spine{report: &Report{}, opt: Options{Progress: io.Discard}}
 	s.guarded(&FailoverReport{Unprotected: "why", Faults: map[string]*Places{"blackhole": {c, c}}}, "blackhole")
-	s.struckBy(c, "cut", 94.5, true)
+	s.struckBy(c, "cut", 94.5, true, outagesOf(c, Trial.worse))
 	if missed := s.report.Figures.Missed(); len(missed) != 2 || len(s.report.Notes) != 1 {
 		t.Errorf("one packet lost and 0.5 ms too late, and missed are %q, with the notes %q", missed, s.report.Notes)
 	}

@@ -9,8 +9,9 @@ import (
 func (r *FailoverReport) Markdown() string {
 	var m markdown
 	m.say("# Failover on %s, %s profile (a hello every %s ms)\n\nWhat a stream of probes, one a millisecond each way, lost of its time when something on its path broke; the worse of both directions.\n"+
-		"*own* is the first link or relay of the path in use, *middle* one three hops away.\n\n", r.Topology, r.Profile, number(r.Hello))
-	m.head("fault", "place", "outage p50, ms", "p95", "p99", "max", "trials", "not back in time", "lost p50", "max", "lost in all", "protected lost", "reference lost", "timer late p99, ms")
+		"*own* is the first link or relay of the path in use, *middle* one three hops away;\n"+
+		"*there* is the direction for which that is so, the other one meets the place from its other side.\n\n", r.Topology, r.Profile, number(r.Hello))
+	m.head("fault", "place", "outage p50, ms", "p95", "p99", "max", "there p50", "there p99", "trials", "not back in time", "lost p50", "max", "lost in all", "protected lost", "reference lost", "timer late p99, ms")
 	for _, k := range r.kinds {
 		for _, place := range places {
 			if c := *r.Faults[k].at(place); c != nil && c.Trials > 0 {
@@ -76,7 +77,8 @@ func (c *Cell) cells() []string {
 		}
 		return fmt.Sprint(*n)
 	}
-	return []string{number(c.Outage.P50), number(c.Outage.P95), number(c.Outage.P99), number(c.Outage.Max), fmt.Sprint(c.Trials), fmt.Sprint(c.Unhealed),
+	return []string{number(c.Outage.P50), number(c.Outage.P95), number(c.Outage.P99), number(c.Outage.Max), number(c.There.P50), number(c.There.P99),
+		fmt.Sprint(c.Trials), fmt.Sprint(c.Unhealed),
 		fmt.Sprint(c.Lost.P50), fmt.Sprint(c.Lost.Max), fmt.Sprint(c.Control), count(c.Protected), count(c.Reference), number(c.Scheduler.P99)}
 }
 
@@ -108,7 +110,7 @@ func (f *Places) bar(name string, place int) bar {
 	c := *f.at(place)
 	var all []float64
 	for _, t := range c.Samples {
-		all = append(all, max(t.There, t.Back))
+		all = append(all, t.worse())
 	}
 	b.Value, b.Least, b.Most = percentile(all, 50), percentile(all, 0), percentile(all, 100)
 	b.Note = fmt.Sprintf("%d trials", c.Trials)
