@@ -26,6 +26,7 @@ type pace struct {
 // peers lists those that are known, in the order of the tables.
 func peers() []peer {
 	quick := pace{trials: 30, limit: 10 * time.Second, settle: 4 * time.Second}
+	ospf := pace{trials: 20, limit: 10 * time.Second, settle: 8 * time.Second} // a router tells of its links every 5 s at most (RFC 2328, MinLSInterval)
 	return []peer{
 		{name: "veth", line: upVeth},
 		{name: "wireguard-go", line: upWireguard},
@@ -34,8 +35,8 @@ func peers() []peer {
 		{name: "yggdrasil", line: upYggdrasil, net: upYggdrasil, slow: pace{trials: 10, limit: 60 * time.Second, settle: 10 * time.Second}},
 		{name: "babeld", net: upBabel, slow: pace{trials: 5, limit: 60 * time.Second, settle: 30 * time.Second}},
 		{name: "babeld-100ms", net: upBabelFast, slow: quick},
-		{name: "bird-bfd", net: upBird, slow: quick},
-		{name: "frr-bfd", net: upFRR, slow: quick},
+		{name: "bird-bfd", net: upBird, slow: ospf},
+		{name: "frr-bfd", net: upFRR, slow: ospf},
 	}
 }
 

@@ -34,13 +34,18 @@ func TestLabPage(t *testing.T) {
 		"Soak": {
 			d.on("x0t lab soak --maps ring:6 --kinds cut,oneway --duration 4s --out out/soak", "3 healed, 0 not healed"),
 		},
+		"Beside other programs": {
+			d.on("x0t bench throughput --peer veth --runs 1 --time 1s", "| x0t |", "| veth |", "1 runs are too few"),
+			d.json("x0t bench failover --faults blackhole --trials 1 --peer none --json", `"faults":{"blackhole":{"own":{"trials":1,`, `"profile":"default"`),
+		},
 		"Simulator": {
 			d.on("x0t sim --nodes 60 --seed 7", "invariants  hold"),
 			d.on("x0t sim grid:5x5 --faults builtin:greydrop", "invariants  hold"),
 			d.json("x0t sim geo:60:7 --churn links=1,nodes=0.1 --duration 30s --packet 100ms --json", `"speed":`, `"churn_changes":`),
 		},
 	})
-	for _, file := range []string{"report.html", "out/soak/soak.md", "out/soak/soak.html", "out/soak/soak.json"} {
+	for _, file := range []string{"report.html", "out/soak/soak.md", "out/soak/soak.html", "out/soak/soak.json", "out/bench/throughput-1hop-offload-on.html",
+		"out/bench/failover-default.md"} {
 		d.shell(t, "cd "+d.dir+" && test -s "+file)
 	}
 }
