@@ -17,6 +17,7 @@ type ThroughputReport struct {
 	StreamTime float64   `json:"stream_s"`
 	Streams    int       `json:"streams"`
 	Tools      []string  `json:"tools"` // that measured
+	TCP        string    `json:"tcp"`   // how the ends' TCP is set
 	Machine    Machine   `json:"machine"`
 	Noise      Noise     `json:"noise"` // ms that a timer of 1 ms fired late
 	Began      time.Time `json:"began"`
@@ -31,6 +32,7 @@ type Carried struct {
 	Version    string `json:"version,omitempty"`
 	Command    string `json:"command,omitempty"`
 	MTU        int    `json:"mtu,omitempty"`
+	Device     string `json:"device,omitempty"` // that packets leave by at the first node: its MTU and its queue
 	Unfair     string `json:"unfair,omitempty"`
 	Unmeasured string `json:"not_measured,omitempty"` // why there is no figure
 

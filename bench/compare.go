@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"x0tta6bl4/lab"
+	"x0tta6bl4/mesh"
 	"x0tta6bl4/mesh/topology"
 )
 
@@ -147,6 +149,9 @@ func (c *comparison) build(ctx context.Context, dir string) error {
 		}
 	}
 	x0t, err := c.site.ours(ctx)
+	if err == nil {
+		c.report.TCP, err = tcpSettings(ctx, l, m.Nodes[0].ID)
+	}
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}
@@ -166,11 +171,21 @@ func (s *site) ours(ctx context.Context) (*overlay, error) {
 		}
 		o.addrs[id], o.mtu, o.version = st.Address, st.MTU, st.Version
 	}
-	return o, nil
+	return o, o.look(ctx, s.nodes()[0], s.nodes()[len(s.nodes())-1])
+}
+
+// tcpSettings says what the kernel's TCP does at a node.
+func tcpSettings(ctx context.Context, l *lab.Lab, id mesh.NodeID) (string, error) {
+	out, err := l.Exec(ctx, id, "sh", "-c", "cd /proc/sys/net/ipv4 && cat tcp_congestion_control tcp_rmem tcp_wmem")
+	lines := strings.Split(strings.ReplaceAll(strings.TrimSpace(string(out)), "\t", " "), "\n")
+	if err != nil || len(lines) != 3 {
+		return "", fmt.Errorf("settings of TCP: %q: %w", out, err)
+	}
+	return fmt.Sprintf("%s, rmem %s, wmem %s", lines[0], lines[1], lines[2]), nil
 }
 
 func (o *overlay) describe(r *Carried) {
-	r.Version, r.Command, r.MTU, r.Unfair = o.version, o.command, o.mtu, o.unfair
+	r.Version, r.Command, r.MTU, r.Device, r.Unfair = o.version, o.command, o.mtu, o.device, o.unfair
 }
 
 // measureAll puts the peers up and takes all runs, one contender after the other in each.
@@ -211,7 +226,9 @@ func (c *comparison) join(ctx context.Context, p peer) error {
 	o, err := p.line(ctx, c.site)
 	ids := c.site.nodes()
 	if err == nil {
-		err = o.reaches(ctx, ids[0], ids[len(ids)-1])
+		if err = o.reaches(ctx, ids[0], ids[len(ids)-1]); err == nil {
+			err = o.look(ctx, ids[0], ids[len(ids)-1])
+		}
 	}
 	o.describe(r)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,6 +30,7 @@ type overlay struct {
 	command string // how its daemons were started, with what a reader must know of the configuration
 	unfair  string // what is not fair in the comparison, "" = nothing that is known
 	mtu     int
+	device  string // that packets leave by at the first node
 
 	site  *site
 	addrs map[mesh.NodeID]netip.Addr           // of the nodes, in the overlay
@@ -170,6 +172,29 @@ func persist(ctx context.Context, f func() error) error {
 
 // listenTime is how long a daemon may take until it can be configured.
 const listenTime = 5 * time.Second
+
+// look notes by which interface packets leave.
+func (o *overlay) look(ctx context.Context, from, to mesh.NodeID) error {
+	out, err := o.site.lab.Exec(ctx, from, "ip", "-o", "route", "get", o.addrs[to].String())
+	if err != nil {
+		return err
+	}
+	dev := wordAfter(string(out), "dev")
+	if out, err = o.site.lab.Exec(ctx, from, "ip", "-o", "link", "show", "dev", dev); err != nil {
+		return err
+	}
+	o.device = fmt.Sprintf("%s, mtu %s, qdisc %s, qlen %s", dev, wordAfter(string(out), "mtu"), wordAfter(string(out), "qdisc"), wordAfter(string(out), "qlen"))
+	return nil
+}
+
+// wordAfter is the word behind another one in what a program said, "?" if that does not stand there.
+func wordAfter(said, word string) string {
+	f := strings.Fields(said)
+	if i := slices.Index(f, word); i >= 0 && i+1 < len(f) {
+		return strings.TrimSuffix(f[i+1], `\`)
+	}
+	return "?"
+}
 
 // upTime is how long an overlay may take to carry its first packet.
 const upTime = 30 * time.Second

@@ -122,13 +122,13 @@ func (r *ThroughputReport) Markdown() string {
 		case c.Unmeasured != "":
 			m.say("- %s: not measured: %s\n", names[i], cellText.Replace(c.Unmeasured))
 		default:
-			m.say("- %s %s: MTU %d; %s%s\n", names[i], cellText.Replace(c.Version), c.MTU, cellText.Replace(c.Command), unfairness(c.Unfair))
+			m.say("- %s %s: MTU %d (%s); %s%s\n", names[i], cellText.Replace(c.Version), c.MTU, c.Device, cellText.Replace(c.Command), unfairness(c.Unfair))
 		}
 	}
 	for _, n := range r.Notes {
 		m.say("- %s\n", cellText.Replace(n))
 	}
-	m.say("\n%s\nMeasured with %s.\n", machineLine(r.Machine, r.Noise), strings.Join(r.Tools, "; "))
+	m.say("\n%s\nMeasured with %s; TCP: %s.\n", machineLine(r.Machine, r.Noise), strings.Join(r.Tools, "; "), r.TCP)
 	return m.b.String()
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"strings"
 
 	"x0tta6bl4/mesh"
 )
@@ -74,12 +73,9 @@ func sign(n int) int {
 
 // linkLocal reads the address in what `ip -o addr` says of an interface.
 func linkLocal(said string) (string, error) {
-	f := strings.Fields(said)
-	for i, w := range f {
-		if w == "inet6" && i+1 < len(f) {
-			p, err := netip.ParsePrefix(f[i+1])
-			return p.Addr().String(), err
-		}
+	p, err := netip.ParsePrefix(wordAfter(said, "inet6"))
+	if err != nil {
+		return "", fmt.Errorf("no link-local address in %q", said)
 	}
-	return "", fmt.Errorf("no link-local address in %q", said)
+	return p.Addr().String(), nil
 }
