@@ -38,6 +38,11 @@ func upWireguard(ctx context.Context, s *site) (*overlay, error) {
 			return o, err
 		}
 	}
+	for i := range s.m.Links {
+		if err := s.wireguardLink(ctx, i); err != nil {
+			return o, err
+		}
+	}
 	for i, id := range ids {
 		if err := s.forward(ctx, id); err != nil {
 			return o, err
@@ -55,6 +60,28 @@ func upWireguard(ctx context.Context, s *site) (*overlay, error) {
 		}
 	}
 	return o, nil
+}
+
+// wireguardUnderlay is the address of an end of the i-th link of a line for the tunnels: links of a lab take turns in using IPv4
+// and IPv6, but this wireguard-go sends to wrong addresses where peers of both families alternate.
+func wireguardUnderlay(i int, far bool) netip.Addr {
+	return netip.AddrFrom4([4]byte{10, 99, byte(i), map[bool]byte{false: 1, true: 2}[far]})
+}
+
+// wireguardLink gives the ends of the i-th link their addresses for the tunnels.
+func (s *site) wireguardLink(ctx context.Context, i int) error {
+	ids := s.nodes()
+	for _, far := range []bool{false, true} {
+		here, there := ids[i], ids[i+1]
+		if far {
+			here, there = there, here
+		}
+		iface, _ := s.lab.Interface(here, there)
+		if err := s.ip(ctx, here, fmt.Sprintf("addr add %s/30 dev %s", wireguardUnderlay(i, far), iface)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // wireguardUp configures a device as soon as its daemon listens.
@@ -94,9 +121,8 @@ func wireguardConfig(s *site, o *overlay, i int, private string, public []string
 		for k := n; k >= 0 && k < len(ids); k += side {
 			allowed = append(allowed, o.addrs[ids[k]].String()+"/128")
 		}
-		addr, _ := s.lab.Addr(ids[n], ids[i])
 		fmt.Fprintf(&b, "[Peer]\nPublicKey = %s\nEndpoint = %s\nAllowedIPs = %s\n", public[n],
-			netip.AddrPortFrom(netip.MustParseAddr(addr), wgPort), strings.Join(allowed, ", "))
+			netip.AddrPortFrom(wireguardUnderlay(min(i, n), n > i), wgPort), strings.Join(allowed, ", "))
 	}
 	return b.String()
 }
