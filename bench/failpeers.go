@@ -52,6 +52,13 @@ func (f *failing) peer(ctx context.Context, p peer, r *FailoverPeer) (err error)
 		return err
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
+	if p.kernel {
+		if err := noBatman(ctx, l, l.Nodes()[0]); err != nil && !f.opt.guest {
+			return f.inGuest(ctx, p, r)
+		} else if err != nil {
+			return err
+		}
+	}
 	t := &theirsUp{failing: f, lab: l, site: &site{lab: l, m: f.m, dir: dir}, pace: p.slow}
 	o, err := p.net(ctx, t.site)
 	defer o.close()

@@ -10,10 +10,11 @@ import (
 
 // peer is a program, or the kernel alone, that x0t is compared with.
 type peer struct {
-	name string
-	line func(context.Context, *site) (*overlay, error) // put up on a line, for throughput; nil = it is not compared there
-	net  func(context.Context, *site) (*overlay, error) // put up on a map with several ways, for failover; nil = not there
-	slow pace                                           // how failover goes with it
+	name   string
+	line   func(context.Context, *site) (*overlay, error) // put up on a line, for throughput; nil = it is not compared there
+	net    func(context.Context, *site) (*overlay, error) // put up on a map with several ways, for failover; nil = not there
+	kernel bool                                           // it is batman-adv of the kernel, or of one that is started for it
+	slow   pace                                           // how failover goes with it
 }
 
 // pace is how a peer's failover is measured.
@@ -37,6 +38,8 @@ func peers() []peer {
 		{name: "babeld-100ms", net: upBabelFast, slow: quick},
 		{name: "bird-bfd", net: upBird, slow: ospf},
 		{name: "frr-bfd", net: upFRR, slow: ospf},
+		{name: "batman-adv", net: upBatman, kernel: true, slow: pace{trials: 10, limit: 60 * time.Second, settle: 15 * time.Second}},
+		{name: "batman-adv-200ms", net: upBatmanFast, kernel: true, slow: pace{trials: 20, limit: 30 * time.Second, settle: 6 * time.Second}},
 	}
 }
 

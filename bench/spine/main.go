@@ -19,7 +19,7 @@ import (
 )
 
 func main() {
-	for _, helper := range []func() (int, bool){lab.Helper, flood.Helper} {
+	for _, helper := range []func() (int, bool){lab.Helper, flood.Helper, bench.Helper} {
 		if code, ok := helper(); ok {
 			os.Exit(code)
 		}
