@@ -66,23 +66,28 @@ func (f *failing) peer(ctx context.Context, p peer, r *FailoverPeer) (err error)
 	if err != nil {
 		return err
 	}
-	ids := l.Nodes()
+	return t.run(ctx, o, r)
+}
+
+// run takes all cells of an overlay that was started.
+func (t *theirsUp) run(ctx context.Context, o *overlay, r *FailoverPeer) (err error) {
+	ids := t.lab.Nodes()
 	t.a, t.b = ids[0], ids[len(ids)/2-1] // the two ends of a row: only one way is the shortest
 	if err := o.reaches(ctx, t.a, t.b); err != nil {
 		return err
 	}
-	if t.prober, err = l.ProberOn(map[mesh.NodeID]netip.Addr{t.a: o.addrs[t.a], t.b: o.addrs[t.b]}, controlPort); err != nil {
+	if t.prober, err = t.lab.ProberOn(map[mesh.NodeID]netip.Addr{t.a: o.addrs[t.a], t.b: o.addrs[t.b]}, controlPort); err != nil {
 		return err
 	}
 	defer t.prober.Close()
-	f.say("%s is up: %s", p.name, o.version)
-	for _, s := range f.strikes {
+	t.say("%s is up: %s", o.name, o.version)
+	for _, s := range t.strikes {
 		if !peerKinds[s.kind] {
 			continue
 		}
 		r.Faults[s.name] = &Places{}
 		for _, place := range places {
-			cell, err := t.cell(ctx, p.name, s, place)
+			cell, err := t.cell(ctx, o.name, s, place)
 			*r.Faults[s.name].at(place) = cell
 			if err != nil {
 				return err
@@ -116,8 +121,12 @@ func (t *theirsUp) cell(ctx context.Context, name string, s strike, place int) (
 	if err != nil {
 		return c, fmt.Errorf("%s, %s, trial %d: %w", s.name, placeName(place), len(c.Samples)+1, err)
 	}
-	t.say("%s: %s, %s: outage p50 %s, max %s ms in %d trials", name, s.name, placeName(place), number(c.Outage.P50), number(c.Outage.Max), c.Trials)
+	t.tellPeer(name, s, place, c)
 	return c, nil
+}
+
+func (f *failing) tellPeer(name string, s strike, place int, c *Cell) {
+	f.say("%s: %s, %s: outage p50 %s, max %s ms in %d trials", name, s.name, placeName(place), number(c.Outage.P50), number(c.Outage.Max), c.Trials)
 }
 
 // trial strikes once, when traffic has gone its shortest way again.

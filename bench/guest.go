@@ -80,16 +80,7 @@ func (f *failing) inGuest(ctx context.Context, p peer, r *FailoverPeer) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	job, err := json.Marshal(FailoverOptions{Faults: f.opt.Faults, Trials: f.opt.Trials, Far: f.opt.Far, Peers: []string{p.name}, Seed: f.opt.Seed})
-	if err == nil {
-		err = errors.Join(os.WriteFile(filepath.Join(dir, "job.json"), job, 0o600),
-			os.WriteFile(filepath.Join(dir, "init"), []byte(guestInit(dir, self, peersDir(), modules)), 0o700)) // #nosec G306 -- it is run
-	}
-	if err != nil {
+	if err := f.guestFiles(dir, p.name, modules); err != nil {
 		return err
 	}
 	f.say("%s is measured in a User-Mode Linux", p.name)
@@ -112,7 +103,35 @@ func (f *failing) inGuest(ctx context.Context, p peer, r *FailoverPeer) error {
 	if r.Unmeasured != "" {
 		return errors.New(r.Unmeasured)
 	}
+	f.tellAll(p.name, r)
 	return nil
+}
+
+// guestFiles writes what the guest is to measure and how it starts.
+func (f *failing) guestFiles(dir, peer string, modules []string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	job, err := json.Marshal(FailoverOptions{Faults: f.opt.Faults, Trials: f.opt.Trials, Far: f.opt.Far, Peers: []string{peer}, Seed: f.opt.Seed})
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "job.json"), job, 0o600); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "init"), []byte(guestInit(dir, self, peersDir(), modules)), 0o700) // #nosec G306 -- it is run
+}
+
+// tellAll says what a guest found.
+func (f *failing) tellAll(peer string, r *FailoverPeer) {
+	for _, s := range f.strikes {
+		for _, place := range places {
+			if at := r.Faults[s.name]; at != nil && *at.at(place) != nil {
+				f.tellPeer(peer, s, place, *at.at(place))
+			}
+		}
+	}
 }
 
 // guestModules returns the kernel modules that a guest needs, each after those that it depends on.
@@ -148,14 +167,15 @@ func moduleOrder(dep, dir string, wanted ...string) (out []string) {
 // guestInit is what the guest's kernel starts. Only dir can be written to, and what lies in memory.
 func guestInit(dir, self, peers string, modules []string) string {
 	var b strings.Builder
+	quote := func(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 	b.WriteString("#!/bin/sh\nmount -t proc proc /proc\nmount -t sysfs sys /sys\nmount -t tmpfs run /run\nmount -t devtmpfs dev /dev\n")
-	fmt.Fprintf(&b, "mount -t hostfs out '%[1]s' -o '%[1]s'\n", dir)
+	fmt.Fprintf(&b, "mount -t hostfs out %[1]s -o %[1]s\n", quote(dir))
 	for _, m := range modules {
-		fmt.Fprintf(&b, "insmod '%s'\n", m)
+		fmt.Fprintf(&b, "insmod %s\n", quote(m))
 	}
 	b.WriteString("mkdir -p /dev/net\n[ -e /dev/net/tun ] || mknod /dev/net/tun c 10 200\nip link set lo up\n")
-	fmt.Fprintf(&b, "export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/run TMPDIR=/run %s='%s' %s='%s/job.json'\n", PeersEnv, peers, guestEnv, dir)
-	fmt.Fprintf(&b, "'%s'\necho \"guest ended with $?\"\nsync\npoweroff -f\necho o >/proc/sysrq-trigger\nsleep 60\n", self)
+	fmt.Fprintf(&b, "export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/run TMPDIR=/run %s=%s %s=%s\n", PeersEnv, quote(peers), guestEnv, quote(dir+"/job.json"))
+	fmt.Fprintf(&b, "%s\necho \"guest ended with $?\"\nsync\npoweroff -f\necho o >/proc/sysrq-trigger\nsleep 60\n", quote(self))
 	return b.String()
 }
 

@@ -43,23 +43,29 @@ func upWireguard(ctx context.Context, s *site) (*overlay, error) {
 			return o, err
 		}
 	}
-	for i, id := range ids {
-		if err := s.forward(ctx, id); err != nil {
-			return o, err
-		}
-		dev := fmt.Sprintf("x0tw%d-%d", os.Getpid()%10_000_000, i) // its control socket has this name for the whole machine
-		if err := o.daemonWith(id, daemon, []string{"LOG_LEVEL=error"}, "-f", dev); err != nil {
-			return o, err
-		}
-		conf, err := o.file(id, "wg.conf", wireguardConfig(s, o, i, private[i], public))
-		if err != nil {
-			return o, err
-		}
-		if err := s.wireguardUp(ctx, o, id, wg, dev, conf); err != nil {
+	for i := range ids {
+		if err := s.startWireguard(ctx, o, i, daemon, wg, private[i], public); err != nil {
 			return o, err
 		}
 	}
 	return o, nil
+}
+
+// startWireguard starts and configures the daemon of the i-th node.
+func (s *site) startWireguard(ctx context.Context, o *overlay, i int, daemon, wg program, private string, public []string) error {
+	id := s.nodes()[i]
+	if err := s.forward(ctx, id); err != nil {
+		return err
+	}
+	dev := fmt.Sprintf("x0tw%d-%d", os.Getpid()%10_000_000, i) // its control socket has this name for the whole machine
+	if err := o.daemonWith(id, daemon, []string{"LOG_LEVEL=error"}, "-f", dev); err != nil {
+		return err
+	}
+	conf, err := o.file(id, "wg.conf", wireguardConfig(s, o, i, private, public))
+	if err != nil {
+		return err
+	}
+	return s.wireguardUp(ctx, o, id, wg, dev, conf)
 }
 
 // wireguardUnderlay is the address of an end of the i-th link of a line for the tunnels: links of a lab take turns in using IPv4
