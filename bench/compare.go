@@ -196,7 +196,10 @@ func (c *comparison) measureAll(ctx context.Context, chosen []peer) error {
 		}
 	}
 	noise := listen()
-	defer func() { c.report.Noise = noise.stop() }()
+	defer func() {
+		c.report.Noise = noise.stop()
+		c.conclude() // also of what was measured before an error
+	}()
 	for run := range c.opt.Runs {
 		for i, o := range c.overlays {
 			if c.results[i].Unmeasured != "" {
@@ -214,7 +217,6 @@ func (c *comparison) measureAll(ctx context.Context, chosen []peer) error {
 			c.results[i].Samples = append(c.results[i].Samples, got)
 		}
 	}
-	c.conclude()
 	return nil
 }
 
