@@ -11,7 +11,7 @@ func (r *FailoverReport) Markdown() string {
 	m.say("# Failover on %s, %s profile (a hello every %s ms)\n\nWhat a stream of probes, one a millisecond each way, lost of its time when something on its path broke; the worse of both directions.\n"+
 		"*own* is the first link or relay of the path in use, *middle* one three hops away;\n"+
 		"*there* is the direction for which that is so, the other one meets the place from its other side.\n\n", r.Topology, r.Profile, number(r.Hello))
-	m.head("fault", "place", "outage p50, ms", "p95", "p99", "max", "there p50", "there p99", "trials", "not back in time", "lost p50", "max", "lost in all", "protected lost", "reference lost", "timer late p99, ms")
+	m.row("fault", "place", "outage p50, ms", "p95", "p99", "max", "there p50", "there p99", "trials", "not back in time", "lost p50", "max", "lost in all", "protected lost", "reference lost", "timer late p99, ms")
 	for _, k := range r.kinds {
 		for _, place := range places {
 			if c := *r.Faults[k].at(place); c != nil && c.Trials > 0 {
@@ -21,7 +21,7 @@ func (r *FailoverReport) Markdown() string {
 	}
 	r.peersTable(&m)
 	r.footnotes(&m)
-	return m.b.String()
+	return m.text()
 }
 
 func (r *FailoverReport) peersTable(m *markdown) {
@@ -29,7 +29,7 @@ func (r *FailoverReport) peersTable(m *markdown) {
 		return
 	}
 	m.say("\n## Peers under the same faults\n\n")
-	m.head("peer", "fault", "place", "outage p50, ms", "max", "trials", "not back in time", "timer late p99, ms")
+	m.row("peer", "fault", "place", "outage p50, ms", "max", "trials", "not back in time", "timer late p99, ms")
 	for _, name := range r.order {
 		p := r.Peers[name]
 		if p.Unmeasured != "" && len(p.Faults) == 0 {

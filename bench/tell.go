@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"unicode/utf8"
 )
 
 // Told is a report that people can read: as Markdown, and as a page of charts.
@@ -39,24 +40,60 @@ func Keep(dir, name string, r Told) ([]string, error) {
 	return names, nil
 }
 
-// markdown is a table in the making. What would end a cell is taken out of what stands in it.
-type markdown struct{ b strings.Builder }
+// markdown is text with tables in the making. What would end a cell is taken out of what stands in it.
+type markdown struct {
+	b    strings.Builder
+	rows [][]string // of the table that is not written yet; the first one is its head
+}
 
 var cellText = strings.NewReplacer("|", "/", "\n", " ", "<", "(", ">", ")")
 
+// row adds a row to the table.
 func (m *markdown) row(cells ...string) {
-	for _, c := range cells {
-		fmt.Fprintf(&m.b, "| %s ", cellText.Replace(c))
+	for i := range cells {
+		cells[i] = cellText.Replace(cells[i])
 	}
-	m.b.WriteString("|\n")
+	m.rows = append(m.rows, cells)
 }
 
-func (m *markdown) head(cells ...string) {
-	m.row(cells...)
-	m.b.WriteString(strings.Repeat("|---", len(cells)) + "|\n")
+// say writes the table, if there is one, and text.
+func (m *markdown) say(format string, args ...any) {
+	m.flush()
+	fmt.Fprintf(&m.b, format, args...)
 }
 
-func (m *markdown) say(format string, args ...any) { fmt.Fprintf(&m.b, format, args...) }
+// flush writes the table in columns that can be read as they are.
+func (m *markdown) flush() {
+	var width []int
+	for _, r := range m.rows {
+		for i, c := range r {
+			if i == len(width) {
+				width = append(width, 0)
+			}
+			width[i] = max(width[i], utf8.RuneCountInString(c))
+		}
+	}
+	for n, r := range m.rows {
+		for i, c := range r {
+			fmt.Fprintf(&m.b, "| %s%s ", c, strings.Repeat(" ", width[i]-utf8.RuneCountInString(c)))
+		}
+		m.b.WriteString("|\n")
+		if n > 0 {
+			continue
+		}
+		for i := range r {
+			m.b.WriteString("|" + strings.Repeat("-", width[i]+2))
+		}
+		m.b.WriteString("|\n")
+	}
+	m.rows = nil
+}
+
+// text is all of it.
+func (m *markdown) text() string {
+	m.flush()
+	return m.b.String()
+}
 
 // spread shows a median with the least and the greatest.
 func spread(mid, least, most float64) string {
@@ -98,7 +135,7 @@ func (r *ThroughputReport) setting() string {
 func (r *ThroughputReport) Markdown() string {
 	var m markdown
 	m.say("# Throughput: %s\n\nMedian (least–greatest) of the runs, which went round all contenders in turn.\n\n", r.setting())
-	m.head("", "Gbit/s", "x0t is so many times that", "RTT idle, µs", "RTT loaded, ms", "daemons, cores", "one relay / both ends", "largest daemon, MB")
+	m.row("", "Gbit/s", "x0t is so many times that", "RTT idle, µs", "RTT loaded, ms", "daemons, cores", "one relay / both ends", "largest daemon, MB")
 	names, all := r.contenders()
 	for i, c := range all {
 		if c.Unmeasured != "" || c.Min == nil {
@@ -129,7 +166,7 @@ func (r *ThroughputReport) Markdown() string {
 		m.say("- %s\n", cellText.Replace(n))
 	}
 	m.say("\n%s\nMeasured with %s; TCP: %s.\n", machineLine(r.Machine, r.Noise), strings.Join(r.Tools, "; "), r.TCP)
-	return m.b.String()
+	return m.text()
 }
 
 func unfairness(why string) string {

@@ -35,7 +35,7 @@ func TestLabPage(t *testing.T) {
 			d.on("x0t lab soak --maps ring:6 --kinds cut,oneway --duration 4s --out out/soak", "3 healed, 0 not healed"),
 		},
 		"Beside other programs": {
-			d.on("x0t bench throughput --peer veth --runs 1 --time 1s", "| x0t |", "| veth |", "1 runs are too few"),
+			d.on("x0t bench throughput --peer veth --runs 1 --time 1s", "| x0t ", "| veth ", "1 runs are too few"),
 			d.json("x0t bench failover --faults blackhole --trials 1 --peer none --json", `"faults":{"blackhole":{"own":{"trials":1,`, `"profile":"default"`),
 		},
 		"Simulator": {
