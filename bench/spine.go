@@ -51,6 +51,7 @@ var parts = []struct {
 	{"idle", (*spine).idle},
 	{"throughput", (*spine).throughput},
 	{"flood", (*spine).flood},
+	{"code", (*spine).code},
 	{"failover", (*spine).failover},
 }
 
