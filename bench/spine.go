@@ -96,10 +96,14 @@ func (s *spine) say(format string, args ...any) {
 	fmt.Fprintf(s.opt.Progress, "bench: "+format+"\n", args...)
 }
 
-// note says something to the reader of the report too.
+// note says something to the reader of the report too, once.
 func (s *spine) note(format string, args ...any) {
-	s.say(format, args...)
-	s.report.Notes = append(s.report.Notes, fmt.Sprintf(format, args...))
+	text := fmt.Sprintf(format, args...)
+	if slices.Contains(s.report.Notes, text) {
+		return
+	}
+	s.say("%s", text)
+	s.report.Notes = append(s.report.Notes, text)
 }
 
 // keep writes the report of a comparison.
