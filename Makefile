@@ -12,7 +12,7 @@ FUZZTIME    ?= 100000x
 TOPOLOGY    ?=
 PREFIX      ?= /usr/local
 
-.PHONY: build install man demo test lint unit fuzz bench deps clean
+.PHONY: build install man demo test lint unit fuzz bench deps peers clean
 
 build: ## the static binary bin/x0t
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/x0t ./cmd/x0t
@@ -45,7 +45,10 @@ unit: ## every test with the race detector, coverage per package, then each fuzz
 fuzz: ## each fuzz target a million times
 	@scripts/fuzz 1000000x
 
-bench: build deps ## the figures of docs/performance.md
+peers: ## the programs that x0t is compared with, into a directory of their own; nothing is installed
+	@scripts/peers
+
+bench: build deps peers ## the figures of docs/performance.md; hours, most of them for failover
 	@scripts/bench
 
 soak: build deps ## every fault kind on real maps, in the lab and in the simulator, then an hour of mixed faults under load; goes on where it stopped

@@ -51,6 +51,32 @@ func TestVerdicts(t *testing.T) {
 	}
 }
 
+// What must be reached is told from what may be reached, and other percentiles than the median are judged.
+func TestOtherMarks(t *testing.T) {
+	var fs Figures
+	fs.markLeast("factor", "×", 2)
+	for _, v := range []float64{1, 2, 2, 3, 3} {
+		fs.add("factor", "×", v)
+	}
+	if f := fs[0]; !f.Met() || f.verdict() != "yes: 4 of 5 runs" {
+		t.Errorf("%t, %q", f.Met(), f.verdict())
+	}
+	f := &Figure{Mark: fs[0].Mark, Rank: 99, Needs: 6, Samples: fs[0].Samples}
+	if f.Met() || f.verdict() != "NO: 5 runs are too few" || f.Value() != 3 {
+		t.Errorf("%t, %q, %v", f.Met(), f.verdict(), f.Value())
+	}
+	if f.Needs = 5; f.Met() || f.verdict() != "NO: 3 of 5 runs" {
+		t.Errorf("%t, %q", f.Met(), f.verdict())
+	}
+	if f.Rank = 50; !f.Met() {
+		t.Errorf("a median of %v misses %v", f.Value(), *f.Mark)
+	}
+	var text strings.Builder
+	if err := fs.Text(&text); err != nil || !strings.Contains(text.String(), "≥ 2 ×") {
+		t.Errorf("%s, %v", &text, err)
+	}
+}
+
 func TestReport(t *testing.T) {
 	noise := listen()
 	r := Report{Machine: thisMachine(), Noise: noise.stop(), Notes: []string{"it rained"}}
@@ -69,8 +95,8 @@ func TestReport(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = `[{"name":"never measured","unit":"ms","mark":5,"samples":[],"median":null,"min":null,"max":null,"met":false},` +
-		`{"name":"rate","unit":"Gbit/s","mark":null,"samples":[1.2345],"median":1.2345,"min":1.2345,"max":1.2345,"met":true}]`
+	const want = `[{"name":"never measured","unit":"ms","mark":5,"samples":[],"value":null,"median":null,"min":null,"max":null,"met":false},` +
+		`{"name":"rate","unit":"Gbit/s","mark":null,"samples":[1.2345],"value":1.2345,"median":1.2345,"min":1.2345,"max":1.2345,"met":true}]`
 	if string(b) != want {
 		t.Errorf("got  %s\nwant %s", b, want)
 	}
@@ -103,7 +129,7 @@ func TestWhatIsMeasured(t *testing.T) {
 	if got := firstBound(40 * time.Millisecond); got != 120*time.Millisecond {
 		t.Errorf("first packet over 40 ms: %s", got)
 	}
-	if got := strings.Join(Parts(), " "); got != "grid idle throughput flood" {
+	if got := strings.Join(Parts(), " "); got != "grid idle throughput flood code failover" {
 		t.Errorf("parts %q", got)
 	}
 }

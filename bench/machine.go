@@ -41,7 +41,10 @@ type lateness struct {
 	late []float64
 }
 
-func listen() *lateness {
+func listen() *lateness { return listenEvery(50 * time.Millisecond) }
+
+// listenEvery takes a sample after each pause.
+func listenEvery(pause time.Duration) *lateness {
 	l := &lateness{quit: make(chan struct{})}
 	l.wg.Go(func() {
 		for {
@@ -55,7 +58,7 @@ func listen() *lateness {
 			select { // the listening itself must not be what it hears
 			case <-l.quit:
 				return
-			case <-time.After(50 * time.Millisecond):
+			case <-time.After(pause):
 			}
 		}
 	})

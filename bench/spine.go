@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"x0tta6bl4/lab"
@@ -20,6 +21,9 @@ type Options struct {
 	Keep     string    // directory for the daemons' logs; "" = they are removed
 	Progress io.Writer // one line per step; nil = silence
 	Parts    []string  // of Parts; none = all
+	Trials   int       // of each kind of fault; 0 = as many as the marks ask for
+	Peers    []string  // that throughput and failover are compared with; none = all
+	Reports  string    // directory for the reports of throughput and failover; "" = they are not kept
 }
 
 // Report is what Spine measured.
@@ -47,6 +51,8 @@ var parts = []struct {
 	{"idle", (*spine).idle},
 	{"throughput", (*spine).throughput},
 	{"flood", (*spine).flood},
+	{"code", (*spine).code},
+	{"failover", (*spine).failover},
 }
 
 // Parts names the parts of Spine.
@@ -90,10 +96,40 @@ func (s *spine) say(format string, args ...any) {
 	fmt.Fprintf(s.opt.Progress, "bench: "+format+"\n", args...)
 }
 
-// note says something to the reader of the report too.
+// note says something to the reader of the report too, once.
 func (s *spine) note(format string, args ...any) {
-	s.say(format, args...)
-	s.report.Notes = append(s.report.Notes, fmt.Sprintf(format, args...))
+	text := fmt.Sprintf(format, args...)
+	if slices.Contains(s.report.Notes, text) {
+		return
+	}
+	s.say("%s", text)
+	s.report.Notes = append(s.report.Notes, text)
+}
+
+// keep writes the report of a comparison.
+func (s *spine) keep(name string, r Told) error {
+	if s.opt.Reports == "" {
+		return nil
+	}
+	_, err := Keep(s.opt.Reports, name, r)
+	return err
+}
+
+// known returns those of the peers of the options that a comparison knows.
+func (s *spine) known(all []string) []string {
+	if len(s.opt.Peers) == 0 {
+		return nil
+	}
+	mine := []string{}
+	for _, p := range s.opt.Peers {
+		if slices.Contains(all, p) {
+			mine = append(mine, p)
+		}
+	}
+	if len(mine) == 0 {
+		return []string{NoPeers}
+	}
+	return mine
 }
 
 // up makes a lab. delay is that of every link, one way.

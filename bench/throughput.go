@@ -6,94 +6,90 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os/exec"
 	"strings"
 	"time"
 
 	"x0tta6bl4/lab"
 	"x0tta6bl4/mesh"
-	"x0tta6bl4/mesh/topology"
 )
 
-// Throughput has no mark yet. All of it happens on one machine: sender, receiver, every daemon and the kernel's links
-// share its cores, so three hops cost more than they would between machines.
+// What the flood's stream is.
 const (
 	tcpTime   = 4 // seconds
 	tcpPort   = "5201"
 	tcpHeader = 40 + 20 // IPv6 and TCP
-	rawTCP    = "TCP over a bare veth, same segment size, no offload"
-	oneHop    = "TCP over one link"
-	threeHops = "TCP over three hops"
-	oneRatio  = "TCP over one link, share of bare veth"
-	hopsRatio = "TCP over three hops, share of one link"
 )
 
-// throughput measures a line of four nodes: over the bare link between the first two, between them through the mesh,
-// and from end to end.
-func (s *spine) throughput(ctx context.Context) (err error) {
-	for _, program := range []string{"iperf3", "ethtool"} {
-		if _, err := exec.LookPath(program); err != nil {
-			s.note("no throughput was measured: %s is not installed", program)
-			return nil
-		}
-	}
-	m, err := topology.Builtin("line:4")
-	if err != nil {
-		return err
-	}
-	l, err := s.up(ctx, m, lab.NoDelay, "throughput")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, l.Close()) }()
-	for _, n := range m.Nodes {
-		if err := offloadOff(ctx, l, n.ID); err != nil {
-			return err
-		}
-	}
-	for range s.opt.Runs {
-		if err := s.throughputRun(ctx, l, m); err != nil {
-			return err
+// The marks of throughput. The one to beat is wireguard-go.
+const (
+	rival         = "wireguard-go"
+	directMark    = 2.0 // times as much, where links carry segments whole
+	realMark      = 1.5 // times as much, in packets of 1500 bytes
+	hopsMark      = 3.0 // times as much over three hops, where the rival decrypts and encrypts at each
+	relayMark     = 0.35
+	rttMark       = 1.0 // of the rival's
+	rttLoadedMark = 2.0 // ms
+)
+
+// throughput compares x0t with its peers over one link and over three, each with and without segmentation offload.
+func (s *spine) throughput(ctx context.Context) error {
+	for _, hops := range []int{1, 3} {
+		for _, noOffload := range []bool{false, true} {
+			opt := ThroughputOptions{Binary: s.opt.Binary, Hops: hops, NoOffload: noOffload, Runs: s.opt.Runs, Peers: s.known(ThroughputPeers()), Progress: s.opt.Progress}
+			r, err := Throughput(ctx, opt)
+			if err != nil {
+				return err
+			}
+			if err := s.keep(fmt.Sprintf("throughput-%dhop-offload-%s", hops, onOff(!noOffload)), r); err != nil {
+				return err
+			}
+			s.carried(r)
 		}
 	}
 	return nil
 }
 
-func (s *spine) throughputRun(ctx context.Context, l *lab.Lab, m *topology.Map) error {
-	first, second, last := m.Nodes[0].ID, m.Nodes[1].ID, m.Nodes[len(m.Nodes)-1].ID
-	near, err := l.Status(ctx, second)
-	if err != nil {
-		return err
+func onOff(on bool) string { return map[bool]string{true: "on", false: "off"}[on] }
+
+// carried adds what a comparison found to the figures.
+func (s *spine) carried(r *ThroughputReport) {
+	fs := s.figures()
+	where := fmt.Sprintf("TCP over %d link(s), offload %s", r.Hops, onOff(r.Offload))
+	factor := where + ", times " + rival
+	switch {
+	case r.Hops > 1:
+		fs.markLeast(factor, "×", hopsMark)
+		fs.mark(where+", CPU of one relay over that of both ends", "", relayMark)
+	case r.Offload:
+		fs.markLeast(factor, "×", directMark)
+	default:
+		fs.markLeast(factor, "×", realMark)
 	}
-	far, err := l.Status(ctx, last)
-	if err != nil {
-		return err
+	rtt := where + ": idle RTT over that of " + rival
+	if r.Hops == 1 {
+		fs.mark(rtt, "", rttMark)
+		fs.mark(where+": RTT beside the stream", "ms", rttLoadedMark)
 	}
-	bare, ok := l.Addr(second, first)
-	if !ok {
-		return fmt.Errorf("%s and %s have no link", first, second)
+	theirs := &Carried{}
+	if p := r.Peers[rival]; p != nil {
+		theirs = p
 	}
-	underlay, err := netip.ParseAddr(bare)
-	if err != nil {
-		return err
+	for _, q := range ratios(r.Samples, theirs.Samples) {
+		fs.add(factor, "×", q)
 	}
-	var rate [3]float64
-	for i, to := range []struct {
-		node mesh.NodeID
-		addr netip.Addr
-	}{{second, underlay}, {second, near.Address}, {last, far.Address}} {
-		if rate[i], err = tcp(ctx, l, first, to.node, to.addr, near.MTU-tcpHeader); err != nil {
-			return err
+	for i, c := range r.Samples {
+		fs.add(where, "Gbit/s", c.Gbps)
+		fs.add(where+": RTT beside the stream", "ms", c.RTTLoad)
+		if r.Hops > 1 {
+			fs.add(where+", CPU of one relay over that of both ends", "", c.RelayCost)
+		}
+		if i < len(theirs.Samples) && theirs.Samples[i].RTT > 0 {
+			fs.add(rtt, "", c.RTT/theirs.Samples[i].RTT)
 		}
 	}
-	s.say("TCP: bare veth %.2f, one link %.3f, three hops %.3f Gbit/s", rate[0], rate[1], rate[2])
-	fs := s.figures()
-	fs.add(rawTCP, "Gbit/s", rate[0])
-	fs.add(oneHop, "Gbit/s", rate[1])
-	fs.add(threeHops, "Gbit/s", rate[2])
-	fs.add(oneRatio, "", rate[1]/rate[0])
-	fs.add(hopsRatio, "", rate[2]/rate[1])
-	return nil
+	if theirs.Unmeasured != "" {
+		s.note("%s: %s was not measured: %s", where, rival, theirs.Unmeasured)
+	}
 }
 
 // offloadOff makes a node's links carry packets of the size that a real network carries.
@@ -115,9 +111,17 @@ func offloadOff(ctx context.Context, l *lab.Lab, id mesh.NodeID) error {
 	return nil
 }
 
-// tcp returns the rate at which one TCP stream is received, in Gbit/s.
+// tcp returns the rate at which one TCP stream is received, in Gbit/s, if its segments are so long.
 func tcp(ctx context.Context, l *lab.Lab, from, to mesh.NodeID, addr netip.Addr, segment int) (float64, error) {
-	ctx, cancel := context.WithTimeout(ctx, (tcpTime+20)*time.Second)
+	if addr.Is4() {
+		segment += 20 // the shorter IP header: the packets are the same size
+	}
+	return iperf(ctx, l, from, to, addr, (tcpTime+20)*time.Second, "-t", fmt.Sprint(tcpTime), "-M", fmt.Sprint(segment))
+}
+
+// iperf runs iperf3 between two nodes and returns the rate at which TCP is received, in Gbit/s.
+func iperf(ctx context.Context, l *lab.Lab, from, to mesh.NodeID, addr netip.Addr, limit time.Duration, options ...string) (float64, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	server, err := l.Command(ctx, to, "iperf3", "-s", "-1", "-p", tcpPort, "-B", addr.String())
 	if err != nil {
@@ -128,11 +132,7 @@ func tcp(ctx context.Context, l *lab.Lab, from, to mesh.NodeID, addr netip.Addr,
 		return 0, err
 	}
 	defer stop()
-	args := []string{"iperf3", "-J", "-c", addr.String(), "-p", tcpPort, "-t", fmt.Sprint(tcpTime)}
-	if addr.Is4() {
-		segment += 20 // the shorter IP header: the packets are the same size
-	}
-	args = append(args, "-M", fmt.Sprint(segment))
+	args := append([]string{"iperf3", "-J", "-c", addr.String(), "-p", tcpPort}, options...)
 	for { // the server says nothing when it listens
 		out, err := l.Exec(ctx, from, args...)
 		rate, refused, err := received(out, err)

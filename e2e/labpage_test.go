@@ -37,6 +37,10 @@ func TestLabPage(t *testing.T) {
 		"Endurance": {
 			d.on("x0t lab endure ring:6 --kinds cut,kill --duration 30s --load 5M --out out/endure", "availability", "of 5.0 Mbit/s", "descriptors"),
 		},
+		"Beside other programs": {
+			d.on("x0t bench throughput --peer veth --runs 1 --time 1s", "| x0t ", "| veth ", "1 runs are too few"),
+			d.json("x0t bench failover --faults blackhole --trials 1 --peer none --json", `"faults":{"blackhole":{"own":{"trials":1,`, `"profile":"default"`),
+		},
 		"Simulator": {
 			d.on("x0t sim --nodes 60 --seed 7", "invariants  hold"),
 			d.on("x0t sim grid:5x5 --faults builtin:greydrop", "invariants  hold"),
@@ -47,7 +51,8 @@ func TestLabPage(t *testing.T) {
 			d.on("x0t sim campaign --seed 7 --nodes 6-8", "1 from 7 on, 6 to 8 nodes"),
 		},
 	})
-	for _, file := range []string{"report.html", "out/soak/soak.md", "out/soak/soak.html", "out/soak/soak.json", "out/endure/endure.json", "out/endure/endure.txt"} {
+	for _, file := range []string{"report.html", "out/soak/soak.md", "out/soak/soak.html", "out/soak/soak.json", "out/endure/endure.json", "out/endure/endure.txt",
+		"out/bench/throughput-1hop-offload-on.html", "out/bench/failover-default.md"} {
 		d.shell(t, "cd "+d.dir+" && test -s "+file)
 	}
 }

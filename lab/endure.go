@@ -103,7 +103,7 @@ func (l *Lab) endure(ctx context.Context, opt EndureOptions) (*Endurance, error)
 	if err := l.reach(ctx, p, &Report{}); err != nil {
 		return nil, err
 	}
-	p.forget()
+	p.Forget(p.all()...)
 	r := &Endurance{Topology: l.m.Name, Nodes: len(l.m.Nodes), Links: len(l.m.Links), Seed: opt.Seed, Growth: []Growth{}, Failed: []Cell{}, Misses: []string{}}
 	keep := l.unkilled()
 	watching, stop := context.WithCancel(ctx)
@@ -162,7 +162,7 @@ func (s *soak) draw(ctx context.Context, opt EndureOptions, began time.Time, r *
 		s.Hold = holdFor(s.lab.opt.Hello)
 		mark := s.lab.logSizes()
 		c, err := s.kind(ctx, k)
-		s.prober.forget()
+		s.prober.Forget(s.prober.all()...)
 		if err != nil {
 			return err
 		}

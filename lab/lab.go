@@ -40,6 +40,7 @@ type Options struct {
 	Duration    time.Duration // of the probes of Run; 0 = 10 s if there are faults, none otherwise
 	Keep        string        // directory for the daemons' logs and configurations; "" = they are removed
 	Page        string        // file for Run's report page, or directory to put one in; "" = none
+	Config      string        // further lines of every node's configuration, of sections that the lab does not write itself
 	Progress    io.Writer     // one line per step; nil = silence
 
 	guest   mesh.NodeID // a machine that is no member, zero = none

@@ -34,6 +34,7 @@ const (
 type Prober struct {
 	began time.Time
 	run   uint64
+	port  uint16
 	socks map[mesh.NodeID]*net.UDPConn
 	addrs map[mesh.NodeID]netip.Addr
 	wg    sync.WaitGroup
@@ -58,9 +59,14 @@ type Flow struct {
 
 // newProber opens one socket in each of spaces. addrs are the mesh addresses of the nodes.
 func newProber(spaces map[mesh.NodeID]*space, addrs map[mesh.NodeID]netip.Addr) (*Prober, error) {
-	p := &Prober{began: time.Now(), run: rand.Uint64(), socks: map[mesh.NodeID]*net.UDPConn{}, addrs: addrs} // #nosec G404
+	return openProber(spaces, addrs, probePort, func(mesh.NodeID) net.IP { return net.IPv6unspecified })
+}
+
+// openProber does the same with sockets of one port, bound to what at says.
+func openProber(spaces map[mesh.NodeID]*space, addrs map[mesh.NodeID]netip.Addr, port uint16, at func(mesh.NodeID) net.IP) (*Prober, error) {
+	p := &Prober{began: time.Now(), run: rand.Uint64(), port: port, socks: map[mesh.NodeID]*net.UDPConn{}, addrs: addrs} // #nosec G404
 	for id, s := range spaces {
-		c, err := s.listenUDP(&net.UDPAddr{IP: net.IPv6unspecified, Port: probePort})
+		c, err := s.listenUDP(&net.UDPAddr{IP: at(id), Port: int(port)})
 		if err != nil {
 			p.Close()
 			return nil, fmt.Errorf("probe socket on %s: %w", id, err)
@@ -87,16 +93,25 @@ func (p *Prober) Flow(from, to mesh.NodeID) *Flow {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	f := &Flow{from: from, to: to, id: uint32(len(p.flows)), first: make(chan struct{}), // #nosec G115 -- few
-		dst: netip.AddrPortFrom(p.addrs[to], probePort)}
+		dst: netip.AddrPortFrom(p.addrs[to], p.port)}
 	p.flows = append(p.flows, f)
 	return f
 }
 
-// forget drops all flows and what is known of them. Nothing may be sent by them any more.
-func (p *Prober) forget() {
+// Forget drops flows that nobody will look at again: a prober that runs for hours would keep every probe.
+func (p *Prober) Forget(flows ...*Flow) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	clear(p.flows) // their numbers are not given again
+	for _, f := range flows {
+		p.flows[f.id] = nil
+	}
+}
+
+// all are the flows that were not dropped.
+func (p *Prober) all() []*Flow {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(p.flows), func(f *Flow) bool { return f == nil })
 }
 
 func (p *Prober) receive(at mesh.NodeID, c *net.UDPConn) {

@@ -117,22 +117,30 @@ type Usage struct {
 	CPU time.Duration `json:"-"` // user and system time since its start
 }
 
-// usage reads /proc/PID/stat (proc(5)).
 func (p *process) usage() (Usage, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.pid()))
+	u, err := UsageOf(p.pid())
 	if err != nil {
-		return Usage{}, fmt.Errorf("usage of %s: %w", p.name, err)
+		err = fmt.Errorf("usage of %s: %w", p.name, err)
+	}
+	return u, err
+}
+
+// UsageOf tells what a process used so far, all its threads together. It reads /proc/PID/stat (proc(5)).
+func UsageOf(pid int) (Usage, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return Usage{}, err
 	}
 	// The command in parentheses may hold blanks; the fields after it do not.
 	f := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
 	const utime, stime, rss, userHz = 11, 12, 21, 100
 	if len(f) <= rss {
-		return Usage{}, fmt.Errorf("usage of %s: /proc/%d/stat has %d fields", p.name, p.pid(), len(f))
+		return Usage{}, fmt.Errorf("/proc/%d/stat has %d fields", pid, len(f))
 	}
 	var v [3]int64
 	for i, k := range []int{utime, stime, rss} {
 		if v[i], err = strconv.ParseInt(f[k], 10, 64); err != nil {
-			return Usage{}, fmt.Errorf("usage of %s: %w", p.name, err)
+			return Usage{}, fmt.Errorf("/proc/%d/stat: %w", pid, err)
 		}
 	}
 	return Usage{RSS: v[2] * int64(os.Getpagesize()), CPU: time.Duration(v[0]+v[1]) * time.Second / userHz}, nil

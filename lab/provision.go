@@ -130,6 +130,7 @@ func (l *Lab) writeConfig(id mesh.NodeID) error {
 		fmt.Fprintf(&b, "  hello: %s\n", l.opt.Hello)
 	}
 	b.WriteString("dns: {mode: off}\n") // the nodes share this machine's /etc, which is not theirs to change
+	b.WriteString(l.opt.Config)
 	return os.WriteFile(n.config(), []byte(b.String()), 0o600)
 }
 

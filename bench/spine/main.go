@@ -19,7 +19,7 @@ import (
 )
 
 func main() {
-	for _, helper := range []func() (int, bool){lab.Helper, flood.Helper} {
+	for _, helper := range []func() (int, bool){lab.Helper, flood.Helper, bench.Helper} {
 		if code, ok := helper(); ok {
 			os.Exit(code)
 		}
@@ -39,11 +39,17 @@ func run(ctx context.Context, args []string, out, errs io.Writer) int {
 	f.IntVar(&opt.Runs, "runs", bench.MinRuns, "how often each figure is taken")
 	f.StringVar(&opt.Keep, "keep", "", "keep the daemons' logs in this `directory`")
 	save := f.String("o", "out/bench/spine.json", "where the report goes, as JSON")
+	f.IntVar(&opt.Trials, "trials", 0, "faults of each kind for failover (default as many as the marks ask for, which takes hours)")
+	f.StringVar(&opt.Reports, "reports", "out/bench", "`directory` for the reports of throughput and failover")
+	peers := f.String("peers", "", "compare with these only, separated by commas, or none (default all)")
 	parts := f.String("parts", "", "only these of "+strings.Join(bench.Parts(), ","))
 	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return 0
 	} else if err != nil {
 		return 2
+	}
+	if *peers != "" {
+		opt.Peers = strings.Split(*peers, ",")
 	}
 	if *parts != "" {
 		opt.Parts = strings.Split(*parts, ",")

@@ -5,7 +5,10 @@ import "github.com/spf13/cobra"
 // manual is what a command's help and its page of the manual say beside its one line: at length, and by example. Commands
 // that say it where they are made are not in here.
 var manual = map[string]struct{ long, example string }{
-	"x0t": {"", "  sudo x0t init --trust-domain example.mesh --name alpha\n  sudo x0t service install\n  sudo x0t status"},
+	"x0t":                  {"", "  sudo x0t init --trust-domain example.mesh --name alpha\n  sudo x0t service install\n  sudo x0t status"},
+	"x0t bench":            {"bench measures x0t beside other programs, in network namespaces of this machine.", "  x0t bench throughput\n  x0t bench failover"},
+	"x0t bench failover":   {"", "  x0t bench failover --faults blackhole,kill --trials 100 --peer none\n  x0t bench failover --profile fast --peer babeld-100ms,bird-bfd"},
+	"x0t bench throughput": {"", "  x0t bench throughput\n  x0t bench throughput --hops 3 --offload off --peer wireguard-go --json"},
 	"x0t completion": {"", "  x0t completion bash > /etc/bash_completion.d/x0t\n  x0t completion zsh > \"${fpath[1]}/_x0t\"\n" +
 		"  x0t completion fish > ~/.config/fish/completions/x0t.fish"},
 	"x0t config":       {"config looks at the configuration file.", "  x0t config check"},

@@ -10,12 +10,15 @@ import (
 	"os/signal"
 	"syscall"
 
+	"x0tta6bl4/bench"
 	"x0tta6bl4/lab"
 )
 
 func main() {
-	if code, ok := lab.Helper(); ok {
-		os.Exit(code)
+	for _, helper := range []func() (int, bool){lab.Helper, bench.Helper} {
+		if code, ok := helper(); ok {
+			os.Exit(code)
+		}
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // the second signal ends the process at once

@@ -132,7 +132,7 @@ func (a *app) root() *cobra.Command {
 func (a *app) verbs() []*cobra.Command {
 	return []*cobra.Command{
 		a.statusCmd(), a.peersCmd(), a.linksCmd(), a.pathsCmd(), a.pingCmd(), a.traceCmd(), a.tokenCmd(), a.identityCmd(),
-		a.initCmd(), a.joinCmd(), a.upCmd(), a.serviceCmd(), a.doctorCmd(), a.labCmd(), a.simCmd(), a.configCmd(), a.versionCmd(),
+		a.initCmd(), a.joinCmd(), a.upCmd(), a.serviceCmd(), a.doctorCmd(), a.labCmd(), a.simCmd(), a.benchCmd(), a.configCmd(), a.versionCmd(),
 		a.manCmd(),
 	}
 }
