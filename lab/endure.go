@@ -40,8 +40,8 @@ type Endurance struct {
 	Availability Availability `json:"availability"`
 	Load         *Load        `json:"load,omitempty"`
 	Growth       []Growth     `json:"growth"`
-	Failed       []Cell       `json:"failed"`  // not healed although a way was left
-	Misses       []string     `json:"misses"`  // what is not as it must be; none: the mesh bore it
+	Failed       []Cell       `json:"failed"`     // not healed although a way was left
+	Misses       []string     `json:"misses"`     // what is not as it must be; none: the mesh bore it
 	Stalled      api.Millis   `json:"stalled_ms"` // the longest time that the prober itself waited for a processor
 }
 
