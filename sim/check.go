@@ -106,6 +106,10 @@ func (c *checker) alarm(s *simNode, text string) {
 	c.fail("node %v raised an alarm: %s", s.id, text)
 }
 
+// agree reports whether the clocks of two nodes differ by no more than members allow each other: what one announces whose clock
+// is wrong by more the others refuse, and he what they do.
+func agree(a, b *simNode) bool { return (a.clock - b.clock).Abs() <= lsdb.MaxAhead }
+
 // physical notes that the network itself changed.
 func (c *checker) physical(w *World) {
 	c.changed = w.now
@@ -113,7 +117,7 @@ func (c *checker) physical(w *World) {
 	c.part = c.reach.parts(w, c.part)
 	for _, f := range w.flows {
 		hops := c.reach.hops(w, f.from.index, f.to.index)
-		f.joined = hops >= 0 && hops <= path.MaxLongHops
+		f.joined = hops >= 0 && hops <= path.MaxLongHops && agree(f.from, f.to)
 		f.service.possible(w.now, f.joined, w.cfg.Packet)
 	}
 	for _, l := range w.wires {

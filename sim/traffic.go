@@ -19,7 +19,7 @@ type trafficFlow struct {
 	number   uint64
 	pending  map[uint64]*packet
 	service  service
-	joined   bool      // both ends run and a physical way joins them that a frame has labels enough for
+	joined   bool      // both ends run, their clocks agree, and a physical way joins them that a frame has labels enough for
 	told     time.Time // when Control was last told that packets pass
 
 	protected bool      // its packets are of the protected class

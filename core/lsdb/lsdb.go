@@ -47,7 +47,7 @@ const (
 const (
 	Lifetime    = 30 * time.Minute // of our own LSAs; renewed at a third
 	maxLifetime = time.Hour        // of anybody's; labels are kept unused for longer than this
-	maxAhead    = time.Minute      // how far an author's clock may be ahead of ours
+	MaxAhead    = time.Minute      // how far an author's clock may be ahead of ours
 	patience    = 30 * time.Second // what waits for verification or for a record is forgotten after this
 )
 

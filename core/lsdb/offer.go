@@ -76,7 +76,7 @@ func (db *DB) offerRecord(now time.Time, job VerifyJob) (Verdict, error) {
 			return Verdict{}, fmt.Errorf("record %d of %s: %w", rec.Seq, rec.Origin, ErrStale)
 		}
 	}
-	if rec.Time.After(now.Add(maxAhead)) {
+	if rec.Time.After(now.Add(MaxAhead)) {
 		return Verdict{}, fmt.Errorf("record of %s: %w", rec.Origin, ErrFuture)
 	}
 	return db.submit(now, o, job)
@@ -113,7 +113,7 @@ func (db *DB) timely(now time.Time, o *origin, l *wire.LSA) error {
 	switch {
 	case o != nil && o.lsa != nil && !stampOf(l).newer(stampOf(&o.lsa.lsa)):
 		return fmt.Errorf("LSA %d of %s: %w (%d)", l.Seq, l.Origin, ErrStale, o.lsa.lsa.Seq)
-	case l.Time.After(now.Add(maxAhead)):
+	case l.Time.After(now.Add(MaxAhead)):
 		return fmt.Errorf("LSA of %s: %w", l.Origin, ErrFuture)
 	case l.Lifetime > maxLifetime:
 		return fmt.Errorf("LSA of %s: %w: lifetime %v, at most %v", l.Origin, ErrMalformed, l.Lifetime, maxLifetime)
