@@ -267,7 +267,7 @@ func (w *standing) compete(rates map[string]int, end time.Duration) (came map[st
 			}
 		}
 		if n.now = clock; len(w.queue) == 0 {
-			n.now = clock.Add(time.Microsecond)
+			n.now = clock.Add(5 * time.Microsecond)
 			continue
 		}
 		f := w.queue[0]
