@@ -32,7 +32,7 @@ type Carried struct {
 	Version    string `json:"version,omitempty"`
 	Command    string `json:"command,omitempty"`
 	MTU        int    `json:"mtu,omitempty"`
-	Device     string `json:"device,omitempty"` // that packets leave by at the first node: its MTU and its queue
+	Device     string `json:"device,omitempty"` // that packets leave by at the first node, and its queue
 	Unfair     string `json:"unfair,omitempty"`
 	Unmeasured string `json:"not_measured,omitempty"` // why there is no figure
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -173,7 +174,7 @@ func persist(ctx context.Context, f func() error) error {
 // listenTime is how long a daemon may take until it can be configured.
 const listenTime = 5 * time.Second
 
-// look notes by which interface packets leave.
+// look notes by which interface packets leave, and its MTU.
 func (o *overlay) look(ctx context.Context, from, to mesh.NodeID) error {
 	out, err := o.site.lab.Exec(ctx, from, "ip", "-o", "route", "get", o.addrs[to].String())
 	if err != nil {
@@ -183,7 +184,10 @@ func (o *overlay) look(ctx context.Context, from, to mesh.NodeID) error {
 	if out, err = o.site.lab.Exec(ctx, from, "ip", "-o", "link", "show", "dev", dev); err != nil {
 		return err
 	}
-	o.device = fmt.Sprintf("%s, mtu %s, qdisc %s, qlen %s", dev, wordAfter(string(out), "mtu"), wordAfter(string(out), "qdisc"), wordAfter(string(out), "qlen"))
+	if mtu, err := strconv.Atoi(wordAfter(string(out), "mtu")); err == nil {
+		o.mtu = mtu
+	}
+	o.device = fmt.Sprintf("%s, qdisc %s, qlen %s", dev, wordAfter(string(out), "qdisc"), wordAfter(string(out), "qlen"))
 	return nil
 }
 

@@ -18,7 +18,7 @@ func (s *site) routed(ctx context.Context, o *overlay) error {
 		if err := s.forward(ctx, id); err != nil {
 			return err
 		}
-		if err := s.ip(ctx, id, fmt.Sprintf("-6 addr add %s/128 dev lo", o.addrs[id])); err != nil {
+		if err := s.ip(ctx, id, fmt.Sprintf("-6 addr add %s/128 dev lo nodad", o.addrs[id])); err != nil {
 			return err
 		}
 	}

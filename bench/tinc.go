@@ -40,7 +40,7 @@ func upTinc(ctx context.Context, s *site) (*overlay, error) {
 				return o, err
 			}
 		}
-		up := fmt.Sprintf("#!/bin/sh\nip link set dev $INTERFACE mtu 1500 up\nip -6 addr add %s/128 dev $INTERFACE\nip -6 route add %s/64 dev $INTERFACE\n", o.addrs[id], tincRange)
+		up := fmt.Sprintf("#!/bin/sh\nip link set dev $INTERFACE mtu 1500 up\nip -6 addr add %s/128 dev $INTERFACE nodad\nip -6 route add %s/64 dev $INTERFACE\n", o.addrs[id], tincRange)
 		if _, err := o.file(id, "tinc-up", up); err != nil {
 			return o, err
 		}

@@ -33,7 +33,7 @@ func upVeth(ctx context.Context, s *site) (*overlay, error) {
 		if err := s.forward(ctx, id); err != nil {
 			return o, err
 		}
-		if err := s.ip(ctx, id, fmt.Sprintf("-6 addr add %s/128 dev lo", o.addrs[id])); err != nil {
+		if err := s.ip(ctx, id, fmt.Sprintf("-6 addr add %s/128 dev lo nodad", o.addrs[id])); err != nil {
 			return o, err
 		}
 		local[id] = map[mesh.NodeID]string{}

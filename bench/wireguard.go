@@ -99,7 +99,7 @@ func (s *site) wireguardUp(ctx context.Context, o *overlay, id mesh.NodeID, wg p
 	if err := persist(ctx, func() error { _, err := s.run(ctx, id, wg, "setconf", dev, conf); return err }); err != nil {
 		return err
 	}
-	return s.ip(ctx, id, fmt.Sprintf("-6 addr add %s/128 dev %s", o.addrs[id], dev),
+	return s.ip(ctx, id, fmt.Sprintf("-6 addr add %s/128 dev %s nodad", o.addrs[id], dev),
 		fmt.Sprintf("link set dev %s mtu %d up", dev, wgMTU), fmt.Sprintf("-6 route add %s/64 dev %s", wgRange, dev))
 }
 

@@ -17,7 +17,7 @@ func upYggdrasil(ctx context.Context, s *site) (*overlay, error) {
 	}
 	o.version = daemon.version(ctx, "yggdrasil", "-version")
 	o.command, o.mtu = "yggdrasil -useconffile FILE; peers over TLS on TCP, IfMTU 65535", 65535
-	o.unfair = "its packets are up to 64 KiB, which no packet of a network behind it is"
+	o.unfair = "its packets are larger than 50 kB, which no packet of a network behind it is"
 	for i, id := range s.nodes() {
 		if err := s.startYggdrasil(ctx, o, i, daemon); err != nil {
 			return o, fmt.Errorf("yggdrasil on %s: %w", id, err)
