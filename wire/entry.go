@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 
 	"x0tta6bl4/mesh"
 )
@@ -82,12 +83,7 @@ func (e *Entry) Append(dst []byte) []byte {
 		dst = appendShort(dst, e.Element)
 	}
 	if e.Kind.hasCovers() {
-		dst = be.AppendUint16(dst, uint16(min(len(e.Covers), math.MaxUint16)))
-		for i := range e.Covers {
-			dst = appendNode(dst, e.Covers[i].Author)
-			dst = be.AppendUint64(dst, e.Covers[i].Incarnation)
-			dst = be.AppendUint64(dst, e.Covers[i].Seq)
-		}
+		dst = appendDots(dst, e.Covers)
 	}
 	switch {
 	case e.Kind == EntryCounter:
@@ -96,6 +92,17 @@ func (e *Entry) Append(dst []byte) []byte {
 	case e.Kind.hasValue() && !e.Gone:
 		dst = be.AppendUint32(dst, uint32(min(len(e.Value), math.MaxUint32)))
 		dst = append(dst, e.Value...)
+	}
+	return dst
+}
+
+func appendDots(dst []byte, dots []Dot) []byte {
+	be := binary.BigEndian
+	dst = be.AppendUint16(dst, uint16(min(len(dots), math.MaxUint16)))
+	for i := range dots {
+		dst = appendNode(dst, dots[i].Author)
+		dst = be.AppendUint64(dst, dots[i].Incarnation)
+		dst = be.AppendUint64(dst, dots[i].Seq)
 	}
 	return dst
 }
@@ -126,7 +133,10 @@ func ParseEntry(b []byte) (Entry, error) {
 		e.Element = r.take(r.count(int(r.u16()), MaxElement, 1))
 	}
 	if e.Kind.hasCovers() {
-		e.Covers = r.dots()
+		e.Covers = r.dots(MaxCovers)
+	}
+	if slices.ContainsFunc(e.Covers, func(d Dot) bool { return d.Seq == 0 }) {
+		r.fail(fmt.Errorf("%w: no entry has the number 0", ErrMalformed))
 	}
 	switch {
 	case e.Kind == EntryCounter:
@@ -144,15 +154,15 @@ func ParseEntry(b []byte) (Entry, error) {
 }
 
 // dots reads a list of dots, one of each author's incarnation, ascending.
-func (r *reader) dots() []Dot {
-	n := r.count(int(r.u16()), MaxCovers, minDot)
+func (r *reader) dots(limit int) []Dot {
+	n := r.count(int(r.u16()), limit, minDot)
 	var ds []Dot
 	for i := range n {
 		d := Dot{Author: r.node(), Incarnation: r.u64(), Seq: r.u64()}
 		if r.err != nil {
 			return nil
 		}
-		if d.Seq == 0 || i > 0 && cmp.Or(ds[i-1].Author.Compare(d.Author), cmp.Compare(ds[i-1].Incarnation, d.Incarnation)) >= 0 {
+		if i > 0 && cmp.Or(ds[i-1].Author.Compare(d.Author), cmp.Compare(ds[i-1].Incarnation, d.Incarnation)) >= 0 {
 			r.fail(fmt.Errorf("%w: dots not ascending", ErrMalformed))
 			return nil
 		}

@@ -12,6 +12,7 @@ const (
 	MaxStateNodes   = 512
 	MaxStateItems   = 1 << 10
 	MaxStateRefs    = 16 << 10
+	MaxStateHeads   = 4 << 10
 	MaxPathLen      = 32 // nibbles
 )
 
@@ -19,8 +20,9 @@ const (
 // their own, since one may be larger than a control message.
 type StateMessage interface{ stateMessage() }
 
-// Ref stands for an entry: the first bytes of the hash of what it writes to, then those of its own.
-type Ref [20]byte
+// Ref stands for an entry: the first 6 bytes of the hash of what it writes to, its time (8), the first 10 bytes of its own
+// hash.
+type Ref [24]byte
 
 // Path names a subtree of the state's tree by the first N nibbles of a hash. The bits behind them are zero.
 type Path struct {
@@ -68,6 +70,12 @@ type StateOffer struct{ Refs []Ref }
 // StateWant asks for entries.
 type StateWant struct{ Refs []Ref }
 
+// StateHeads says how far the sender's entries of some authors' incarnations go.
+type StateHeads struct{ Dots []Dot }
+
+// StateFetch asks for all batches of some incarnations that begin after an entry.
+type StateFetch struct{ After []Dot }
+
 // StatePiece carries entries: a piece of a batch, whole. Parsed, Raw aliases the message.
 type StatePiece struct{ Raw []byte }
 
@@ -77,6 +85,8 @@ func (StateItems) stateMessage() {}
 func (StateOffer) stateMessage() {}
 func (StateWant) stateMessage()  {}
 func (StatePiece) stateMessage() {}
+func (StateHeads) stateMessage() {}
+func (StateFetch) stateMessage() {}
 
 const (
 	stateRoot = 1 + iota
@@ -85,6 +95,8 @@ const (
 	stateOffer
 	stateWant
 	statePiece
+	stateHeads
+	stateFetch
 )
 
 // AppendStateMessage appends the length, the type and the body of m. On an error dst is returned as it was.
@@ -124,6 +136,10 @@ func appendStateBody(dst []byte, m StateMessage) ([]byte, error) {
 		return appendRefs(append(dst, stateWant), m.Refs)
 	case StatePiece:
 		return append(append(dst, statePiece), m.Raw...), nil
+	case StateHeads:
+		return appendHeads(append(dst, stateHeads), m.Dots)
+	case StateFetch:
+		return appendHeads(append(dst, stateFetch), m.After)
 	}
 	return nil, fmt.Errorf("%w: %T", ErrUnknownMessage, m)
 }
@@ -160,6 +176,13 @@ func (m StateItems) append(dst []byte) (_ []byte, err error) {
 		}
 	}
 	return dst, nil
+}
+
+func appendHeads(dst []byte, dots []Dot) ([]byte, error) {
+	if len(dots) > MaxStateHeads {
+		return nil, fmt.Errorf("%w: %d incarnations, at most %d", ErrTooLong, len(dots), MaxStateHeads)
+	}
+	return appendDots(dst, dots), nil
 }
 
 func appendRefs(dst []byte, refs []Ref) ([]byte, error) {
@@ -220,6 +243,10 @@ func parseStateBody(kind uint8, r *reader) StateMessage {
 		return StateWant{r.refs()}
 	case statePiece:
 		return StatePiece{r.b}
+	case stateHeads:
+		return StateHeads{r.dots(MaxStateHeads)}
+	case stateFetch:
+		return StateFetch{r.dots(MaxStateHeads)}
 	}
 	r.fail(ErrUnknownMessage)
 	return nil

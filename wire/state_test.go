@@ -25,7 +25,7 @@ var (
 		{Kind: EntryMulti, Gone: true, Time: testTime, Key: []byte("policy")},
 	}
 	testBatch = Batch{Author: mesh.MustNodeID("a"), Incarnation: 3, First: 100, Count: 7, SVID: testSVID}
-	testRef   = Ref(seq(0, 20))
+	testRef   = Ref(seq(0, 24))
 
 	testStateMessages = map[string]StateMessage{
 		"state-root": StateRoot{testSVID, 1 << 33},
@@ -39,6 +39,8 @@ var (
 		}},
 		"state-offer": StateOffer{[]Ref{testRef}},
 		"state-want":  StateWant{[]Ref{{}, testRef}},
+		"state-heads": StateHeads{testDots},
+		"state-fetch": StateFetch{[]Dot{{testDots[0].Author, 1, 0}}},
 	}
 )
 
@@ -256,13 +258,15 @@ func TestStateMessageRefuses(t *testing.T) {
 		"many nodes":      {[]byte{2, 0xff, 0xff}, ErrTooLong},
 		"many refs":       {[]byte{4, 0xff, 0xff}, ErrTooLong},
 		"refs, not there": {[]byte{4, 0x3f, 0xff}, ErrTruncated},
+		"many heads":      {[]byte{7, 0xff, 0xff}, ErrTooLong},
 	} {
 		if _, err := ParseStateMessage(c.b); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", name, err, c.want)
 		}
 	}
 	for _, m := range []StateMessage{StateNodes{make([]StateNode, MaxStateNodes+1)}, StateItems{make([]StateItem, MaxStateItems+1)},
-		StateOffer{make([]Ref, MaxStateRefs+1)}, StateItems{[]StateItem{{Refs: make([]Ref, MaxStateRefs+1)}}}, StatePiece{make([]byte, MaxPiece+1)}} {
+		StateOffer{make([]Ref, MaxStateRefs+1)}, StateItems{[]StateItem{{Refs: make([]Ref, MaxStateRefs+1)}}}, StatePiece{make([]byte, MaxPiece+1)},
+		StateHeads{make([]Dot, MaxStateHeads+1)}, StateFetch{make([]Dot, MaxStateHeads+1)}} {
 		if b, err := AppendStateMessage([]byte("x"), m); !errors.Is(err, ErrTooLong) || string(b) != "x" {
 			t.Errorf("%T: %v", m, err)
 		}

@@ -221,13 +221,15 @@ def state_vectors(svid):
     def message(kind, b):
         return pack(">IB", 1 + len(b), kind) + b
 
-    ref = bytes(range(20))
+    ref = bytes(range(24))
     show("state-root", message(1, svid + pack(">Q", 1 << 33)))
     show("state-nodes", message(2, pack(">H", 2) + b"\0" + pack(">H", 0x8001) + svid + svid[::-1] + b"\3\xab\xc0" + pack(">H", 0)))
-    show("state-items", message(3, pack(">H", 2) + b"\1\xf0" + pack(">H", 2) + ref + bytes(20) + b"\2\x12" + pack(">H", 0)))
+    show("state-items", message(3, pack(">H", 2) + b"\1\xf0" + pack(">H", 2) + ref + bytes(24) + b"\2\x12" + pack(">H", 0)))
     show("state-offer", message(4, pack(">H", 1) + ref))
-    show("state-want", message(5, pack(">H", 2) + bytes(20) + ref))
+    show("state-want", message(5, pack(">H", 2) + bytes(24) + ref))
     show("state-piece", message(6, part))
+    show("state-heads", message(7, dots))
+    show("state-fetch", message(8, pack(">H", 1) + name("a") + pack(">QQ", 1, 0)))
 
 
 def main():
