@@ -46,7 +46,7 @@ func (s *State) offer(now time.Time, from mesh.NodeID, raw []byte) (b *batch, ou
 	if s.pending.refused[h] {
 		return nil, out, nil, s.count(ErrKnownBad)
 	}
-	if _, ok := s.pending.out[h]; ok {
+	if s.pending.waits(now, h) {
 		return nil, out, nil, nil
 	}
 	p, err := wire.ParsePiece(bytes.Clone(raw))
@@ -60,7 +60,7 @@ func (s *State) offer(now time.Time, from mesh.NodeID, raw []byte) (b *batch, ou
 	if s.batches[b.id] != nil {
 		return b, s.merge(now, b), nil, nil
 	}
-	if !s.pending.add(h, len(raw)) {
+	if !s.pending.add(now, h, len(raw)) {
 		return b, out, nil, s.count(ErrBusy)
 	}
 	job = &Job{From: from, Author: b.Author, SVID: b.SVID, Signed: p.SigningInput(p.Root()), Sig: p.Sig, hash: h, b: b}

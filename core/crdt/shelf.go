@@ -3,6 +3,7 @@ package crdt
 import (
 	"bytes"
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 
@@ -44,11 +45,10 @@ func (s *shelf) put(due time.Time, it *item) bool {
 	if len(s.all) >= s.count || s.bytes+size > s.room || count >= s.count/4 || room+size > max(s.room/4, size) {
 		return false
 	}
-	alone := newBatch(it.batch.piece([]*item{it}))
-	alone.sig = bytes.Clone(alone.sig)
-	own := alone.live[0]
-	own.raw = bytes.Clone(own.raw)
-	x := shelved{due, author, own, size}
+	p := it.batch.piece([]*item{it})
+	p.Sig, p.Leaves[0].Raw = bytes.Clone(p.Sig), bytes.Clone(it.raw) // what they are part of is larger
+	p.Leaves[0].Entry = it.entry()
+	x := shelved{due, author, newBatch(p).live[0], size}
 	i, _ := slices.BinarySearchFunc(s.all, x, func(a, b shelved) int {
 		return cmp.Or(a.due.Compare(b.due), bytes.Compare(a.it.id[:], b.it.id[:]))
 	})
@@ -69,30 +69,52 @@ func (s *shelf) take(i int) *item {
 
 // pending is what is out for verification, and what did not verify lately.
 type pending struct {
-	out     map[[32]byte]int // sizes, by hash of the piece
+	out     map[[32]byte]job // by hash of the piece
 	bytes   int
 	refused map[[32]byte]bool
 	order   [][32]byte // of refused, oldest first
 }
 
-func newPending() pending {
-	return pending{out: map[[32]byte]int{}, refused: map[[32]byte]bool{}}
+// job is one of them; after until its answer is not waited for any more.
+type job struct {
+	size  int
+	until time.Time
 }
 
-func (p *pending) add(h [32]byte, size int) bool {
+func newPending() pending {
+	return pending{out: map[[32]byte]job{}, refused: map[[32]byte]bool{}}
+}
+
+// waits reports whether h is out.
+func (p *pending) waits(now time.Time, h [32]byte) bool {
+	j, ok := p.out[h]
+	return ok && now.Before(j.until)
+}
+
+func (p *pending) add(now time.Time, h [32]byte, size int) bool {
+	p.done(h)
+	if len(p.out) >= maxPending || p.bytes+size > maxPendingByte {
+		maps.DeleteFunc(p.out, func(_ [32]byte, j job) bool {
+			if now.Before(j.until) {
+				return false
+			}
+			p.bytes -= j.size
+			return true
+		})
+	}
 	if len(p.out) >= maxPending || p.bytes+size > maxPendingByte {
 		return false
 	}
-	p.out[h] = size
+	p.out[h] = job{size, now.Add(patience)}
 	p.bytes += size
 	return true
 }
 
 // done reports whether h was out, and forgets it.
 func (p *pending) done(h [32]byte) bool {
-	size, ok := p.out[h]
+	j, ok := p.out[h]
 	delete(p.out, h)
-	p.bytes -= size
+	p.bytes -= j.size
 	return ok
 }
 

@@ -28,9 +28,10 @@ type world struct {
 	sent    int // bytes of messages
 	packets int
 	links   [][2]int
-	acked   []ack
-	verify  int // signatures checked
-	puller  int // budget
+	writes  []write
+	tear    bool // nodes crash between Seal and Commit now and then
+	verify  int  // signatures checked
+	puller  int  // budget
 }
 
 // replica is a node with a disk that loses what was not synced when it crashes.
@@ -41,6 +42,7 @@ type replica struct {
 	s     *State
 	y     *Sync
 	disk  map[string][]byte
+	lazy  [][]Pair // outcomes that are not synced
 	cfg   Config
 	skew  time.Duration
 	links []int
@@ -56,12 +58,13 @@ type packet struct {
 	err      error
 }
 
-// ack is a write that its node said is done.
-type ack struct {
-	key   string
-	value string
-	time  mesh.Hybrid
-	dot   wire.Dot
+// write is one to a register. It is acked if its node said that it is done; else that node crashed before it could.
+type write struct {
+	key, value string
+	gone       bool
+	time       mesh.Hybrid
+	dot        wire.Dot
+	acked      bool
 }
 
 var epoch = time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
@@ -72,7 +75,7 @@ func newWorld(t testing.TB, seed uint64, nodes int, links [][2]int) *world {
 		id := mesh.MustNodeID(fmt.Sprintf("n%02d", i))
 		r := &replica{id: id, n: i, w: w, disk: map[string][]byte{}, cfg: Config{Self: id, Incarnation: 100 + uint64(i), Founder: i == 0}}
 		r.s = New(w.now, r.cfg)
-		r.write(r.s.Begun())
+		r.sync(r.s.Begun())
 		r.y = NewSync(r.s)
 		w.nodes = append(w.nodes, r)
 	}
@@ -114,7 +117,21 @@ func check(job *Job) error {
 	return nil
 }
 
+// write puts what goes together in the queue of the disk; sync waits for all of it, and for pairs.
 func (r *replica) write(pairs []Pair) {
+	if len(pairs) > 0 {
+		r.lazy = append(r.lazy, pairs)
+	}
+}
+
+func (r *replica) sync(pairs []Pair) {
+	for _, p := range append(r.lazy, pairs) {
+		r.apply(p)
+	}
+	r.lazy = nil
+}
+
+func (r *replica) apply(pairs []Pair) {
 	for _, p := range pairs {
 		if p.Value == nil {
 			delete(r.disk, string(p.Key))
@@ -124,8 +141,12 @@ func (r *replica) write(pairs []Pair) {
 	}
 }
 
-// crash restarts a replica from its disk.
+// crash restarts a replica from its disk, on which the last outcomes may be missing.
 func (r *replica) crash() {
+	for _, p := range r.lazy[:r.w.rnd.IntN(len(r.lazy)+1)] {
+		r.apply(p)
+	}
+	r.lazy = nil
 	s, out, errs := Restore(r.clock(), r.cfg, sorted(r.disk))
 	if len(errs) > 0 {
 		r.w.t.Fatalf("%s: restore: %v", r.id, errs)
@@ -158,13 +179,18 @@ func (r *replica) do(ops ...Op) error {
 			return err
 		}
 		if d.Input != nil {
-			r.write(r.s.Seal(d, sign(r.id, d.Input)))
-			r.write(r.y.Commit(r.clock(), d).Write)
-		}
-		for _, o := range ops[:d.Ops] {
-			if v, ok := r.s.Get(o.key); ok && o.kind == wire.EntryRegister && bytes.Equal(v.Bytes, o.value) {
-				r.w.acked = append(r.w.acked, ack{string(o.key), string(o.value), v.Time, v.Dot})
+			r.sync(r.s.Seal(d, sign(r.id, d.Input)))
+			torn := r.w.tear && r.w.rnd.IntN(8) == 0
+			for _, it := range d.b.live {
+				if e := it.entry(); e.Kind == wire.EntryRegister {
+					r.w.writes = append(r.w.writes, write{string(e.Key), string(e.Value), e.Gone, e.Time, it.dot(), !torn})
+				}
 			}
+			if torn {
+				r.crash()
+				return nil
+			}
+			r.write(r.y.Commit(r.clock(), d).Write)
 		}
 		ops = ops[d.Ops:]
 	}
@@ -291,6 +317,13 @@ func (w *world) agree(d time.Duration) time.Duration {
 	for _, r := range w.nodes {
 		w.t.Logf("%s: %.8x, %d entries, %d held, %v", r.id, r.s.Digest().Digest, r.s.Digest().Count, r.s.Held(), r.s.Counters())
 	}
+	for _, r := range w.nodes {
+		for _, it := range r.s.tree.root.gather(nil) {
+			if other := w.nodes[0].s.tree.get(it.slot); other == nil || other.id != it.id {
+				w.t.Logf("%s holds %+v, %s holds %+v", r.id, it, w.nodes[0].id, other)
+			}
+		}
+	}
 	w.t.Fatalf("no agreement after %v", d)
 	return 0
 }
@@ -358,6 +391,7 @@ func (s *State) valid() error {
 func (w *world) consistent() {
 	w.t.Helper()
 	for _, r := range w.nodes {
+		r.sync(r.s.takePairs())
 		if err := r.s.valid(); err != nil {
 			w.t.Fatalf("%s: %v", r.id, err)
 		}

@@ -12,9 +12,9 @@ import (
 
 // Times of a session.
 const (
-	rootInterval = 10 * time.Second // between two looks whether both hold the same
+	rootInterval = 3 * time.Second  // between two looks whether both hold the same
 	quiet        = time.Second      // without a message: the pass is over
-	patience     = 15 * time.Second // what was asked for is not asked for elsewhere
+	patience     = 15 * time.Second // what was asked for is not asked for elsewhere; so long a signature check may take
 	stranger     = time.Minute      // without agreement: first compare how far each has come
 	maxBackoff   = time.Minute      // between passes that bring nothing
 	shunned      = time.Minute      // a neighbour whose pieces do not verify
@@ -156,7 +156,7 @@ func (y *Sync) Handle(now time.Time, from mesh.NodeID, m wire.StateMessage) (Out
 	case wire.StateWant:
 		y.onWant(p, m)
 	}
-	return Outcome{}, nil, nil
+	return y.after(now, Outcome{}, mesh.NodeID{}), nil, nil
 }
 
 // add appends to a list of dots within its bound.
@@ -208,7 +208,7 @@ func (y *Sync) landed(ref wire.Ref, f flight) {
 	}
 }
 
-// Verified takes the host's answer to a job. Every job must be answered.
+// Verified takes the host's answer to a job.
 func (y *Sync) Verified(now time.Time, job *Job, err error) Outcome {
 	if p := y.peers[job.From]; p != nil && err != nil {
 		if p.blame++; p.blame >= maxBlame {
@@ -239,6 +239,7 @@ func (y *Sync) after(now time.Time, out Outcome, from mesh.NodeID) Outcome {
 		}
 	}
 	out.fresh = nil
+	out.Write = append(out.Write, y.s.takePairs()...)
 	return out
 }
 
