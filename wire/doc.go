@@ -146,6 +146,7 @@
 //	6 piece   a piece of a batch, whole
 //	7 heads   dots: how far the sender's entries of these incarnations go
 //	8 fetch   dots: a request for the batches of these incarnations that begin after these entries
+//	9 grown   dots, as heads, of incarnations that the sender is still fetching; wants no answer
 //
 // A ref is the first 6 bytes of the hash of what an entry writes to, its hybrid time (8) and the first 10 bytes of its hash;
 // dots are as in an entry, but at most 4096. A path is its number of nibbles (1, at most 32) and its bytes, the second half of the last zero if the number is odd.

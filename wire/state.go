@@ -73,6 +73,9 @@ type StateWant struct{ Refs []Ref }
 // StateHeads says how far the sender's entries of some authors' incarnations go.
 type StateHeads struct{ Dots []Dot }
 
+// StateGrown says the same of some that the sender is fetching elsewhere, and wants no answer.
+type StateGrown struct{ Dots []Dot }
+
 // StateFetch asks for all batches of some incarnations that begin after an entry.
 type StateFetch struct{ After []Dot }
 
@@ -87,6 +90,7 @@ func (StateWant) stateMessage()  {}
 func (StatePiece) stateMessage() {}
 func (StateHeads) stateMessage() {}
 func (StateFetch) stateMessage() {}
+func (StateGrown) stateMessage() {}
 
 const (
 	stateRoot = 1 + iota
@@ -97,6 +101,7 @@ const (
 	statePiece
 	stateHeads
 	stateFetch
+	stateGrown
 )
 
 // AppendStateMessage appends the length, the type and the body of m. On an error dst is returned as it was.
@@ -140,6 +145,8 @@ func appendStateBody(dst []byte, m StateMessage) ([]byte, error) {
 		return appendHeads(append(dst, stateHeads), m.Dots)
 	case StateFetch:
 		return appendHeads(append(dst, stateFetch), m.After)
+	case StateGrown:
+		return appendHeads(append(dst, stateGrown), m.Dots)
 	}
 	return nil, fmt.Errorf("%w: %T", ErrUnknownMessage, m)
 }
@@ -247,6 +254,8 @@ func parseStateBody(kind uint8, r *reader) StateMessage {
 		return StateHeads{r.dots(MaxStateHeads)}
 	case stateFetch:
 		return StateFetch{r.dots(MaxStateHeads)}
+	case stateGrown:
+		return StateGrown{r.dots(MaxStateHeads)}
 	}
 	r.fail(ErrUnknownMessage)
 	return nil

@@ -40,6 +40,7 @@ var (
 		"state-offer": StateOffer{[]Ref{testRef}},
 		"state-want":  StateWant{[]Ref{{}, testRef}},
 		"state-heads": StateHeads{testDots},
+		"state-grown": StateGrown{testDots[:1]},
 		"state-fetch": StateFetch{[]Dot{{testDots[0].Author, 1, 0}}},
 	}
 )

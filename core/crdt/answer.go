@@ -8,44 +8,52 @@ import (
 	"x0tta6bl4/wire"
 )
 
-// onHeads asks for what goes further than ours, of whom nobody else is asked. Whoever did not lead answers with its own; the
+// onHeads asks for what goes further than ours, and nobody else is asked for. Whoever did not lead answers with its own; the
 // leader compares at once if there is nothing to fetch for either.
 func (y *Sync) onHeads(now time.Time, p *peer, m wire.StateHeads) {
 	p.stir(now)
-	var after []wire.Dot
 	ours := 0 // lives of which they have all that we have
 	for _, d := range m.Dots {
-		l, h := lifeOf(d), y.s.head(lifeOf(d))
-		if h != 0 && h <= d.Seq {
+		if h := y.s.head(lifeOf(d)); h != 0 && h <= d.Seq {
 			ours++
 		}
-		if d.Seq > h && len(p.fetch)+len(after) < wire.MaxStateHeads && y.mayFetch(now, p, l) {
-			after = append(after, wire.Dot{Author: d.Author, Incarnation: d.Incarnation, Seq: h})
-		}
 	}
-	p.add(now, &p.fetch, after)
-	switch {
+	switch asked := y.fetch(now, p, m.Dots); {
 	case !p.leads:
 		p.heads = headMessages(y.s.heads())
-	case len(after) == 0 && ours == len(y.s.lives):
+	case asked == 0 && ours == len(y.s.lives):
 		p.headed = false
 		p.descend = append(p.descend[:0], wire.Path{})
 	}
 }
 
-// mayFetch reports whether p may be asked for a life, and notes that it is.
-func (y *Sync) mayFetch(now time.Time, p *peer, l life) bool {
-	if f, asked := y.lives[l]; asked && f.of != p.id && now.Before(f.until) {
+// fetch asks for what goes further than ours, and returns of how many lives.
+func (y *Sync) fetch(now time.Time, p *peer, dots []wire.Dot) int {
+	var after []wire.Dot
+	for _, d := range dots {
+		h := y.s.head(lifeOf(d))
+		if d.Seq > h && len(p.fetch)+len(after) < wire.MaxStateHeads && y.mayFetch(now, p, d) {
+			after = append(after, wire.Dot{Author: d.Author, Incarnation: d.Incarnation, Seq: h})
+		}
+	}
+	p.add(now, &p.fetch, after)
+	return len(after)
+}
+
+// mayFetch reports whether p may be asked for a life up to d, and notes that it is.
+func (y *Sync) mayFetch(now time.Time, p *peer, d wire.Dot) bool {
+	l := lifeOf(d)
+	if f, asked := y.lives[l]; asked && now.Before(f.until) && y.s.head(l) < f.target {
 		return false
 	}
 	if len(y.lives) >= maxLives {
-		maps.DeleteFunc(y.lives, func(_ life, f flight) bool { return !now.Before(f.until) })
+		maps.DeleteFunc(y.lives, func(_ life, f fetching) bool { return !now.Before(f.until) })
 	}
 	if len(y.lives) >= maxLives {
 		p.lost = true
 		return false
 	}
-	y.lives[l] = flight{p.id, now.Add(patience)}
+	y.lives[l] = fetching{flight{p.id, now.Add(patience)}, d.Seq}
 	return true
 }
 
@@ -161,6 +169,7 @@ func (y *Sync) onWant(p *peer, m wire.StateWant) {
 			return
 		}
 		p.send = append(p.send, it)
+		p.fruitful = true
 	}
 }
 

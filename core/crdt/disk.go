@@ -2,7 +2,9 @@ package crdt
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
@@ -18,14 +20,15 @@ import (
 //	b id             the batch: author to SVID hash as on the wire ‖ signature
 //	e id index       an entry
 //	p id lo hi       the hash of a subtree of the batch's tree, in which no entry counts any more
-//	m                version (1) ‖ incarnation (8) ‖ next sequence (8) ‖ clock (8) ‖ born, ms (8) ‖ last agreed, ms (8)
+//	m                version (1) ‖ incarnation (8) ‖ next sequence (8) ‖ clock (8) ‖ born, ms (8) ‖ last agreed, ms (8) ‖
+//	                 the first 8 bytes of the hash of all that
 //
 // So the disk can be checked against the signature: all of a batch together give its id again.
 type Pair struct{ Key, Value []byte }
 
 const (
 	diskVersion = 1
-	metaSize    = 1 + 5*8
+	metaSize    = 1 + 5*8 // without the hash
 )
 
 func batchKey(kind byte, b *batch, more ...uint16) []byte {
@@ -78,12 +81,19 @@ func (s *State) meta() []byte {
 		}
 		m = be.AppendUint64(m, ms)
 	}
-	return m
+	sum := sha256.Sum256(m)
+	return append(m, sum[:8]...)
 }
 
 func (s *State) readMeta(m []byte) error {
-	if len(m) != metaSize || m[0] != diskVersion {
-		return fmt.Errorf("%d bytes of version %v, not %d of %d", len(m), m[:min(len(m), 1)], metaSize, diskVersion)
+	if len(m) > 0 && m[0] > diskVersion {
+		return fmt.Errorf("%w: %d, not %d", ErrNewer, m[0], diskVersion)
+	}
+	if len(m) != metaSize+8 || m[0] != diskVersion {
+		return fmt.Errorf("%d bytes of version %v, not %d of %d", len(m), m[:min(len(m), 1)], metaSize+8, diskVersion)
+	}
+	if sum := sha256.Sum256(m[:metaSize]); !bytes.Equal(sum[:8], m[metaSize:]) {
+		return fmt.Errorf("its hash does not match")
 	}
 	at := func(i int) uint64 { return binary.BigEndian.Uint64(m[1+8*i:]) }
 	when := func(i int) time.Time {
@@ -104,12 +114,16 @@ func (s *State) Begun() []Pair { return []Pair{{[]byte("m"), s.meta()}} }
 
 // Restore makes a replica of the pairs that are on disk, ascending by key. What does not give its author's hash again is
 // left out, and said: neighbours have it. The outcome removes it from the disk. Without a line m the disk is not that of a
-// replica, and its incarnation must not be used again: cfg has to bring a new one, and all else is kept.
+// replica, and its incarnation must not be used again: cfg has to bring a new one, and all else is kept. With ErrNewer there is
+// no replica, and the disk is to be left alone.
 func Restore(now time.Time, cfg Config, pairs iter.Seq2[[]byte, []byte]) (*State, Outcome, []error) {
 	s := New(now, cfg)
 	l := loader{s: s, by: map[string]*loading{}}
 	for k, v := range pairs {
 		l.line(k, v)
+	}
+	if i := slices.IndexFunc(l.errs, func(err error) bool { return errors.Is(err, ErrNewer) }); i >= 0 {
+		return nil, Outcome{}, l.errs[i : i+1]
 	}
 	if !l.meta {
 		l.errs = append(l.errs, fmt.Errorf("the line that says which replica this is is missing or damaged: it begins as incarnation %d", cfg.Incarnation))

@@ -26,6 +26,7 @@ var (
 	ErrDraft     = errors.New("the last write is not settled yet")
 	ErrKey       = errors.New("not a valid key")
 	ErrValue     = errors.New("value too long")
+	ErrNewer     = errors.New("the state on disk was written by a newer version: use that")
 	ErrRange     = errors.New("out of range")
 )
 

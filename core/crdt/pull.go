@@ -18,7 +18,7 @@ func (y *Sync) Pull(now time.Time, id mesh.NodeID, budget int) []wire.StateMessa
 	}
 	y.turn(now, p)
 	out := puller{y: y, p: p, now: now, left: budget}
-	for _, f := range []func() bool{out.root, out.wants, out.news, out.heads, out.fetches, out.answers, out.batches, out.offers, out.paths} {
+	for _, f := range []func() bool{out.root, out.wants, out.news, out.heads, out.grown, out.fetches, out.answers, out.batches, out.offers, out.paths} {
 		for out.left > 0 && f() {
 		}
 	}
@@ -122,6 +122,22 @@ func (o *puller) heads() bool {
 	o.p.heads = o.p.heads[1:]
 	o.add(m, 2+32*len(m.Dots))
 	return true
+}
+
+func (o *puller) grown() bool {
+	if len(o.p.grown) == 0 {
+		return false
+	}
+	var m wire.StateGrown
+	slices.SortFunc(o.p.grown, compareLives)
+	for _, l := range o.p.grown {
+		if h := o.y.s.head(l); h > 0 {
+			m.Dots = append(m.Dots, wire.Dot{Author: l.author, Incarnation: l.incarnation, Seq: h})
+		}
+	}
+	o.p.grown = nil
+	o.add(m, 2+32*len(m.Dots))
+	return false
 }
 
 func (o *puller) fetches() bool {

@@ -49,13 +49,19 @@ type Sync struct {
 	order  []mesh.NodeID
 	flying map[wire.Ref]flight
 	flown  []flown // ascending by until
-	lives  map[life]flight
+	lives  map[life]fetching
 }
 
 // flight is who was asked for something, and until when nobody else is.
 type flight struct {
 	of    mesh.NodeID
 	until time.Time
+}
+
+// fetching is the same for a life; it is done when its entry target is held.
+type fetching struct {
+	flight
+	target uint64
 }
 
 type flown struct {
@@ -73,7 +79,7 @@ type peer struct {
 	agreed   time.Time // zero: never
 	active   time.Time // a pass goes on until then; zero: none
 	passDue  time.Time // no pass before
-	fruitful bool      // the pass brought something
+	fruitful bool      // the pass brought something, to either
 	answered bool      // they took part in it
 	idle     int       // passes that brought nothing, since one that did
 	lost     bool      // a bound was met in this pass
@@ -81,6 +87,7 @@ type peer struct {
 
 	fresh   []*item
 	known   map[*item]bool // of fresh: it told us
+	grown   []life         // that we fetch elsewhere
 	heads   []wire.StateHeads
 	fetch   []wire.Dot
 	descend []wire.Path
@@ -105,7 +112,7 @@ type offer struct {
 
 // NewSync returns the sessions of a state. From then on all changes of the state must go through it.
 func NewSync(s *State) *Sync {
-	return &Sync{s: s, peers: map[mesh.NodeID]*peer{}, flying: map[wire.Ref]flight{}, lives: map[life]flight{}}
+	return &Sync{s: s, peers: map[mesh.NodeID]*peer{}, flying: map[wire.Ref]flight{}, lives: map[life]fetching{}}
 }
 
 // Add begins a session with a neighbour, in place of an earlier one.
@@ -123,7 +130,7 @@ func (y *Sync) Remove(id mesh.NodeID) {
 		delete(y.peers, id)
 	}
 	maps.DeleteFunc(y.flying, func(_ wire.Ref, f flight) bool { return f.of == id })
-	maps.DeleteFunc(y.lives, func(_ life, f flight) bool { return f.of == id })
+	maps.DeleteFunc(y.lives, func(_ life, f fetching) bool { return f.of == id })
 }
 
 // Handle takes a message of a neighbour. An error says why a piece was refused; the session goes on.
@@ -144,6 +151,8 @@ func (y *Sync) Handle(now time.Time, from mesh.NodeID, m wire.StateMessage) (Out
 		return y.onPiece(now, p, m.Raw)
 	case wire.StateHeads:
 		y.onHeads(now, p, m)
+	case wire.StateGrown:
+		y.fetch(now, p, m.Dots)
 	case wire.StateFetch:
 		p.add(now, &p.batches, m.After)
 	case wire.StateNodes:
@@ -197,7 +206,8 @@ func (y *Sync) arrived(now time.Time, p *peer, b *batch) {
 	}
 	l := life{b.Author, b.Incarnation}
 	if f, ok := y.lives[l]; ok && f.of == p.id {
-		y.lives[l] = flight{p.id, now.Add(quiet)}
+		f.until = now.Add(quiet)
+		y.lives[l] = f
 	}
 }
 
@@ -232,15 +242,37 @@ func (y *Sync) after(now time.Time, out Outcome, from mesh.NodeID) Outcome {
 		if p := y.peers[from]; p != nil {
 			p.fruitful = true
 		}
-		for _, id := range y.order {
-			if id != from {
-				y.peers[id].tell(out.fresh)
-			}
-		}
+		y.spread(now, out.fresh, from)
 	}
 	out.fresh = nil
 	out.Write = append(out.Write, y.s.takePairs()...)
 	return out
+}
+
+// spread tells all neighbours but one of what is new. While a life is being fetched they are told only how far it is, since
+// they may be fetching it too.
+func (y *Sync) spread(now time.Time, fresh []*item, from mesh.NodeID) {
+	var bulk []life
+	fresh = slices.DeleteFunc(fresh, func(it *item) bool {
+		l := life{it.batch.Author, it.batch.Incarnation}
+		f, ok := y.lives[l]
+		if ok = ok && f.of == from && now.Before(f.until); ok && !slices.Contains(bulk, l) {
+			bulk = append(bulk, l)
+		}
+		return ok
+	})
+	for _, id := range y.order {
+		if id == from {
+			continue
+		}
+		p := y.peers[id]
+		p.tell(fresh)
+		for _, l := range bulk {
+			if !slices.Contains(p.grown, l) && len(p.grown) < wire.MaxStateHeads {
+				p.grown = append(p.grown, l)
+			}
+		}
+	}
 }
 
 // tell notes what is new. If it becomes too much, the next comparison finds it.
@@ -286,7 +318,7 @@ func (y *Sync) turn(now time.Time, p *peer) {
 
 // busy reports whether something waits to be sent.
 func (p *peer) busy() bool {
-	return len(p.want)+len(p.send)+len(p.descend)+len(p.batches)+len(p.fetch)+len(p.heads)+p.acks > 0 ||
+	return len(p.grown)+len(p.want)+len(p.send)+len(p.descend)+len(p.batches)+len(p.fetch)+len(p.heads)+p.acks > 0 ||
 		len(p.offers) > 0 && p.offered < offerAhead
 }
 

@@ -1,9 +1,13 @@
 package crdt
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
+
+	"x0tta6bl4/wire"
 )
 
 func TestSpread(t *testing.T) {
@@ -44,5 +48,239 @@ func TestHeal(t *testing.T) {
 		d := w.agree(time.Minute)
 		t.Logf("%d: %v, %d bytes", n, d, w.sent)
 		w.consistent()
+	}
+}
+
+// fill writes n keys of a prefix in full batches.
+func (r *replica) fill(prefix string, n, size int) {
+	var ops []Op
+	for i := range n {
+		ops = append(ops, Put(fmt.Appendf(nil, "%s%06d", prefix, i), bytes.Repeat([]byte{byte(i)}, size)))
+	}
+	if err := r.do(ops...); err != nil {
+		r.w.t.Fatal(err)
+	}
+}
+
+// heal changes n keys of size bytes on each side of a cut, and returns what it takes to agree again.
+func heal(t testing.TB, common, n, size int, same bool) (d time.Duration, bytes int) {
+	w := newWorld(t, 1, 2, line(2))
+	w.nodes[0].fill("common", common, size)
+	w.agree(time.Hour)
+	w.run(4 * time.Second)
+	w.cut[[2]int{0, 1}] = true
+	w.nodes[0].fill("a", n, size)
+	if same {
+		w.nodes[1].fill("a", n, size)
+	} else {
+		w.nodes[1].fill("b", n, size)
+	}
+	w.run(2 * time.Minute)
+	w.cut, w.sent = map[[2]int]bool{}, 0
+	d = w.agree(time.Hour)
+	return d, w.sent
+}
+
+// What a partition costs when it heals: the entries themselves, and little else.
+func TestHealBytes(t *testing.T) {
+	const n = 3000
+	for _, c := range []struct {
+		name         string
+		common, size int
+		same         bool
+		each         int // bytes for each changed key at most
+	}{
+		{"1 KiB", 1000, 1 << 10, false, 1536},
+		{"small", 1000, 8, false, 8 + 7 + 200},
+		{"small, many others", 30_000, 8, false, 8 + 7 + 200},
+		{"same keys", 1000, 8, true, 8 + 7 + 200},
+	} {
+		d, sent := heal(t, c.common, n, c.size, c.same)
+		if each := sent / (2 * n); each > c.each {
+			t.Errorf("%s: %d bytes a key, at most %d", c.name, each, c.each)
+		} else {
+			t.Logf("%s: %d bytes a key, %v", c.name, each, d)
+		}
+	}
+}
+
+// What the heads of authors do not tell, the tree does: replicas that lack entries here and there ask for no more than those, and
+// their neighbour's proofs hold.
+func TestRepairScattered(t *testing.T) {
+	w := newWorld(t, 1, 2, line(2))
+	w.nodes[0].fill("k", 20_000, 8)
+	w.agree(time.Hour)
+	w.run(4 * time.Second)
+	lost := 0
+	for _, it := range w.nodes[1].s.tree.root.gather(nil) {
+		if w.rnd.IntN(100) == 0 {
+			w.nodes[1].s.drop(it)
+			lost++
+		}
+	}
+	w.nodes[1].write(w.nodes[1].s.takePairs())
+	w.sent = 0
+	d := w.agree(time.Hour)
+	w.consistent()
+	t.Logf("%d lost, %v, %d bytes", lost, d, w.sent)
+	// About every third of 1024 leaves of the tree differs: 20 refs of 24 bytes for each lost entry, nodes above, the entry
+	// and its proof of 8 hashes.
+	if each := w.sent / lost; each > 20*24*2+16*32+500 {
+		t.Errorf("%d bytes for each lost entry", each)
+	}
+}
+
+// One entry that is missing is found in few messages.
+func TestRepairOne(t *testing.T) {
+	w := newWorld(t, 1, 2, line(2))
+	w.nodes[0].fill("k", 20_000, 8)
+	w.agree(time.Hour)
+	w.run(4 * time.Second)
+	all := w.nodes[1].s.tree.root.gather(nil)
+	w.nodes[1].s.drop(all[777])
+	w.sent, w.packets = 0, 0
+	d := w.agree(time.Hour)
+	t.Logf("%v, %d bytes, %d messages", d, w.sent, w.packets)
+	if w.sent > 6000 || w.packets > 16 || d > 4*time.Second {
+		t.Errorf("%d bytes, %d messages, %v", w.sent, w.packets, d)
+	}
+}
+
+// Replicas that agree tell each other no more than that.
+func TestIdle(t *testing.T) {
+	w := newWorld(t, 1, 9, ring(9))
+	w.nodes[0].fill("k", 1000, 8)
+	w.agree(time.Minute)
+	w.run(10 * time.Second)
+	w.sent = 0
+	w.run(time.Minute)
+	if each := w.sent / 60 / len(w.nodes); each > 100 {
+		t.Errorf("%d bytes a second and node", each)
+	}
+}
+
+// A value of the largest size goes everywhere, and over each link about once: it is offered before it is sent.
+func TestLargeValue(t *testing.T) {
+	w := newWorld(t, 1, 5, ring(5))
+	w.run(4 * time.Second)
+	w.sent = 0
+	value := bytes.Repeat([]byte("x"), wire.MaxValue)
+	if err := w.nodes[2].do(Put([]byte("k"), value)); err != nil {
+		t.Fatal(err)
+	}
+	w.run(time.Second)
+	for _, r := range w.nodes {
+		if v, _ := r.s.Get([]byte("k")); !bytes.Equal(v.Bytes, value) {
+			t.Errorf("%s has %d bytes", r.id, len(v.Bytes))
+		}
+	}
+	if w.sent > 4*wire.MaxValue+64<<10 {
+		t.Errorf("%d bytes for five nodes", w.sent)
+	}
+}
+
+// A neighbour whose pieces do not verify is not listened to for a while.
+func TestShunned(t *testing.T) {
+	w := newWorld(t, 1, 2, line(2))
+	r := w.nodes[0]
+	bad := func(i int) wire.StateMessage {
+		p, err := wire.ParsePiece(pieceBy("b", 1, uint64(i+1), put(epoch, fmt.Sprint(i), "v")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Sig = []byte("forged")
+		return wire.StatePiece{Raw: p.AppendPiece(nil)}
+	}
+	for i := range maxBlame {
+		_, job, err := r.y.Handle(w.now, w.nodes[1].id, bad(i))
+		if err != nil || job == nil {
+			t.Fatal(err)
+		}
+		r.y.Verified(w.now, job, check(job))
+	}
+	if _, _, err := r.y.Handle(w.now, w.nodes[1].id, bad(maxBlame)); !errors.Is(err, ErrShunned) {
+		t.Errorf("one more: %v", err)
+	}
+	if _, job, err := r.y.Handle(w.now.Add(shunned), w.nodes[1].id, bad(maxBlame)); err != nil || job == nil {
+		t.Errorf("later: %v", err)
+	}
+	counted(t, r.s, "shunned", 1)
+}
+
+// Whatever a neighbour sends, the lists of its session stay bounded, and it gets no more than is pulled.
+func TestHostileSessionBounded(t *testing.T) {
+	c := newChaos(t, 7)
+	r, from := c.nodes[2], c.liar.id
+	r.s.cfg.Founder, r.s.settled = true, true
+	r.fill("k", 5000, 8)
+	all := make([]wire.Ref, wire.MaxStateRefs)
+	for n := range 400 {
+		for i := range all {
+			all[i] = wire.Ref{byte(n), byte(n >> 8), byte(i), byte(i >> 8), 6: 0xff}
+		}
+		path := wire.Path{}.Child(n & 15).Child(n >> 4 & 15)
+		nodes := make([]wire.StateNode, wire.MaxStateNodes)
+		for i := range nodes {
+			nodes[i] = wire.StateNode{Path: path, Kids: [16][32]byte{{1}, {2}}}
+		}
+		heads := make([]wire.Dot, wire.MaxStateHeads)
+		for i := range heads {
+			heads[i] = wire.Dot{Author: from, Incarnation: uint64(n)<<20 | uint64(i), Seq: 1 << 40}
+		}
+		mine := make([]wire.Ref, 0, 5000)
+		for _, it := range r.s.tree.root.gather(nil) {
+			mine = append(mine, it.ref())
+		}
+		for _, m := range []wire.StateMessage{wire.StateOffer{Refs: all}, wire.StateItems{Items: []wire.StateItem{{Path: path, Refs: all}}},
+			wire.StateNodes{Nodes: nodes}, wire.StateHeads{Dots: heads}, wire.StateFetch{After: heads}, wire.StateWant{Refs: mine}} {
+			if _, _, err := r.y.Handle(c.now, from, m); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	p := r.y.peers[from]
+	for name, n := range map[string][2]int{
+		"want": {len(p.want), maxQueue}, "send": {len(p.send), maxQueue}, "descend": {len(p.descend), maxQueue},
+		"offers": {len(p.offers), maxFresh}, "except": {p.except, maxExcept}, "fetch": {len(p.fetch), wire.MaxStateHeads},
+		"batches": {len(p.batches), wire.MaxStateHeads}, "heads": {len(p.heads), 1}, "acks": {p.acks, offerAhead},
+		"flying": {len(r.y.flying), maxFlying}, "flown": {len(r.y.flown), maxFlying}, "lives": {len(r.y.lives), maxLives},
+	} {
+		if n[0] > n[1] {
+			t.Errorf("%s: %d, at most %d", name, n[0], n[1])
+		}
+	}
+	size := 0
+	for _, m := range r.y.Pull(c.now, from, 10_000) {
+		b, err := wire.AppendStateMessage(nil, m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		size += len(b)
+	}
+	if size > 10_000+fewItems*len(wire.Ref{})+32<<10 {
+		t.Errorf("%d bytes for a budget of 10,000", size)
+	}
+	r.y.Remove(from)
+	if len(r.y.flying)+len(r.y.lives) > 0 {
+		t.Error("a neighbour that left is still waited for")
+	}
+}
+
+// Two links across a heal do not carry everything twice.
+func TestHealOverTwoLinks(t *testing.T) {
+	const n, size = 3000, 1 << 10
+	w := newWorld(t, 1, 4, ring(4)) // 0-1 and 2-3 on either side of 1-2 and 0-3
+	w.run(4 * time.Second)
+	w.cut[[2]int{1, 2}], w.cut[[2]int{0, 3}] = true, true
+	w.nodes[0].fill("a", n, size)
+	w.nodes[3].fill("b", n, size)
+	w.run(2 * time.Minute)
+	w.cut, w.sent = map[[2]int]bool{}, 0
+	w.agree(time.Hour)
+	// Each entry has to cross to the other side, and to the other node there.
+	if each := w.sent / (2 * n); each > 3*size {
+		t.Errorf("%d bytes for each key of %d", each, size)
+	} else {
+		t.Logf("%d bytes for each key of %d", each, size)
 	}
 }

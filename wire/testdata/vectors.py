@@ -229,6 +229,7 @@ def state_vectors(svid):
     show("state-want", message(5, pack(">H", 2) + bytes(24) + ref))
     show("state-piece", message(6, part))
     show("state-heads", message(7, dots))
+    show("state-grown", message(9, pack(">H", 1) + name("a") + pack(">QQ", 1, 9)))
     show("state-fetch", message(8, pack(">H", 1) + name("a") + pack(">QQ", 1, 0)))
 
 
