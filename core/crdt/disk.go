@@ -21,7 +21,7 @@ import (
 //	e id index       an entry
 //	p id lo hi       the hash of a subtree of the batch's tree, in which no entry counts any more
 //	m                version (1) ‖ incarnation (8) ‖ next sequence (8) ‖ clock (8) ‖ born, ms (8) ‖ last agreed, ms (8) ‖
-//	                 the first 8 bytes of the hash of all that
+//	                 the first 8 bytes of the hash of all that; any version begins and ends like this
 //
 // So the disk can be checked against the signature: all of a batch together give its id again.
 type Pair struct{ Key, Value []byte }
@@ -86,14 +86,17 @@ func (s *State) meta() []byte {
 }
 
 func (s *State) readMeta(m []byte) error {
-	if len(m) > 0 && m[0] > diskVersion {
-		return fmt.Errorf("%w: %d, not %d", ErrNewer, m[0], diskVersion)
+	if len(m) < 1+8 {
+		return fmt.Errorf("%d bytes", len(m))
 	}
-	if len(m) != metaSize+8 || m[0] != diskVersion {
-		return fmt.Errorf("%d bytes of version %v, not %d of %d", len(m), m[:min(len(m), 1)], metaSize+8, diskVersion)
-	}
-	if sum := sha256.Sum256(m[:metaSize]); !bytes.Equal(sum[:8], m[metaSize:]) {
+	body, sum := m[:len(m)-8], sha256.Sum256(m[:len(m)-8])
+	switch {
+	case !bytes.Equal(sum[:8], m[len(body):]):
 		return fmt.Errorf("its hash does not match")
+	case m[0] > diskVersion:
+		return fmt.Errorf("%w: %d, not %d", ErrNewer, m[0], diskVersion)
+	case m[0] != diskVersion || len(body) != metaSize:
+		return fmt.Errorf("%d bytes of version %d", len(m), m[0])
 	}
 	at := func(i int) uint64 { return binary.BigEndian.Uint64(m[1+8*i:]) }
 	when := func(i int) time.Time {

@@ -2,6 +2,7 @@ package crdt
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"maps"
 	"slices"
@@ -107,6 +108,8 @@ func TestNewerDiskRefused(t *testing.T) {
 	s := founder("a")
 	m := s.meta()
 	m[0]++
+	sum := sha256.Sum256(m[:metaSize])
+	copy(m[metaSize:], sum[:])
 	if s, out, errs := Restore(epoch, s.cfg, sorted(map[string][]byte{"m": m, "z": nil})); s != nil || len(errs) != 1 || !errors.Is(errs[0], ErrNewer) || len(out.Write) > 0 {
 		t.Errorf("%v, %v, %v", s, out, errs)
 	}
