@@ -161,6 +161,9 @@ func TestSilentRejoins(t *testing.T) {
 	if err := b.do(Count([]byte("n"), 2)); err != nil {
 		t.Fatal(err)
 	}
+	if d := b.s.peers(wire.EntryCounter, []byte("n"), nil)[1].dot(); d != (wire.Dot{Author: b.id, Incarnation: 77, Seq: 1}) {
+		t.Errorf("it writes as %v", d)
+	}
 	w.agree(time.Minute)
 	if a.s.Counter([]byte("n")) != 3 {
 		t.Errorf("counter %d", a.s.Counter([]byte("n")))

@@ -152,9 +152,6 @@ func (s *State) adopt(b *batch) {
 		s.bytes += it.size()
 		s.used[b.Author] += it.size()
 		s.clock.Learn(it.time)
-		if d := it.dot(); d.Author == s.cfg.Self && d.Incarnation == s.cfg.Incarnation {
-			s.next = max(s.next, d.Seq+1)
-		}
 		old := s.tree.get(it.slot)
 		if old != nil && !newer(it, old) {
 			s.retire(it)

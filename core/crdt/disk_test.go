@@ -101,6 +101,18 @@ func TestNumbersGoOn(t *testing.T) {
 		last = v.Dot.Seq
 		r.crash()
 	}
+	now := w.now.Add(time.Second)
+	if _, err := give(r.s, now, pieceBy("b", 1, 1, put(now, "k", "of another"))); err != nil || len(r.s.batches) != 1 {
+		t.Fatal(err)
+	}
+	r.sync(r.s.takePairs())
+	r.crash()
+	if err := r.do(Put([]byte("l"), nil)); err != nil {
+		t.Fatal(err)
+	}
+	if v, _ := r.s.Get([]byte("l")); v.Dot.Seq <= last {
+		t.Errorf("%d after %d, of which nothing is left", v.Dot.Seq, last)
+	}
 }
 
 // What a newer version wrote is left alone.

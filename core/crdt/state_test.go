@@ -399,3 +399,21 @@ func TestPendingBounded(t *testing.T) {
 		t.Errorf("%d are still waited for", len(s.pending.out))
 	}
 }
+
+// Of entries with one place in one batch the newest counts, wherever it stands.
+func TestTwiceInABatch(t *testing.T) {
+	for i, es := range [][]wire.Entry{
+		{put(epoch, "k", "old"), put(epoch.Add(1), "l", "v"), put(epoch.Add(time.Second), "k", "new")},
+		{put(epoch.Add(time.Second), "k", "new"), put(epoch, "k", "old"), put(epoch, "l", "v")},
+	} {
+		s := founder("a")
+		if _, err := give(s, epoch, pieceBy("b", 1, 1, es...)); err != nil {
+			t.Fatal(err)
+		}
+		reads(t, s, "k", "new")
+		reads(t, s, "l", "v")
+		if err := s.valid(); err != nil {
+			t.Errorf("%d: %v", i, err)
+		}
+	}
+}
