@@ -102,10 +102,11 @@ func TestNumbersGoOn(t *testing.T) {
 		r.crash()
 	}
 	now := w.now.Add(time.Second)
-	if _, err := give(r.s, now, pieceBy("b", 1, 1, put(now, "k", "of another"))); err != nil || len(r.s.batches) != 1 {
+	out, err := give(r.s, now, pieceBy("b", 1, 1, put(now, "k", "of another")))
+	if err != nil || len(r.s.batches) != 1 {
 		t.Fatal(err)
 	}
-	r.sync(r.s.takePairs())
+	r.sync(out.Write)
 	r.crash()
 	if err := r.do(Put([]byte("l"), nil)); err != nil {
 		t.Fatal(err)

@@ -335,9 +335,10 @@ func TestTreeAgainstList(t *testing.T) {
 		var tr tree
 		var x index
 		ref := map[slot]*item{}
+		keys := rapid.SampledFrom([]int{10, 50, 400, 1200}).Draw(t, "keys")
 		for n := range rapid.IntRange(0, 900).Draw(t, "changes") {
-			it := testItem(rnd.IntN(400), n)
-			if rnd.IntN(3) == 0 {
+			it := testItem(rnd.IntN(keys), n)
+			if rnd.IntN(5) < 2 {
 				if old := ref[it.slot]; old != nil {
 					tr.remove(old.slot)
 					x.remove(old)

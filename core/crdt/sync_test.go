@@ -284,3 +284,73 @@ func TestHealOverTwoLinks(t *testing.T) {
 		t.Logf("%d bytes for each key of %d", each, size)
 	}
 }
+
+// Where both sides changed the same keys, and the tree finds it, only what is newer moves.
+func TestRepairSameKeys(t *testing.T) {
+	const n, size = 500, 1 << 10
+	w := newWorld(t, 1, 2, line(2))
+	w.nodes[0].fill("k", n, size)
+	w.agree(time.Minute)
+	w.run(4 * time.Second)
+	w.cut[[2]int{0, 1}] = true
+	for i := range n {
+		if err := w.nodes[i%2].do(Put(fmt.Appendf(nil, "k%06d", i), make([]byte, size))); err != nil {
+			t.Fatal(err)
+		}
+		w.now = w.now.Add(time.Millisecond)
+		if err := w.nodes[1-i%2].do(Put(fmt.Appendf(nil, "k%06d", i), make([]byte, size))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.run(5 * time.Second)
+	w.cut, w.sent = map[[2]int]bool{}, 0
+	w.agree(time.Minute)
+	if each := w.sent / n; each > size+300 {
+		t.Errorf("%d bytes for each key of %d", each, size)
+	}
+}
+
+// What a neighbour has told us meanwhile it is not told.
+func TestNotToldBack(t *testing.T) {
+	w := newWorld(t, 1, 3, [][2]int{{0, 1}, {0, 2}, {1, 2}})
+	w.run(4 * time.Second)
+	r, other := w.nodes[0], w.nodes[1].id
+	news := func(key string) wire.StateMessage {
+		return wire.StatePiece{Raw: pieceBy("b", 1, 1, put(w.now, key, "v"))}
+	}
+	_, job, err := r.y.Handle(w.now, w.nodes[2].id, news("k"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.y.Verified(w.now, job, check(job))
+	if n := len(r.y.peers[other].fresh); n != 1 {
+		t.Fatalf("%d entries are to be told", n)
+	}
+	if _, job, err = r.y.Handle(w.now, other, news("k")); job != nil || err != nil {
+		t.Fatalf("the same again: %v, %v", job, err)
+	}
+	for _, m := range r.y.Pull(w.now, other, 1<<20) {
+		if _, ok := m.(wire.StatePiece); ok {
+			t.Error("it is told what it told")
+		}
+	}
+}
+
+// While much is on its way, no more is compared.
+func TestComparisonWaits(t *testing.T) {
+	w := newWorld(t, 1, 2, line(2))
+	w.nodes[0].fill("k", 100, 1)
+	y, other := w.nodes[0].y, w.nodes[1].id
+	w.nodes[0].pull()
+	p := y.peers[other]
+	p.compare(wire.Path{})
+	p.wanted = manyItems + 1
+	p.stir(w.now)
+	if ms := y.Pull(w.now, other, 1<<20); len(ms) != 0 {
+		t.Errorf("%T", ms[0])
+	}
+	p.wanted = manyItems
+	if ms := y.Pull(w.now, other, 1<<20); len(ms) != 1 {
+		t.Errorf("%d messages", len(ms))
+	}
+}
