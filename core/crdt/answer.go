@@ -43,8 +43,12 @@ func (y *Sync) fetch(now time.Time, p *peer, dots []wire.Dot) int {
 // mayFetch reports whether p may be asked for a life up to d, and notes that it is.
 func (y *Sync) mayFetch(now time.Time, p *peer, d wire.Dot) bool {
 	l := lifeOf(d)
-	if f, asked := y.lives[l]; asked && now.Before(f.until) && y.s.head(l) < f.target {
-		return false
+	h := y.s.head(l)
+	if f, asked := y.lives[l]; asked && h < f.target {
+		futile := f.of == p.id && f.target == d.Seq && f.had == h // it brought nothing that is taken
+		if now.Before(f.until) || futile && now.Before(f.until.Add(grudge)) {
+			return false
+		}
 	}
 	if len(y.lives) >= maxLives {
 		maps.DeleteFunc(y.lives, func(_ life, f fetching) bool { return !now.Before(f.until) })
@@ -53,7 +57,7 @@ func (y *Sync) mayFetch(now time.Time, p *peer, d wire.Dot) bool {
 		p.lost = true
 		return false
 	}
-	y.lives[l] = fetching{flight{p.id, now.Add(patience)}, d.Seq}
+	y.lives[l] = fetching{flight{p.id, now.Add(patience)}, h, d.Seq}
 	return true
 }
 
@@ -127,7 +131,7 @@ func (o *offer) leavesOut(it *item) bool {
 func (y *Sync) ask(now time.Time, p *peer, refs []wire.Ref) {
 	y.expire(now)
 	for _, r := range refs {
-		if _, older := y.s.tree.find(r); !older {
+		if _, older := y.s.tree.find(r); !older || y.s.pending.unwanted.has(now, r) {
 			continue
 		}
 		if f, asked := y.flying[r]; asked && (f.of == p.id || now.Before(f.until)) {

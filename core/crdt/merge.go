@@ -43,7 +43,7 @@ type Outcome struct {
 // was known, or of a batch that is known: then the outcome is final. raw is not kept; b is what was in it.
 func (s *State) offer(now time.Time, from mesh.NodeID, raw []byte) (b *batch, out Outcome, job *Job, err error) {
 	h := sha256.Sum256(raw)
-	if s.pending.refused[h] {
+	if s.pending.refused.has(now, h) {
 		return nil, out, nil, s.count(ErrKnownBad)
 	}
 	if s.pending.waits(now, h) {
@@ -54,7 +54,7 @@ func (s *State) offer(now time.Time, from mesh.NodeID, raw []byte) (b *batch, ou
 		return nil, out, nil, s.count(fmt.Errorf("%w: %w", ErrMalformed, err))
 	}
 	b = newBatch(p)
-	if !s.wants(b) {
+	if !s.wants(now, b) {
 		return b, out, nil, nil
 	}
 	if s.batches[b.id] != nil {
@@ -72,10 +72,10 @@ func (s *State) offer(now time.Time, from mesh.NodeID, raw []byte) (b *batch, ou
 	return b, out, job, nil
 }
 
-// wants reports whether anything in b is neither known nor outdated.
-func (s *State) wants(b *batch) bool {
+// wants reports whether anything in b is neither known nor outdated, nor was refused a while ago.
+func (s *State) wants(now time.Time, b *batch) bool {
 	for _, it := range b.live {
-		if s.lacks(it) && !s.held.known[it.id] && !s.aside.known[it.id] {
+		if s.lacks(it) && !s.held.known[it.id] && !s.aside.known[it.id] && !s.pending.unwanted.has(now, it.ref()) {
 			return true
 		}
 	}
@@ -95,7 +95,7 @@ func (s *State) Verified(now time.Time, job *Job, err error) Outcome {
 	}
 	if err != nil {
 		_ = s.count(fmt.Errorf("%w: %w", ErrRefused, err))
-		s.pending.refuse(job.hash)
+		s.pending.refused.put(now, job.hash)
 		return Outcome{}
 	}
 	return s.merge(now, job.b)
@@ -109,6 +109,7 @@ func (s *State) merge(now time.Time, b *batch) (out Outcome) {
 		if err := s.admit(now, it); err != nil {
 			if !errors.Is(err, errKnown) {
 				_ = s.count(fmt.Errorf("%s: %w", it.batch.Author, err))
+				s.pending.unwanted.put(now, it.ref())
 			}
 			continue
 		}

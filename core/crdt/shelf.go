@@ -3,7 +3,6 @@ package crdt
 import (
 	"bytes"
 	"cmp"
-	"maps"
 	"slices"
 	"time"
 
@@ -65,67 +64,4 @@ func (s *shelf) take(i int) *item {
 	delete(s.known, x.it.id)
 	s.bytes -= x.size
 	return x.it
-}
-
-// pending is what is out for verification, and what did not verify lately.
-type pending struct {
-	out     map[[32]byte]job // by hash of the piece
-	bytes   int
-	refused map[[32]byte]bool
-	order   [][32]byte // of refused, oldest first
-}
-
-// job is one of them; after until its answer is not waited for any more.
-type job struct {
-	size  int
-	until time.Time
-}
-
-func newPending() pending {
-	return pending{out: map[[32]byte]job{}, refused: map[[32]byte]bool{}}
-}
-
-// waits reports whether h is out.
-func (p *pending) waits(now time.Time, h [32]byte) bool {
-	j, ok := p.out[h]
-	return ok && now.Before(j.until)
-}
-
-func (p *pending) add(now time.Time, h [32]byte, size int) bool {
-	p.done(h)
-	if len(p.out) >= maxPending || p.bytes+size > maxPendingByte {
-		maps.DeleteFunc(p.out, func(_ [32]byte, j job) bool {
-			if now.Before(j.until) {
-				return false
-			}
-			p.bytes -= j.size
-			return true
-		})
-	}
-	if len(p.out) >= maxPending || p.bytes+size > maxPendingByte {
-		return false
-	}
-	p.out[h] = job{size, now.Add(patience)}
-	p.bytes += size
-	return true
-}
-
-// done reports whether h was out, and forgets it.
-func (p *pending) done(h [32]byte) bool {
-	j, ok := p.out[h]
-	delete(p.out, h)
-	p.bytes -= j.size
-	return ok
-}
-
-func (p *pending) refuse(h [32]byte) {
-	if p.refused[h] {
-		return
-	}
-	if len(p.order) >= maxRefused {
-		delete(p.refused, p.order[0])
-		p.order = slices.Delete(p.order, 0, 1)
-	}
-	p.refused[h] = true
-	p.order = append(p.order, h)
 }

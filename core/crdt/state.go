@@ -48,7 +48,9 @@ const (
 	maxPending     = 4 << 10 // pieces out for verification
 	maxPendingByte = 64 << 20
 	maxRefused     = 1 << 10
-	maxBatchBytes  = 256 << 10 // of several entries that are signed together
+	maxUnwanted    = 16 << 10
+	grudge         = 10 * time.Minute // what was refused is not looked at again
+	maxBatchBytes  = 256 << 10        // of several entries that are signed together
 )
 
 // Write is what a policy is asked about.

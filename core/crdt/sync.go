@@ -58,10 +58,10 @@ type flight struct {
 	until time.Time
 }
 
-// fetching is the same for a life; it is done when its entry target is held.
+// fetching is the same for a life, of which the entries up to had were held; it is done when target is.
 type fetching struct {
 	flight
-	target uint64
+	had, target uint64
 }
 
 type flown struct {
@@ -235,116 +235,3 @@ func (y *Sync) Commit(now time.Time, d *Draft) Outcome {
 
 // Release merges the entries of the future whose time has come.
 func (y *Sync) Release(now time.Time) Outcome { return y.after(now, y.s.Release(now), mesh.NodeID{}) }
-
-// after spreads what an outcome brought, to all but the neighbour that brought it.
-func (y *Sync) after(now time.Time, out Outcome, from mesh.NodeID) Outcome {
-	if len(out.fresh) > 0 {
-		if p := y.peers[from]; p != nil {
-			p.fruitful = true
-		}
-		y.spread(now, out.fresh, from)
-	}
-	out.fresh = nil
-	out.Write = append(out.Write, y.s.takePairs()...)
-	return out
-}
-
-// spread tells all neighbours but one of what is new. While a life is being fetched they are told only how far it is, since
-// they may be fetching it too.
-func (y *Sync) spread(now time.Time, fresh []*item, from mesh.NodeID) {
-	var bulk []life
-	fresh = slices.DeleteFunc(fresh, func(it *item) bool {
-		l := life{it.batch.Author, it.batch.Incarnation}
-		f, ok := y.lives[l]
-		if ok = ok && f.of == from && now.Before(f.until); ok && !slices.Contains(bulk, l) {
-			bulk = append(bulk, l)
-		}
-		return ok
-	})
-	for _, id := range y.order {
-		if id == from {
-			continue
-		}
-		p := y.peers[id]
-		p.tell(fresh)
-		for _, l := range bulk {
-			if !slices.Contains(p.grown, l) && len(p.grown) < wire.MaxStateHeads {
-				p.grown = append(p.grown, l)
-			}
-		}
-	}
-}
-
-// tell notes what is new. If it becomes too much, the next comparison finds it.
-func (p *peer) tell(fresh []*item) {
-	if len(p.fresh)+len(fresh) > maxFresh {
-		p.fresh = nil
-		clear(p.known)
-		p.lost = true
-		return
-	}
-	p.fresh = append(p.fresh, fresh...)
-}
-
-func (y *Sync) onRoot(now time.Time, p *peer, r wire.StateRoot) {
-	if r != p.theirs { // they move
-		p.idle, p.passDue = 0, time.Time{}
-	}
-	p.theirs, p.heard = r, true
-	if !p.leads && p.active.IsZero() && r != y.s.Digest() {
-		p.rootDue = now // so that they learn it
-	}
-	if r == y.s.Digest() {
-		y.s.Agreed(now)
-		p.agreed, p.active, p.passDue, p.idle = now, time.Time{}, time.Time{}, 0
-	}
-}
-
-// turn begins and ends passes.
-func (y *Sync) turn(now time.Time, p *peer) {
-	if !p.active.IsZero() && !now.Before(p.active) && !p.busy() {
-		y.endPass(now, p)
-	}
-	if p.leads && p.heard && p.active.IsZero() && !now.Before(p.passDue) && p.theirs != y.s.Digest() {
-		p.stir(now)
-		p.fruitful, p.answered, p.lost = false, false, false
-		if p.headed = !p.headed && (p.agreed.IsZero() || now.Sub(p.agreed) > stranger); p.headed {
-			p.heads = headMessages(y.s.heads())
-		} else {
-			p.descend = append(p.descend[:0], wire.Path{})
-		}
-	}
-}
-
-// busy reports whether something waits to be sent.
-func (p *peer) busy() bool {
-	return len(p.grown)+len(p.want)+len(p.send)+len(p.descend)+len(p.batches)+len(p.fetch)+len(p.heads)+p.acks > 0 ||
-		len(p.offers) > 0 && p.offered < offerAhead
-}
-
-func (y *Sync) endPass(now time.Time, p *peer) {
-	p.active, p.offered = time.Time{}, 0
-	p.offers, p.except = nil, 0
-	p.rootDue = now
-	p.heard = false
-	if p.fruitful || p.headed {
-		p.idle = 0
-		p.passDue = now
-	} else {
-		p.passDue = now.Add(min(quiet<<min(p.idle, 6), maxBackoff))
-		p.idle++
-	}
-	if p.answered && !p.lost && p.wanted == 0 {
-		y.s.Agreed(now)
-	}
-	p.answered = false
-}
-
-func headMessages(dots []wire.Dot) (ms []wire.StateHeads) {
-	for len(dots) > 0 || len(ms) == 0 {
-		n := min(len(dots), wire.MaxStateHeads)
-		ms = append(ms, wire.StateHeads{Dots: dots[:n]})
-		dots = dots[n:]
-	}
-	return ms
-}

@@ -141,7 +141,7 @@ func TestRepairOne(t *testing.T) {
 	w.sent, w.packets = 0, 0
 	d := w.agree(time.Hour)
 	t.Logf("%v, %d bytes, %d messages", d, w.sent, w.packets)
-	if w.sent > 6000 || w.packets > 16 || d > 4*time.Second {
+	if w.sent > 3000 || w.packets > 10 || d > 2*time.Second {
 		t.Errorf("%d bytes, %d messages, %v", w.sent, w.packets, d)
 	}
 }
@@ -352,5 +352,65 @@ func TestComparisonWaits(t *testing.T) {
 	p.wanted = manyItems
 	if ms := y.Pull(w.now, other, 1<<20); len(ms) != 1 {
 		t.Errorf("%d messages", len(ms))
+	}
+}
+
+// What a replica does not take, it does not ask for again and again, and what it lacks besides is found all the same.
+func TestRefusedNotFetchedAgain(t *testing.T) {
+	w := newWorld(t, 1, 2, line(2))
+	w.nodes[0].s.cfg.May = func(wr Write) error {
+		if wr.Key[0] == 'x' {
+			return errors.New("not here")
+		}
+		return nil
+	}
+	w.nodes[0].s.settled, w.nodes[1].s.settled = true, true
+	w.nodes[1].fill("x", 50, 1000)
+	w.run(time.Minute)
+	counted(t, w.nodes[0].s, "forbidden", 50)
+	w.cut[[2]int{0, 1}] = true
+	w.nodes[1].fill("k", 1, 1)
+	w.run(20 * time.Second)
+	w.cut, w.sent = map[[2]int]bool{}, 0
+	w.run(2 * time.Minute)
+	reads(t, w.nodes[0].s, "k000000", "\x00")
+	counted(t, w.nodes[0].s, "forbidden", 50)
+	if w.sent > 50_000 {
+		t.Errorf("%d bytes in two minutes", w.sent)
+	}
+}
+
+// A neighbour that says that it has something, and then nothing more, has taught nothing.
+func TestNotSettledByPromises(t *testing.T) {
+	w := newWorld(t, 1, 2, line(2))
+	y, other := w.nodes[0].y, w.nodes[1].id
+	w.nodes[0].s.settled = false
+	root := wire.StateRoot{Digest: [32]byte{1}, Count: 1}
+	for range 20 {
+		if _, _, err := y.Handle(w.now, other, root); err != nil {
+			t.Fatal(err)
+		}
+		y.Pull(w.now, other, 1<<20)
+		w.now = w.now.Add(quiet)
+		y.Pull(w.now, other, 1<<20)
+	}
+	if w.nodes[0].s.Settled() {
+		t.Error("settled")
+	}
+}
+
+// Who does not lead answers a root that differs by its own at once.
+func TestRootAnswered(t *testing.T) {
+	w := newWorld(t, 1, 2, line(2))
+	y, other := w.nodes[1].y, w.nodes[0].id
+	y.Pull(w.now, other, 1<<20)
+	if y.Ready(w.now, other) {
+		t.Fatal("there is more to send")
+	}
+	if _, _, err := y.Handle(w.now, other, wire.StateRoot{Digest: [32]byte{1}}); err != nil {
+		t.Fatal(err)
+	}
+	if ms := y.Pull(w.now, other, 1<<20); len(ms) != 1 || ms[0] != wire.StateMessage(w.nodes[1].s.Digest()) {
+		t.Errorf("answered %v", ms)
 	}
 }
