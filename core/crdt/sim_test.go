@@ -46,7 +46,6 @@ type replica struct {
 	cfg   Config
 	skew  time.Duration
 	links []int
-	last  time.Time
 }
 
 type packet struct {
