@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -18,12 +19,14 @@ type chaos struct {
 	honest int
 	liar   liar
 	heard  [][]byte // pieces that the liar overheard
+	memory int      // how many of them it keeps
+	spared int      // the node that never loses its disk; -1: none
 	own    string   // the prefix where the liar may write
 }
 
 func newChaos(t testing.TB, seed uint64) *chaos {
 	w := newWorld(t, seed, 5, append(ring(4), [2]int{2, 4}))
-	c := &chaos{world: w, honest: 4, own: "liar/"}
+	c := &chaos{world: w, honest: 4, memory: 20, spared: -1, own: "liar/"}
 	c.liar = liar{w.nodes[4].id, w.rnd, func() []byte {
 		return []byte([]string{"k0", "k1", "k2", c.own + "x", c.own + "y"}[w.rnd.IntN(5)])
 	}}
@@ -53,7 +56,11 @@ func (c *chaos) step() {
 		l := c.links[rnd.IntN(len(c.links)-1)]
 		c.cut[[2]int{min(l[0], l[1]), max(l[0], l[1])}] = rnd.IntN(2) == 0
 	case 1:
-		r.crash()
+		if rnd.IntN(8) == 0 && r.n != c.spared {
+			c.wipe(r)
+		} else {
+			r.crash()
+		}
 	case 2, 3:
 		c.lie()
 	case 4:
@@ -70,6 +77,29 @@ func (c *chaos) step() {
 	c.run(time.Duration(rnd.IntN(100)) * time.Millisecond)
 }
 
+// wipe gives a replica a new disk. What nobody else had heard of is lost with the old one.
+func (c *chaos) wipe(r *replica) {
+	for i := range c.writes {
+		w := &c.writes[i]
+		known := false
+		for _, o := range c.nodes[:c.honest] {
+			it := o.item(w.key)
+			known = known || o != r && it != nil && (it.dot() == w.dot || it.time > w.time)
+		}
+		w.acked = w.acked && known
+	}
+	for _, o := range c.nodes[:c.honest] {
+		o.sync(nil) // it is on their disks
+	}
+	r.disk, r.lazy = map[string][]byte{}, nil
+	r.cfg.Incarnation, r.cfg.Founder = 1000+c.rnd.Uint64N(1<<40), false
+	r.s = New(r.clock(), r.cfg)
+	r.sync(r.s.Begun())
+	r.y = NewSync(r.s)
+	r.connect()
+	c.queue = slices.DeleteFunc(c.queue, func(p *packet) bool { return p.job != nil && p.to == r.n })
+}
+
 func (c *chaos) must(err error) {
 	if err != nil && !errors.Is(err, ErrUnsettled) {
 		c.t.Fatal(err)
@@ -83,7 +113,7 @@ func (c *chaos) lie() {
 		b := victim.behind(lifeOf(l), 0)
 		c.heard = append(c.heard, b.piece(b.live).AppendPiece(nil))
 	}
-	c.heard = c.heard[max(0, len(c.heard)-20):]
+	c.heard = c.heard[max(0, len(c.heard)-c.memory):]
 	var raw []byte
 	if len(c.heard) > 0 {
 		raw = bytes.Clone(c.heard[rnd.IntN(len(c.heard))])
@@ -163,11 +193,22 @@ func (c *chaos) winners() {
 	}
 	for _, r := range c.nodes {
 		for key, w := range last {
-			if it := r.item(key); it == nil || it.dot() != w.dot || it.gone != w.gone || string(it.entry().Value) != w.value {
+			it := r.item(key)
+			if it == nil && c.deleted(w) {
+				continue
+			}
+			if it == nil || it.dot() != w.dot || it.gone != w.gone || string(it.entry().Value) != w.value {
 				c.t.Fatalf("%s: %q is %+v, the last write was %+v", r.id, key, it, w)
 			}
 		}
 	}
+}
+
+// deleted reports whether w or a later write of its key, which need not have been acknowledged, is a deletion that is forgotten.
+func (c *chaos) deleted(w write) bool {
+	return slices.ContainsFunc(c.writes, func(o write) bool {
+		return o.key == w.key && o.gone && o.time >= w.time && c.now.Sub(o.time.Time()) > Life
+	})
 }
 
 func (r *replica) item(key string) *item {
@@ -207,5 +248,67 @@ func TestChaos(t *testing.T) {
 	}
 	if refused["twin"] > 0 {
 		t.Error("an honest node met entries of its own that it did not write")
+	}
+}
+
+// collect has every replica forget what is over, and returns how many entries that were.
+func (c *chaos) collect() (n int) {
+	for _, r := range c.nodes {
+		before := r.s.Digest().Count
+		r.write(collect(r.s, r.clock()).Write)
+		n += int(before - r.s.Digest().Count)
+	}
+	return n
+}
+
+// The same over months, in which deletions are forgotten while the liar forgets nothing: what was deleted stays deleted. Only a
+// replica that is new, and hears it of the liar, cannot know; so the liar's neighbour keeps its disk.
+func TestMonths(t *testing.T) {
+	seeds := uint64(200)
+	if testing.Short() {
+		seeds = 50
+	}
+	old, forgotten := uint64(0), 0
+	for seed := range seeds {
+		c := newChaos(t, seed)
+		c.memory, c.others, c.spared = 2000, 1, 2
+		for range 6 {
+			c.faulty, c.tear = true, true
+			for range 12 {
+				c.step()
+			}
+			c.faulty, c.tear, c.cut = false, false, map[[2]int]bool{}
+			for range 3 { // clocks differ: one replica forgets a second before the other
+				forgotten += c.collect()
+				c.run(3 * time.Second)
+			}
+			c.agree(12 * time.Minute)
+			for _, r := range c.nodes {
+				r.sync(nil) // no disk takes days
+			}
+			c.now = c.now.Add(time.Duration(c.rnd.IntN(20*24)) * time.Hour)
+			forgotten += c.collect()
+			for range 10 {
+				if len(c.heard) > 0 {
+					c.send(4, 2, wire.StatePiece{Raw: c.heard[c.rnd.IntN(len(c.heard))]})
+				}
+			}
+		}
+		for _, r := range c.nodes {
+			old += r.s.Counters()["old"]
+		}
+		c.others = 0
+		for range 3 {
+			forgotten += c.collect()
+			c.run(3 * time.Second)
+		}
+		c.settle()
+		c.winners()
+		if t.Failed() {
+			t.Fatalf("seed %d", seed)
+		}
+	}
+	if t.Logf("%d entries forgotten, %d set aside", forgotten, old); forgotten == 0 || old == 0 {
+		t.Error("the test does not get there")
 	}
 }

@@ -13,12 +13,20 @@ import (
 type sweep struct{ after []byte }
 
 // Collect looks through at least some entries and forgets deletions older than Life, with what they cover. done: all were
-// looked through, and the next call begins again.
+// looked through, and the next call begins again. It is to be done with all entries about every hour.
 func (s *State) Collect(now time.Time, some int) (out Outcome, done bool) {
+	done = s.collect(now, some)
+	return Outcome{Write: s.takePairs()}, done
+}
+
+func (s *State) collect(now time.Time, some int) (done bool) {
 	end := mesh.HybridAt(now.Add(-Life))
 	var over, items []*item
 	flush := func() {
-		over = append(over, forgotten(items, end)...)
+		if len(items) == 0 {
+			return
+		}
+		over = append(over, forgotten(items, end, items...)...)
 		items = items[:0]
 	}
 	seen := 0
@@ -42,8 +50,19 @@ func (s *State) Collect(now time.Time, some int) (out Outcome, done bool) {
 	for _, it := range over {
 		s.drop(it)
 	}
-	out.Write = s.takePairs()
-	return out, done
+	return done
+}
+
+// forgetBefore forgets what the author of an entry may have forgotten when it wrote it: else what an earlier entry in its place
+// covers would stand again, since this one need not name it.
+func (s *State) forgetBefore(it *item) {
+	if it.kind != wire.EntrySet && it.kind != wire.EntryMulti {
+		return
+	}
+	peers := s.peers(it.kind, it.key(), it.element())
+	for _, old := range forgotten(peers, mesh.HybridAt(it.time.Time().Add(-Life)), peers...) {
+		s.drop(old)
+	}
 }
 
 // together reports whether two items are peers: of one register, one counter, one element.
@@ -51,16 +70,16 @@ func together(a, b *item) bool {
 	return a.kind == b.kind && bytes.Equal(a.key(), b.key()) && bytes.Equal(a.element(), b.element())
 }
 
-// forgotten returns which of items, which are peers, no replica needs any more at a time before which deletions are over.
-func forgotten(items []*item, end mesh.Hybrid) (over []*item) {
-	if !slices.ContainsFunc(items, func(it *item) bool { return it.time < end && (it.gone || len(items) > 1) }) {
+// forgotten returns which of some among items, which are peers, no replica needs any more when deletions before end are over.
+func forgotten(items []*item, end mesh.Hybrid, some ...*item) (over []*item) {
+	if !slices.ContainsFunc(some, func(it *item) bool { return it.time < end && (it.gone || len(items) > 1) }) {
 		return nil
 	}
 	if items[0].kind == wire.EntryCounter {
 		return nil
 	}
 	m := coversOf(items)
-	for _, it := range items {
+	for _, it := range some {
 		by := covered(m, it)
 		if it.gone && it.time < end || by != nil && by.time < end {
 			over = append(over, it)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"slices"
 	"time"
 
@@ -142,6 +143,7 @@ func Restore(now time.Time, cfg Config, pairs iter.Seq2[[]byte, []byte]) (*State
 		}
 		s.adopt(x.b)
 	}
+	s.collect(now, math.MaxInt) // no neighbour is told of what was forgotten before
 	return s, Outcome{Write: s.takePairs()}, l.errs
 }
 

@@ -129,6 +129,7 @@ func (s *State) merge(now time.Time, b *batch) (out Outcome) {
 		own := s.hold(b, accepted)
 		for _, it := range accepted {
 			it.batch, it.raw = own, bytes.Clone(it.raw)
+			s.forgetBefore(it)
 			s.install(it, &out)
 		}
 	}
@@ -166,14 +167,12 @@ func (s *State) admit(now time.Time, it *item) error {
 		}
 		return ErrFuture
 	}
-	if old == nil && -ahead > Life {
-		if it.gone || covered(coversOf(s.peers(it.kind, it.key(), it.element())), it) != nil {
+	if end := mesh.HybridAt(now.Add(-Life)); old == nil && it.time < end && now.Sub(s.born) > Life {
+		if len(forgotten(append(s.peers(it.kind, it.key(), it.element()), it), end, it)) > 0 {
 			return ErrOver
 		}
-		if now.Sub(s.born) > Life {
-			s.aside.put(it.time.Time(), it)
-			return ErrOld
-		}
+		s.aside.put(it.time.Time(), it)
+		return ErrOld
 	}
 	return s.room(it, old, 0)
 }

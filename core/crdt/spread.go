@@ -26,6 +26,9 @@ func (y *Sync) after(now time.Time, out Outcome, from mesh.NodeID) Outcome {
 func (y *Sync) spread(now time.Time, fresh []*item, from mesh.NodeID) {
 	var bulk []life
 	fresh = slices.DeleteFunc(fresh, func(it *item) bool {
+		if it.batch == nil { // what came with it took its place
+			return true
+		}
 		l := life{it.batch.Author, it.batch.Incarnation}
 		f, ok := y.lives[l]
 		if ok = ok && f.of == from && now.Before(f.until); ok && !slices.Contains(bulk, l) {

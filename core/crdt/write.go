@@ -244,7 +244,6 @@ func (s *State) Commit(now time.Time, d *Draft) (out Outcome) {
 		out.fresh = append(out.fresh, it)
 		out.Changed = append(out.Changed, Change{it.kind, it.key()})
 	}
-	out.fresh = slices.DeleteFunc(out.fresh, func(it *item) bool { return it.batch == nil })
 	out.Write = s.takePairs()
 	return out
 }
