@@ -254,7 +254,7 @@ type liar struct {
 
 func (l *liar) piece(now time.Time) []byte {
 	n := 1 + l.rnd.IntN(4)
-	p := &wire.Piece{Batch: wire.Batch{Author: l.id, Incarnation: uint64(l.rnd.IntN(2)), First: 1 + uint64(l.rnd.IntN(20)), Count: uint16(n)}}
+	p := &wire.Piece{Batch: wire.Batch{Author: l.id, Incarnation: uint64(l.rnd.IntN(2)), First: 1 + uint64(l.rnd.IntN(5)), Count: uint16(n)}}
 	for i := range n {
 		e := wire.Entry{Kind: wire.EntryKind(1 + l.rnd.IntN(4)), Key: l.key(), Time: mesh.HybridAt(now) + mesh.Hybrid(l.rnd.Int64N(1<<23)) - 1<<22}
 		e.Gone = e.Kind != wire.EntryCounter && l.rnd.IntN(3) == 0
