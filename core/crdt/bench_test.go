@@ -41,7 +41,7 @@ func (a *author) write(b *testing.B, ops []Op) []byte {
 	}
 	a.s.Seal(d, sig)
 	raw := d.b.piece(d.b.live).AppendPiece(nil)
-	a.s.Commit(epoch, d)
+	a.s.commit(epoch, d)
 	return raw
 }
 
@@ -92,7 +92,7 @@ func BenchmarkReceive(b *testing.B) {
 				if !ecdsa.VerifyASN1(&a.key.PublicKey, h[:], job.Sig) {
 					b.Fatal("signature")
 				}
-				s.Verified(epoch, job, nil)
+				s.verified(epoch, job, nil)
 				entries += n
 			}
 			b.ReportMetric(float64(entries)/b.Elapsed().Seconds(), "entries/s")
@@ -126,7 +126,7 @@ func BenchmarkMillion(b *testing.B) {
 				b.Fatal(err)
 			}
 			s.Seal(d, make([]byte, 71))
-			s.Commit(epoch, d)
+			s.commit(epoch, d)
 		}
 		s.Digest()
 		runtime.GC()

@@ -118,7 +118,7 @@ func (s *State) Aside() (es []Entry) {
 
 // Rejoin empties a replica that was silent for too long, and returns what it had that others may not have seen: all that
 // was written since it last agreed with one of them. It begins a new incarnation, but its clock goes on; it may write when it
-// has agreed again. The outcome must be on disk before it meets a neighbour.
+// has agreed again. What is returned must be safe before the outcome is written, and that before it meets a neighbour.
 func (s *State) Rejoin(now time.Time, incarnation uint64) (unseen []Entry, out Outcome) {
 	var all []*item
 	s.index.from(nil, func(it *item) bool {

@@ -170,3 +170,38 @@ func TestSilentRejoins(t *testing.T) {
 	}
 	w.consistent()
 }
+
+// One replica forgets before the other, and its author writes on: what it covered once does not stand again where it is not
+// forgotten yet.
+func TestForgottenHereNotThere(t *testing.T) {
+	rnd := newWorld(t, 1, 0, nil).rnd
+	for _, again := range [][]Op{
+		{Assign([]byte("k"), []byte("a2")), Insert([]byte("s"), []byte("e")), Remove([]byte("s"), []byte("e"))},
+		{Assign([]byte("k"), []byte("a2")), Insert([]byte("s"), []byte("other"))},
+	} {
+		a, b := founder("a"), founder("b")
+		must := func(err error) {
+			t.Helper()
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		must(perform(b, epoch, Assign([]byte("k"), []byte("b1")), Insert([]byte("s"), []byte("e"))))
+		transfer(t, epoch, b, a, rnd)
+		must(perform(a, epoch, Assign([]byte("k"), []byte("a1")), Remove([]byte("s"), []byte("e"))))
+		transfer(t, epoch, a, b, rnd)
+		late := epoch.Add(Life + time.Minute)
+		collect(a, late)
+		must(perform(a, late, again...))
+		transfer(t, late, a, b, rnd)
+		collect(b, late)
+		if vs := b.Values([]byte("k")); len(vs) != 1 || string(vs[0].Bytes) != "a2" {
+			t.Errorf("%d values", len(vs))
+		}
+		transfer(t, late, b, a, rnd)
+		if a.Digest() != b.Digest() {
+			t.Errorf("%v and %v", a.Digest(), b.Digest())
+		}
+		counted(t, a, "old", 0)
+	}
+}

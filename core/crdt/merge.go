@@ -88,8 +88,8 @@ func (s *State) lacks(it *item) bool {
 	return old == nil || old.id != it.id && newer(it, old)
 }
 
-// Verified takes the host's answer to a job; err says why it is refused.
-func (s *State) Verified(now time.Time, job *Job, err error) Outcome {
+// verified takes the host's answer to a job; err says why it is refused.
+func (s *State) verified(now time.Time, job *Job, err error) Outcome {
 	if !s.pending.done(job.hash) {
 		return Outcome{}
 	}
@@ -282,8 +282,8 @@ func (s *State) Due() time.Time {
 	return s.held.all[0].due
 }
 
-// Release merges the entries whose time has come.
-func (s *State) Release(now time.Time) (out Outcome) {
+// release merges the entries whose time has come.
+func (s *State) release(now time.Time) (out Outcome) {
 	for len(s.held.all) > 0 && !now.Before(s.held.all[0].due) {
 		o := s.merge(now, s.held.take(0).batch)
 		out.Write = append(out.Write, o.Write...)

@@ -129,7 +129,7 @@ func transfer(t rapid.TB, now time.Time, from, to *State, rnd *rand.Rand) {
 			t.Fatal(err)
 		}
 		if job != nil {
-			to.Verified(now, job, check(job))
+			to.verified(now, job, check(job))
 		}
 	}
 }
@@ -141,7 +141,7 @@ func perform(s *State, now time.Time, ops ...Op) error {
 		return err
 	}
 	s.Seal(d, sign(s.cfg.Self, d.Input))
-	s.Commit(now, d)
+	s.commit(now, d)
 	return nil
 }
 
@@ -298,7 +298,7 @@ func TestMergeLaws(t *testing.T) {
 					t.Fatal(err)
 				}
 				if job != nil {
-					s.Verified(epoch, job, check(job))
+					s.verified(epoch, job, check(job))
 				}
 			}
 			parts = append(parts, s)

@@ -15,7 +15,7 @@ func (y *Sync) onRoot(now time.Time, p *peer, r wire.StateRoot) {
 		p.rootDue = now // so that they learn it
 	}
 	if r == y.s.Digest() {
-		y.s.Agreed(now)
+		y.s.agreed(now)
 		p.agreed, p.active, p.passDue, p.idle = now, time.Time{}, time.Time{}, 0
 	}
 }
@@ -55,7 +55,7 @@ func (y *Sync) endPass(now time.Time, p *peer) {
 		p.idle++
 	}
 	if p.answered && !p.lost && p.wanted == 0 {
-		y.s.Agreed(now)
+		y.s.agreed(now)
 	}
 	p.answered = false
 }

@@ -18,9 +18,9 @@
 //	multi-value  as a set with one element; the values that no later write covers
 //
 // An entry covers those that its author had seen, by their dots, and only such as are older by the clock that they share:
-// nobody can cover what is yet to be written. Deletions are remembered for Life. A replica that was silent for longer
-// rejoins as an empty one (Rejoin), since it may hold what was deleted and forgotten everywhere else; in a replica older than
-// that, whatever appears from before is kept aside.
+// nobody can cover what is yet to be written. Deletions are remembered for Life. Whatever appears from before, in a replica
+// that was there all the time, is kept aside: it may have been deleted and forgotten. So a replica that was silent for longer
+// (Silent) agrees with the others again when it begins as an empty one (Rejoin), or somebody settles those keys.
 //
 // A replica that lost its state has another incarnation, so that its counters and dots never stand for the old ones; it
 // writes nothing before it has learnt what others have, and its clock is then ahead of all of that.
@@ -68,6 +68,7 @@ type Config struct {
 	Self           mesh.NodeID
 	Incarnation    uint64            // random, made once with an empty state directory
 	Founder        bool              // there is nobody to learn from before the first write
+	Floor          mesh.Hybrid       // a time that is over for certain, for a node whose clock may have been lost; 0 = none
 	May            func(Write) error // who may write what: by what the entry says, not by when it is asked; nil = all may all
 	MaxBytes       int               // of all that is held, with what is kept about it; 0 = 1 GiB
 	MaxAuthorBytes int               // of what one author wrote; 0 = a quarter of that
@@ -75,7 +76,7 @@ type Config struct {
 }
 
 // State is one replica. Invariants: tree, index and the live items of batches hold the same items; bytes is the sum of
-// their sizes and used[a] of those that a wrote; nothing in it was accepted without Verified, Commit or Restore.
+// their sizes and used[a] of those that a wrote; nothing in it was accepted without verified, commit or Restore.
 type State struct {
 	cfg     Config
 	clock   Clock
@@ -111,7 +112,7 @@ func New(now time.Time, cfg Config) *State {
 		cfg.MaxAhead = maxAhead
 	}
 	s := &State{
-		cfg: cfg, next: 1, born: now, settled: cfg.Founder,
+		cfg: cfg, clock: NewClock(cfg.Floor), next: 1, born: now, settled: cfg.Founder,
 		held: newShelf(maxHeld, maxHeldBytes), aside: newShelf(maxAside, maxAsideBytes), pending: newPending(),
 	}
 	s.clear()
@@ -132,7 +133,7 @@ func (s *State) Digest() wire.StateRoot {
 // Bytes returns the memory that is counted against Config.MaxBytes.
 func (s *State) Bytes() int { return s.bytes }
 
-// Held returns how many entries wait for their time, and Aside how many for an operator.
+// Held returns how many entries wait for their time.
 func (s *State) Held() int { return len(s.held.all) }
 
 // Skew is how far the clock of an author was ahead of ours when an entry of it came: the worst since the last report.
@@ -151,13 +152,14 @@ func (s *State) TakeSkew() Skew {
 // Settled reports whether this replica may write: it founded the domain, or has learnt what another had.
 func (s *State) Settled() bool { return s.settled }
 
-// Agreed notes that this replica has what a neighbour has.
-func (s *State) Agreed(now time.Time) {
+// agreed notes that this replica has what a neighbour has.
+func (s *State) agreed(now time.Time) {
 	if now.Sub(s.synced) >= time.Hour || !s.settled {
 		s.settled, s.synced = true, now
 		s.saveMeta()
 	}
 }
 
-// Silent reports whether this replica last agreed with another longer than Life ago: it must Rejoin before it meets one.
+// Silent reports whether this replica last agreed with another longer than Life ago. If the others went on without it, it is to
+// Rejoin; the last one of a domain, or one half of it, is not: that is for an operator to know.
 func (s *State) Silent(now time.Time) bool { return !s.synced.IsZero() && now.Sub(s.synced) > Life }

@@ -33,7 +33,7 @@ func del(at time.Time, key string) wire.Entry {
 func give(s *State, now time.Time, raw []byte) (Outcome, error) {
 	_, out, job, err := s.offer(now, mesh.MustNodeID("n"), raw)
 	if job != nil {
-		out = s.Verified(now, job, check(job))
+		out = s.verified(now, job, check(job))
 	}
 	return out, err
 }
@@ -79,6 +79,18 @@ func TestClock(t *testing.T) {
 	}
 }
 
+// A node that lost its clock writes behind a time that is over for certain.
+func TestClockFloor(t *testing.T) {
+	floor := mesh.HybridAt(epoch.Add(30 * time.Second))
+	s := New(epoch, Config{Self: mesh.MustNodeID("a"), Founder: true, Floor: floor})
+	if err := perform(s, epoch, Put([]byte("k"), []byte("v"))); err != nil {
+		t.Fatal(err)
+	}
+	if v, _ := s.Get([]byte("k")); v.Time <= floor {
+		t.Errorf("written at %v", v.Time)
+	}
+}
+
 // A node whose clock went back far refuses to write, says so, and loses nothing.
 func TestOwnClockRefused(t *testing.T) {
 	s := founder("a")
@@ -113,9 +125,9 @@ func TestFutureHeld(t *testing.T) {
 	if s.Due() != due || s.Held() != 1 {
 		t.Fatalf("due %v, %d held", s.Due(), s.Held())
 	}
-	s.Release(due.Add(-time.Millisecond))
+	s.release(due.Add(-time.Millisecond))
 	reads(t, s, "k", "mine")
-	out := s.Release(due)
+	out := s.release(due)
 	reads(t, s, "k", "later")
 	if len(out.Changed) != 1 || len(out.Write) == 0 || s.Held() != 0 || !s.Due().IsZero() {
 		t.Errorf("%+v, %d held", out, s.Held())
@@ -139,7 +151,7 @@ func TestHeldBounded(t *testing.T) {
 	if give(s, epoch, pieceBy("c", 1, 1, put(epoch.Add(time.Hour), "c", "v"))); s.Held() != maxHeld/4+1 {
 		t.Error("another author's is not held")
 	}
-	s.Release(epoch.Add(time.Hour))
+	s.release(epoch.Add(time.Hour))
 	give(s, epoch.Add(time.Hour), pieceBy("b", 1, maxHeld, put(epoch.Add(time.Hour), fmt.Sprint(maxHeld-1), "v")))
 	reads(t, s, fmt.Sprint(maxHeld-1), "v") // refused then, taken now
 }
@@ -313,7 +325,7 @@ func TestDraft(t *testing.T) {
 	}
 	reads(t, s, "a", "") // nothing is visible before Commit
 	s.Abort(d)
-	if out := s.Commit(epoch, d); len(out.Changed) > 0 {
+	if out := s.commit(epoch, d); len(out.Changed) > 0 {
 		t.Error("an aborted draft was committed")
 	}
 	if _, err := s.Begin(epoch, testLeaf, ops[2:]); !errors.Is(err, ErrKey) {

@@ -225,13 +225,13 @@ func (y *Sync) Verified(now time.Time, job *Job, err error) Outcome {
 			p.blame, p.shunned = 0, now.Add(shunned)
 		}
 	}
-	return y.after(now, y.s.Verified(now, job, err), job.From)
+	return y.after(now, y.s.verified(now, job, err), job.From)
 }
 
 // Commit makes a sealed draft part of the state.
 func (y *Sync) Commit(now time.Time, d *Draft) Outcome {
-	return y.after(now, y.s.Commit(now, d), mesh.NodeID{})
+	return y.after(now, y.s.commit(now, d), mesh.NodeID{})
 }
 
 // Release merges the entries of the future whose time has come.
-func (y *Sync) Release(now time.Time) Outcome { return y.after(now, y.s.Release(now), mesh.NodeID{}) }
+func (y *Sync) Release(now time.Time) Outcome { return y.after(now, y.s.release(now), mesh.NodeID{}) }

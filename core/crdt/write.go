@@ -217,8 +217,8 @@ func (s *State) Seal(d *Draft, sig []byte) []Pair {
 	return out
 }
 
-// Commit makes a sealed draft part of the state.
-func (s *State) Commit(now time.Time, d *Draft) (out Outcome) {
+// commit makes a sealed draft part of the state.
+func (s *State) commit(now time.Time, d *Draft) (out Outcome) {
 	if s.draft != d || d.b == nil {
 		return out
 	}
