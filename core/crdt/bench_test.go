@@ -113,28 +113,37 @@ func BenchmarkHeal(b *testing.B) {
 	}
 }
 
-// What a million small keys take in memory.
+// What a million small keys take in memory, written many at once and one by one.
 func BenchmarkMillion(b *testing.B) {
-	for b.Loop() {
-		var before, after runtime.MemStats
-		runtime.GC()
-		runtime.ReadMemStats(&before)
-		s := founder("a")
-		for i := 0; i < 1_000_000; i += wire.MaxBatch {
-			d, err := s.Begin(epoch, testLeaf, batchOps(i, wire.MaxBatch))
-			if err != nil {
-				b.Fatal(err)
+	for _, n := range []int{wire.MaxBatch, 1} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			for b.Loop() {
+				million(b, n)
 			}
-			s.Seal(d, make([]byte, 71))
-			s.commit(epoch, d)
+		})
+	}
+}
+
+func million(b *testing.B, n int) {
+	b.Helper()
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	s := founder("a")
+	for i := 0; i < 1_000_000; i += n {
+		d, err := s.Begin(epoch, testLeaf, batchOps(i, n))
+		if err != nil {
+			b.Fatal(err)
 		}
-		s.Digest()
-		runtime.GC()
-		runtime.ReadMemStats(&after)
-		b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/1e6, "B/key")
-		b.ReportMetric(float64(after.Sys)/1e6, "MB-of-the-process")
-		if s.Bytes() > maxBytes {
-			b.Fatal(s.Bytes())
-		}
+		s.Seal(d, make([]byte, 71))
+		s.commit(epoch, d)
+	}
+	s.Digest()
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/1e6, "B/key")
+	b.ReportMetric(float64(after.Sys)/1e6, "MB-of-the-process")
+	if s.Bytes() > maxBytes {
+		b.Fatal(s.Bytes())
 	}
 }

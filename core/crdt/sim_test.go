@@ -245,6 +245,11 @@ func (w *world) deliver(p *packet) {
 		r.pull()
 		return
 	}
+	if r.y.Full() {
+		p.at = w.now.Add(time.Millisecond)
+		w.push(p)
+		return
+	}
 	m, err := wire.ParseStateMessage(p.b[wire.MessageHeader:])
 	if err != nil {
 		w.t.Fatalf("message to %d: %v", p.to, err)

@@ -395,6 +395,9 @@ func TestPendingBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if !NewSync(s).Full() {
+		t.Error("not full")
+	}
 	if _, err := offer(epoch, maxPending); !errors.Is(err, ErrBusy) {
 		t.Errorf("one more: %v", err)
 	}
@@ -407,7 +410,7 @@ func TestPendingBounded(t *testing.T) {
 	if job, err := offer(epoch.Add(patience), maxPending); job == nil || err != nil {
 		t.Errorf("one more, later: %v, %v", job, err)
 	}
-	if len(s.pending.out) != 2 {
+	if len(s.pending.out) != 2 || NewSync(s).Full() {
 		t.Errorf("%d are still waited for", len(s.pending.out))
 	}
 }

@@ -218,6 +218,12 @@ func (y *Sync) landed(ref wire.Ref, f flight) {
 	}
 }
 
+// Full reports whether half of what may be out for verification is: until it is not, the host is to read nothing more from
+// neighbours, so that they wait. What comes all the same is refused when the other half is out too, and comes again later.
+func (y *Sync) Full() bool {
+	return len(y.s.pending.out) > maxPending/2 || y.s.pending.bytes > maxPendingByte/2
+}
+
 // Verified takes the host's answer to a job.
 func (y *Sync) Verified(now time.Time, job *Job, err error) Outcome {
 	if p := y.peers[job.From]; p != nil && err != nil {
