@@ -150,9 +150,11 @@ func Restore(now time.Time, cfg Config, pairs iter.Seq2[[]byte, []byte]) (*State
 // adopt takes in a batch from disk. What an entry of another batch outdid before it could be removed is removed now.
 func (s *State) adopt(b *batch) {
 	s.enter(b)
+	s.charge(b.Author, b.size())
+	for _, it := range b.live {
+		s.charge(b.Author, it.size())
+	}
 	for _, it := range slices.Clone(b.live) {
-		s.bytes += it.size()
-		s.used[b.Author] += it.size()
 		s.clock.Learn(it.time)
 		old := s.tree.get(it.slot)
 		if old != nil && !newer(it, old) {

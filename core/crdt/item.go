@@ -101,7 +101,23 @@ func refTime(r wire.Ref) mesh.Hybrid { return mesh.Hybrid(binary.BigEndian.Uint6
 // size is what an item is counted with against the bounds of memory: its bytes, and what is kept about them.
 func (it *item) size() int { return len(it.raw) + itemOverhead }
 
-const itemOverhead = 200
+// size is what a batch is counted with, besides its items.
+func (b *batch) size() int { return batchOverhead + subtreeSize*len(b.pruned) }
+
+// As BenchmarkMillion measures them, and a little more.
+const (
+	itemOverhead  = 200
+	batchOverhead = 400
+	subtreeSize   = 40
+)
+
+// charge counts n bytes more, or less, for an author.
+func (s *State) charge(author mesh.NodeID, n int) {
+	s.bytes += n
+	if s.used[author] += n; s.used[author] == 0 {
+		delete(s.used, author)
+	}
+}
 
 // newer reports whether a comes after b in the one order that all replicas share: by time, then by who wrote it and as
 // which of its entries. The hash is last: it tells two entries apart that a lying author gave the same number.

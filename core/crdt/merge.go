@@ -191,6 +191,9 @@ func (s *State) allowed(it *item) error {
 // room checks the bounds of memory, with extra bytes on their way. What makes a place smaller is always let in.
 func (s *State) room(it, old *item, extra int) error {
 	total, author := it.size(), it.size()
+	if s.batches[it.batch.id] == nil {
+		extra += batchOverhead
+	}
 	if old != nil {
 		total -= old.size()
 		if old.batch.Author == it.batch.Author {
@@ -223,10 +226,13 @@ func (s *State) hold(b *batch, accepted []*item) *batch {
 		s.saveBatch(own)
 		_, made := own.join(b, accepted)
 		s.savePruned(own, nil, made)
+		s.charge(b.Author, own.size())
 		return own
 	}
+	was := own.size()
 	gone, made := own.join(b, accepted)
 	s.savePruned(own, gone, made)
+	s.charge(b.Author, own.size()-was)
 	return own
 }
 
@@ -238,8 +244,7 @@ func (s *State) install(it *item, out *Outcome) {
 		s.suspect(old, it)
 		s.retire(old)
 	}
-	s.bytes += it.size()
-	s.used[it.batch.Author] += it.size()
+	s.charge(it.batch.Author, it.size())
 	s.saveItem(it)
 	s.clock.Learn(it.time)
 	if d := it.dot(); d.Author == s.cfg.Self && d.Incarnation == s.cfg.Incarnation && d.Seq >= s.next {
@@ -260,17 +265,16 @@ func (s *State) drop(it *item) {
 // retire gives up the memory of an item that is in no slot any more.
 func (s *State) retire(it *item) {
 	b := it.batch
-	s.bytes -= it.size()
-	if s.used[b.Author] -= it.size(); s.used[b.Author] == 0 {
-		delete(s.used, b.Author)
-	}
+	was := b.size()
 	gone, made := b.prune(it)
 	s.forgetItem(it)
 	if it.batch = nil; len(b.live) == 0 {
+		s.charge(b.Author, -it.size()-was)
 		s.leave(b)
 		s.forgetBatch(b, gone)
 		return
 	}
+	s.charge(b.Author, -it.size()+b.size()-was)
 	s.savePruned(b, gone, []subtree{made})
 }
 

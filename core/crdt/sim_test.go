@@ -372,12 +372,11 @@ func (s *State) valid() error {
 			return fmt.Errorf("%q is not live in its batch", it.key())
 		}
 	}
-	if size != s.bytes || !maps.Equal(used, s.used) {
-		return fmt.Errorf("%d bytes, counted %d", size, s.bytes)
-	}
 	live, lived := 0, 0
 	for id, b := range s.batches {
 		live += len(b.live)
+		size += b.size()
+		used[b.Author] += b.size()
 		if id != batchID(b.piece(b.live)) {
 			return fmt.Errorf("batch %x does not prove what is left of it", id[:4])
 		}
@@ -387,6 +386,9 @@ func (s *State) valid() error {
 	}
 	for _, bs := range s.lives {
 		lived += len(bs)
+	}
+	if size != s.bytes || !maps.Equal(used, s.used) {
+		return fmt.Errorf("%d bytes, counted %d", size, s.bytes)
 	}
 	if live != n || lived != len(s.batches) {
 		return fmt.Errorf("%d live, %d held; %d batches, %d in lives", live, n, len(s.batches), lived)

@@ -76,7 +76,7 @@ type Config struct {
 }
 
 // State is one replica. Invariants: tree, index and the live items of batches hold the same items; bytes is the sum of
-// their sizes and used[a] of those that a wrote; nothing in it was accepted without verified, commit or Restore.
+// their sizes and the batches', and used[a] that of what a wrote; nothing in it was accepted without verified, commit or Restore.
 type State struct {
 	cfg     Config
 	clock   Clock

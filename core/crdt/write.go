@@ -225,9 +225,9 @@ func (s *State) commit(now time.Time, d *Draft) (out Outcome) {
 	s.draft = nil
 	b := d.b
 	s.enter(b)
-	for _, it := range slices.Clone(b.live) {
-		s.bytes += it.size()
-		s.used[b.Author] += it.size()
+	s.charge(b.Author, b.size())
+	for _, it := range b.live {
+		s.charge(b.Author, it.size())
 	}
 	for _, it := range slices.Clone(b.live) {
 		old := s.tree.get(it.slot)
