@@ -177,7 +177,7 @@ func (y *Sync) onWant(p *peer, m wire.StateWant) {
 	}
 }
 
-// Next returns when Pull of some neighbour may have something, if nothing happens before.
+// Next returns when Pull of some neighbour may have something, if nothing happens before; zero: there is no neighbour.
 func (y *Sync) Next(now time.Time) (next time.Time) {
 	for _, id := range y.order {
 		if t := y.peers[id].next(now); next.IsZero() || t.Before(next) {
@@ -201,7 +201,7 @@ func (p *peer) next(now time.Time) time.Time {
 	if !p.active.IsZero() && p.active.Before(t) {
 		t = p.active
 	}
-	if p.leads && p.heard && p.active.IsZero() && p.theirs != (wire.StateRoot{}) && p.passDue.Before(t) && p.passDue.After(now) {
+	if p.mayLead() && p.passDue.Before(t) {
 		t = p.passDue
 	}
 	return t

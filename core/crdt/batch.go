@@ -166,3 +166,11 @@ func (b *batch) knows(lo, hi int) *[32]byte {
 	h := b.hashOf(lo, hi)
 	return &h
 }
+
+// bytes returns how long its entries are.
+func (b *batch) bytes() (n int) {
+	for _, it := range b.live {
+		n += len(it.raw)
+	}
+	return n
+}

@@ -60,7 +60,7 @@ func (s *State) offer(now time.Time, from mesh.NodeID, raw []byte) (b *batch, ou
 	if s.batches[b.id] != nil {
 		return b, s.merge(now, b), nil, nil
 	}
-	if !s.pending.add(now, h, len(raw)) {
+	if !s.pending.add(now, h, from, len(raw)) {
 		return b, out, nil, s.count(ErrBusy)
 	}
 	job = &Job{From: from, Author: b.Author, SVID: b.SVID, Signed: p.SigningInput(p.Root()), Sig: p.Sig, hash: h, b: b}

@@ -10,11 +10,11 @@ func (y *Sync) onRoot(now time.Time, p *peer, r wire.StateRoot) {
 	if r != p.theirs { // they move
 		p.idle, p.passDue = 0, time.Time{}
 	}
-	p.theirs, p.heard = r, true
-	if !p.leads && p.active.IsZero() && r != y.s.Digest() {
+	p.theirs, p.heard, p.differs = r, true, r != y.s.Digest()
+	switch {
+	case p.differs && !p.leads && p.active.IsZero():
 		p.rootDue = now // so that they learn it
-	}
-	if r == y.s.Digest() {
+	case !p.differs:
 		y.s.agreed(now)
 		p.agreed, p.active, p.passDue, p.idle = now, time.Time{}, time.Time{}, 0
 	}
@@ -25,16 +25,24 @@ func (y *Sync) turn(now time.Time, p *peer) {
 	if !p.active.IsZero() && !now.Before(p.active) && !p.busy() {
 		y.endPass(now, p)
 	}
-	if p.leads && p.heard && p.active.IsZero() && !now.Before(p.passDue) && p.theirs != y.s.Digest() {
-		p.stir(now)
-		p.fruitful, p.answered, p.lost = false, false, false
-		if p.headed = !p.headed && (p.agreed.IsZero() || now.Sub(p.agreed) > stranger); p.headed {
-			p.heads = headMessages(y.s.heads())
-		} else {
-			p.descend = append(p.descend[:0], wire.Path{})
-		}
+	if !p.mayLead() || now.Before(p.passDue) {
+		return
+	}
+	if p.theirs == y.s.Digest() { // by now
+		p.differs = false
+		return
+	}
+	p.stir(now)
+	p.fruitful, p.answered, p.lost = false, false, false
+	if p.headed = !p.headed && (p.agreed.IsZero() || now.Sub(p.agreed) > stranger); p.headed {
+		p.heads = headMessages(y.s.heads())
+	} else {
+		p.descend = append(p.descend[:0], wire.Path{})
 	}
 }
+
+// mayLead reports whether there is cause for a pass that we lead.
+func (p *peer) mayLead() bool { return p.leads && p.heard && p.differs && p.active.IsZero() }
 
 // busy reports whether something waits to be sent.
 func (p *peer) busy() bool {

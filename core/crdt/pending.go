@@ -4,14 +4,16 @@ import (
 	"maps"
 	"time"
 
+	"x0tta6bl4/mesh"
 	"x0tta6bl4/wire"
 )
 
 // pending is what is out for verification, what did not verify lately, and what verified but was not taken.
 type pending struct {
 	out      map[[32]byte]job // by hash of the piece
-	bytes    int
-	refused  memo[[32]byte] // by the same
+	all      load
+	by       map[mesh.NodeID]load // neighbours
+	refused  memo[[32]byte]       // by the same
 	unwanted memo[wire.Ref]
 }
 
@@ -40,13 +42,22 @@ func (m *memo[K]) has(now time.Time, k K) bool { return now.Before(m.until[k]) }
 
 // job is one of them; after until its answer is not waited for any more.
 type job struct {
+	from  mesh.NodeID
 	size  int
 	until time.Time
+}
+
+// load is how much is out. Nobody may have more out than a quarter of all that may be.
+type load struct{ count, bytes int }
+
+func (l load) room(size, share int) bool {
+	return l.count < maxPending/share && (l.count == 0 || l.bytes+size <= maxPendingByte/share)
 }
 
 func newPending() pending {
 	return pending{
 		out:      map[[32]byte]job{},
+		by:       map[mesh.NodeID]load{},
 		refused:  memo[[32]byte]{until: map[[32]byte]time.Time{}, room: maxRefused},
 		unwanted: memo[wire.Ref]{until: map[wire.Ref]time.Time{}, room: maxUnwanted},
 	}
@@ -58,29 +69,43 @@ func (p *pending) waits(now time.Time, h [32]byte) bool {
 	return ok && now.Before(j.until)
 }
 
-func (p *pending) add(now time.Time, h [32]byte, size int) bool {
+func (p *pending) add(now time.Time, h [32]byte, from mesh.NodeID, size int) bool {
 	p.done(h)
-	if len(p.out) >= maxPending || p.bytes+size > maxPendingByte {
+	if !p.room(from, size) {
 		maps.DeleteFunc(p.out, func(_ [32]byte, j job) bool {
 			if now.Before(j.until) {
 				return false
 			}
-			p.bytes -= j.size
+			p.count(j.from, -1, -j.size)
 			return true
 		})
 	}
-	if len(p.out) >= maxPending || p.bytes+size > maxPendingByte {
+	if !p.room(from, size) {
 		return false
 	}
-	p.out[h] = job{size, now.Add(patience)}
-	p.bytes += size
+	p.out[h] = job{from, size, now.Add(patience)}
+	p.count(from, 1, size)
 	return true
+}
+
+func (p *pending) room(from mesh.NodeID, size int) bool {
+	return p.all.room(size, 1) && p.by[from].room(size, 4)
+}
+
+func (p *pending) count(from mesh.NodeID, n, size int) {
+	p.all = load{p.all.count + n, p.all.bytes + size}
+	l := p.by[from]
+	if p.by[from] = (load{l.count + n, l.bytes + size}); l.count+n == 0 {
+		delete(p.by, from)
+	}
 }
 
 // done reports whether h was out, and forgets it.
 func (p *pending) done(h [32]byte) bool {
 	j, ok := p.out[h]
-	delete(p.out, h)
-	p.bytes -= j.size
+	if ok {
+		delete(p.out, h)
+		p.count(j.from, -1, -j.size)
+	}
 	return ok
 }

@@ -176,7 +176,10 @@ func (o *puller) batches() bool {
 		p.batches = dropFront(p.batches, 1)
 		return true
 	}
-	d.Seq = b.First
+	if d.Seq = b.First; b.bytes() > maxBatchBytes { // nobody here makes such
+		p.send = append(p.send, b.live[:min(len(b.live), maxQueue-min(len(p.send), maxQueue))]...)
+		return false
+	}
 	o.pieces(slices.Clone(b.live))
 	return true
 }

@@ -245,7 +245,7 @@ func (w *world) deliver(p *packet) {
 		r.pull()
 		return
 	}
-	if r.y.Full() {
+	if r.y.Full(w.nodes[p.from].id) {
 		p.at = w.now.Add(time.Millisecond)
 		w.push(p)
 		return

@@ -383,34 +383,36 @@ func TestMemoryBounded(t *testing.T) {
 	}
 }
 
-// The number of pieces out for a check is bounded; an answer that never comes is not waited for.
+// The number of pieces out for a check is bounded, as a whole and for each neighbour; an answer that never comes is not waited for.
 func TestPendingBounded(t *testing.T) {
 	s := founder("a")
-	offer := func(now time.Time, i int) (*Job, error) {
-		_, _, job, err := s.offer(now, mesh.MustNodeID("n"), pieceBy("b", 1, uint64(1+i), put(epoch, fmt.Sprint(i), "v")))
+	offer := func(now time.Time, from, i int) (*Job, error) {
+		_, _, job, err := s.offer(now, mesh.MustNodeID(fmt.Sprint("n", from)), pieceBy("b", 1, uint64(1+i), put(epoch, fmt.Sprint(i), "v")))
 		return job, err
 	}
 	for i := range maxPending {
-		if job, err := offer(epoch, i); job == nil || err != nil {
-			t.Fatal(err)
+		if job, err := offer(epoch, i*4/maxPending, i); job == nil || err != nil {
+			t.Fatalf("%d: %v", i, err)
+		}
+		if i == maxPending/4-1 {
+			if _, err := offer(epoch, 0, maxPending); !errors.Is(err, ErrBusy) || !NewSync(s).Full(mesh.MustNodeID("n0")) || NewSync(s).Full(mesh.MustNodeID("n1")) {
+				t.Errorf("one more of one neighbour: %v", err)
+			}
 		}
 	}
-	if !NewSync(s).Full() {
-		t.Error("not full")
-	}
-	if _, err := offer(epoch, maxPending); !errors.Is(err, ErrBusy) {
+	if _, err := offer(epoch, 5, maxPending); !errors.Is(err, ErrBusy) {
 		t.Errorf("one more: %v", err)
 	}
-	if job, err := offer(epoch, 0); job != nil || err != nil {
+	if job, err := offer(epoch, 0, 0); job != nil || err != nil {
 		t.Errorf("the first again: %v, %v", job, err)
 	}
-	if job, err := offer(epoch.Add(patience), 0); job == nil || err != nil {
+	if job, err := offer(epoch.Add(patience), 0, 0); job == nil || err != nil {
 		t.Errorf("the first again, later: %v, %v", job, err)
 	}
-	if job, err := offer(epoch.Add(patience), maxPending); job == nil || err != nil {
+	if job, err := offer(epoch.Add(patience), 0, maxPending); job == nil || err != nil {
 		t.Errorf("one more, later: %v, %v", job, err)
 	}
-	if len(s.pending.out) != 2 || NewSync(s).Full() {
+	if len(s.pending.out) != 2 || s.pending.all.count != 2 || len(s.pending.by) != 1 {
 		t.Errorf("%d are still waited for", len(s.pending.out))
 	}
 }

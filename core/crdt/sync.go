@@ -76,6 +76,7 @@ type peer struct {
 	rootDue  time.Time
 	theirs   wire.StateRoot
 	heard    bool      // since the last pass
+	differs  bool      // what was heard
 	agreed   time.Time // zero: never
 	active   time.Time // a pass goes on until then; zero: none
 	passDue  time.Time // no pass before
@@ -218,10 +219,11 @@ func (y *Sync) landed(ref wire.Ref, f flight) {
 	}
 }
 
-// Full reports whether half of what may be out for verification is: until it is not, the host is to read nothing more from
-// neighbours, so that they wait. What comes all the same is refused when the other half is out too, and comes again later.
-func (y *Sync) Full() bool {
-	return len(y.s.pending.out) > maxPending/2 || y.s.pending.bytes > maxPendingByte/2
+// Full reports whether half of what may be out for verification of a neighbour is: until it is not, the host is to read nothing
+// more from that one, so that it waits. What comes all the same is refused when the other half is out too, and comes again.
+func (y *Sync) Full(id mesh.NodeID) bool {
+	l := y.s.pending.by[id]
+	return l.count > maxPending/8 || l.bytes > maxPendingByte/8
 }
 
 // Verified takes the host's answer to a job.

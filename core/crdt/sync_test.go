@@ -414,3 +414,38 @@ func TestRootAnswered(t *testing.T) {
 		t.Errorf("answered %v", ms)
 	}
 }
+
+// A batch larger than any that is made here is sent piece by piece, as there is room.
+func TestLargeBatchIsPaced(t *testing.T) {
+	w := newWorld(t, 1, 2, line(2))
+	var es []wire.Entry
+	for i := range 8 {
+		es = append(es, put(epoch, fmt.Sprint(i), string(make([]byte, 100<<10))))
+	}
+	p := &wire.Piece{Batch: wire.Batch{Author: w.nodes[0].id, Incarnation: 9, First: 1, Count: 8}}
+	for i := range es {
+		p.Leaves = append(p.Leaves, wire.Leaf{Index: uint16(i), Raw: es[i].Append(nil), Entry: es[i]})
+	}
+	p.Sig = sign(p.Author, p.SigningInput(p.Root()))
+	w.nodes[0].s.merge(epoch, newBatch(p))
+	y, other := w.nodes[0].y, w.nodes[1].id
+	y.Pull(w.now, other, 1<<20)
+	fetch := wire.StateFetch{After: []wire.Dot{{Author: p.Author, Incarnation: 9}}}
+	if _, _, err := y.Handle(w.now, other, fetch); err != nil {
+		t.Fatal(err)
+	}
+	for n, seen := 0, 0; seen < 8; n++ {
+		size := 0
+		for _, m := range y.Pull(w.now, other, 10<<10) {
+			piece, err := wire.ParsePiece(m.(wire.StatePiece).Raw)
+			if err != nil {
+				t.Fatal(err)
+			}
+			seen += len(piece.Leaves)
+			size += piece.Size()
+		}
+		if size > 110<<10 || n > 20 {
+			t.Fatalf("%d bytes at once, %d entries after %d", size, seen, n)
+		}
+	}
+}
