@@ -147,3 +147,17 @@ func million(b *testing.B, n int) {
 		b.Fatal(s.Bytes())
 	}
 }
+
+// A set of many elements: what one more costs.
+func BenchmarkLargeSet(b *testing.B) {
+	a, i := newAuthor(b, "a"), 0
+	for b.Loop() {
+		ops := make([]Op, wire.MaxBatch)
+		for k := range ops {
+			ops[k] = Insert([]byte("set"), fmt.Appendf(nil, "element/%08d", (i+k)%200_000))
+		}
+		a.write(b, ops)
+		i += len(ops)
+	}
+	b.ReportMetric(float64(i)/b.Elapsed().Seconds(), "entries/s")
+}

@@ -31,7 +31,7 @@ func (s *State) collect(now time.Time, some int) (done bool) {
 	}
 	seen := 0
 	done = true
-	s.index.from(s.sweep.after, func(it *item) bool {
+	s.index.from(place{key: s.sweep.after}, func(it *item) bool {
 		if len(items) > 0 && !together(items[0], it) {
 			flush()
 			if seen >= some && !bytes.Equal(it.key(), s.sweep.after) {
@@ -121,7 +121,7 @@ func (s *State) Aside() (es []Entry) {
 // has agreed again. What is returned must be safe before the outcome is written, and that before it meets a neighbour.
 func (s *State) Rejoin(now time.Time, incarnation uint64) (unseen []Entry, out Outcome) {
 	var all []*item
-	s.index.from(nil, func(it *item) bool {
+	s.index.from(place{}, func(it *item) bool {
 		all = append(all, it)
 		return true
 	})

@@ -2,7 +2,10 @@ package crdt
 
 import (
 	"bytes"
+	"cmp"
 	"slices"
+
+	"x0tta6bl4/wire"
 )
 
 // index holds all items in the order of compareItems, in chunks, so that a change moves little.
@@ -59,17 +62,26 @@ func (x *index) remove(it *item) {
 	}
 }
 
-// from calls f with all items whose key is not below key, upwards, until f returns false. f must not change the index.
-func (x *index) from(key []byte, f func(*item) bool) {
-	byKey := func(it *item, key []byte) int {
-		if bytes.Compare(it.key(), key) < 0 {
-			return -1
-		}
-		return 1
+// place is where to begin in the order of the index: the first item of an element.
+type place struct {
+	key     []byte
+	kind    wire.EntryKind
+	element []byte
+}
+
+// compare returns -1 if an item comes before the place, else 1.
+func (at *place) compare(it *item) int {
+	if cmp.Or(bytes.Compare(it.key(), at.key), cmp.Compare(it.kind, at.kind), bytes.Compare(it.element(), at.element)) < 0 {
+		return -1
 	}
-	c, _ := slices.BinarySearchFunc(x.chunks, key, func(c []*item, key []byte) int { return byKey(c[len(c)-1], key) })
+	return 1
+}
+
+// from calls f with all items that do not come before a place, upwards, until f returns false. f must not change the index.
+func (x *index) from(at place, f func(*item) bool) {
+	c, _ := slices.BinarySearchFunc(x.chunks, &at, func(c []*item, at *place) int { return at.compare(c[len(c)-1]) })
 	for ; c < len(x.chunks); c++ {
-		i, _ := slices.BinarySearchFunc(x.chunks[c], key, byKey)
+		i, _ := slices.BinarySearchFunc(x.chunks[c], &at, func(it *item, at *place) int { return at.compare(it) })
 		for _, it := range x.chunks[c][i:] {
 			if !f(it) {
 				return

@@ -363,7 +363,7 @@ func TestTreeAgainstList(t *testing.T) {
 		slices.SortFunc(all, compareItems)
 		var listed []*item
 		from := []byte(fmt.Sprintf("%04d", rnd.IntN(400)))
-		x.from(from, func(it *item) bool { listed = append(listed, it); return true })
+		x.from(place{key: from}, func(it *item) bool { listed = append(listed, it); return true })
 		all = slices.DeleteFunc(all, func(it *item) bool { return bytes.Compare(it.key(), from) < 0 })
 		if !slices.Equal(listed, all) {
 			t.Fatalf("%d listed, want %d", len(listed), len(all))

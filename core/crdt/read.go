@@ -34,7 +34,7 @@ func (s *State) List(prefix, after []byte, f func(key []byte, v Value) bool) {
 	if bytes.Compare(after, prefix) >= 0 {
 		start = append(bytes.Clone(after), 0)
 	}
-	s.index.from(start, func(it *item) bool {
+	s.index.from(place{key: start}, func(it *item) bool {
 		if !bytes.HasPrefix(it.key(), prefix) {
 			return false
 		}
@@ -87,23 +87,23 @@ func (s *State) Values(key []byte) (vs []Value) {
 
 // group calls f with all items of a key and kind in the order of the index.
 func (s *State) group(kind wire.EntryKind, key []byte, f func(*item)) {
-	s.index.from(key, func(it *item) bool {
-		switch {
-		case !bytes.Equal(it.key(), key) || it.kind > kind:
+	s.index.from(place{key: key, kind: kind}, func(it *item) bool {
+		if it.kind != kind || !bytes.Equal(it.key(), key) {
 			return false
-		case it.kind == kind:
-			f(it)
 		}
+		f(it)
 		return true
 	})
 }
 
 // peers returns the items, of all authors, of one element or one multi-value key.
 func (s *State) peers(kind wire.EntryKind, key, element []byte) (items []*item) {
-	s.group(kind, key, func(it *item) {
-		if bytes.Equal(it.element(), element) {
-			items = append(items, it)
+	s.index.from(place{key, kind, element}, func(it *item) bool {
+		if it.kind != kind || !bytes.Equal(it.key(), key) || !bytes.Equal(it.element(), element) {
+			return false
 		}
+		items = append(items, it)
+		return true
 	})
 	return items
 }

@@ -351,7 +351,7 @@ func (s *State) valid() error {
 	used := map[mesh.NodeID]int{}
 	var last *item
 	var err error
-	s.index.from(nil, func(it *item) bool {
+	s.index.from(place{}, func(it *item) bool {
 		if last != nil && compareItems(last, it) >= 0 {
 			err = errors.New("the index is not ascending")
 		}
