@@ -134,7 +134,7 @@ func (y *Sync) ask(now time.Time, p *peer, refs []wire.Ref) {
 		if _, older := y.s.tree.find(r); !older || y.s.pending.unwanted.has(now, r) {
 			continue
 		}
-		if f, asked := y.flying[r]; asked && (f.of == p.id || now.Before(f.until)) {
+		if f, asked := y.flying[r]; asked && (f.of == p.id || now.Before(f.until) && !y.failed.has(now, r)) {
 			continue
 		}
 		if len(p.want) >= maxQueue || len(y.flying) >= maxFlying {
@@ -154,6 +154,7 @@ func (y *Sync) expire(now time.Time) {
 	for ; n < len(y.flown) && !now.Before(y.flown[n].until); n++ {
 		if f, ok := y.flying[y.flown[n].ref]; ok && f.until == y.flown[n].until {
 			y.landed(y.flown[n].ref, f)
+			y.failed.put(now, y.flown[n].ref)
 		}
 	}
 	if n > 0 {

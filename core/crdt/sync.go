@@ -48,7 +48,8 @@ type Sync struct {
 	peers  map[mesh.NodeID]*peer
 	order  []mesh.NodeID
 	flying map[wire.Ref]flight
-	flown  []flown // ascending by until
+	flown  []flown        // ascending by until
+	failed memo[wire.Ref] // asked for and never came: more than one neighbour may be asked at a time
 	lives  map[life]fetching
 }
 
@@ -113,7 +114,10 @@ type offer struct {
 
 // NewSync returns the sessions of a state. From then on all changes of the state must go through it.
 func NewSync(s *State) *Sync {
-	return &Sync{s: s, peers: map[mesh.NodeID]*peer{}, flying: map[wire.Ref]flight{}, lives: map[life]fetching{}}
+	return &Sync{
+		s: s, peers: map[mesh.NodeID]*peer{}, flying: map[wire.Ref]flight{}, lives: map[life]fetching{},
+		failed: memo[wire.Ref]{until: map[wire.Ref]time.Time{}, room: maxUnwanted},
+	}
 }
 
 // Add begins a session with a neighbour, in place of an earlier one.

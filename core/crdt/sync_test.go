@@ -449,3 +449,63 @@ func TestLargeBatchIsPaced(t *testing.T) {
 		}
 	}
 }
+
+// A neighbour that claims to be ahead of all others, and sends nothing or little of it, delays what they have and no more.
+func TestEmptyClaimsOnlyDelay(t *testing.T) {
+	w := newWorld(t, 1, 3, [][2]int{{0, 1}, {0, 2}})
+	liar := w.nodes[1].id
+	w.cut[[2]int{0, 1}], w.cut[[2]int{0, 2}] = true, true
+	w.nodes[2].s.settled = true
+	w.nodes[2].fill("k", 2000, 8)
+	w.run(5 * time.Minute)
+	delete(w.cut, [2]int{0, 2})
+	first := w.nodes[2].s.behind(life{w.nodes[2].id, w.nodes[2].cfg.Incarnation}, 0)
+	little := wire.StatePiece{Raw: first.piece(first.live[:1]).AppendPiece(nil)}
+	claim := wire.StateHeads{Dots: []wire.Dot{{Author: w.nodes[2].id, Incarnation: w.nodes[2].cfg.Incarnation, Seq: 1 << 50}}}
+	w.others = 2
+	for range 40 {
+		for _, m := range []wire.StateMessage{claim, little} {
+			if _, job, err := w.nodes[0].y.Handle(w.now, liar, m); err != nil {
+				t.Fatal(err)
+			} else if job != nil {
+				w.nodes[0].y.Verified(w.now, job, check(job))
+			}
+		}
+		w.run(500 * time.Millisecond)
+		if w.nodes[0].s.Digest() == w.nodes[2].s.Digest() {
+			return
+		}
+	}
+	t.Errorf("%d of 2000 entries after 20 s", w.nodes[0].s.Digest().Count)
+}
+
+// The same for a neighbour that offers everything, again and again, and sends none of it.
+func TestEmptyOffersOnlyDelay(t *testing.T) {
+	w := newWorld(t, 1, 3, [][2]int{{0, 1}, {0, 2}})
+	w.cut[[2]int{0, 1}], w.cut[[2]int{0, 2}] = true, true
+	w.nodes[2].s.settled = true
+	w.nodes[2].fill("k", 900, 8)
+	w.run(5 * time.Minute)
+	var refs []wire.Ref
+	for _, it := range w.nodes[2].s.tree.root.gather(nil) {
+		refs = append(refs, it.ref())
+	}
+	w.others = 2
+	offer := func() {
+		if _, _, err := w.nodes[0].y.Handle(w.now, w.nodes[1].id, wire.StateOffer{Refs: refs}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	offer()
+	delete(w.cut, [2]int{0, 2})
+	hogged := fetching{flight{w.nodes[1].id, w.now.Add(time.Hour)}, 0, 1 << 50} // nor by its head
+	w.nodes[0].y.lives[life{w.nodes[2].id, w.nodes[2].cfg.Incarnation}] = hogged
+	for range 120 {
+		w.run(500 * time.Millisecond)
+		offer()
+		if w.nodes[0].s.Digest() == w.nodes[2].s.Digest() {
+			return
+		}
+	}
+	t.Errorf("%d of 900 entries after a minute", w.nodes[0].s.Digest().Count)
+}
