@@ -19,6 +19,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -72,8 +73,10 @@ func (d *Damage) Error() string {
 type Store struct {
 	db     *bbolt.DB
 	writes chan request
-	closed chan struct{} // the writer has ended
-	quit   chan struct{}
+
+	mu     sync.RWMutex // held while something is put into writes; guards closed
+	closed bool
+	ended  chan struct{} // the writer has
 }
 
 // Open opens the store in the file at path, and makes it if it is not there. A store that was damaged comes with a Damage.
@@ -96,7 +99,7 @@ func Open(path string) (*Store, *Damage, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("store %s: %w", path, err)
 	}
-	s := &Store{db: db, writes: make(chan request, maxQueued), closed: make(chan struct{}), quit: make(chan struct{})}
+	s := &Store{db: db, writes: make(chan request, maxQueued), ended: make(chan struct{})}
 	go s.run()
 	return s, damage, nil
 }

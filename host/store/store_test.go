@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 func mustOpen(t testing.TB, path string) *Store {
@@ -140,6 +141,67 @@ func TestRefusals(t *testing.T) {
 	mustClose(t, s)
 	if err := s.Write([]Pair{{[]byte("k"), nil}}); !errors.Is(err, ErrClosed) {
 		t.Errorf("after Close: %v", err)
+	}
+	if err := s.Close(); !errors.Is(err, ErrClosed) {
+		t.Errorf("closed again: %v", err)
+	}
+}
+
+// Whatever is queued when the store is closed is written and answered.
+func TestCloseAnswers(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "db")
+	s := mustOpen(t, path)
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	done := 0
+	for i := range 8 {
+		wg.Go(func() {
+			for n := 0; ; n++ {
+				if err := s.Write([]Pair{{fmt.Append(nil, i, n), []byte("v")}}); errors.Is(err, ErrClosed) {
+					return
+				} else if err != nil {
+					t.Error(err)
+				}
+				mu.Lock()
+				done++
+				mu.Unlock()
+			}
+		})
+	}
+	for range 3 {
+		if err := s.Write(nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustClose(t, s)
+	wg.Wait()
+	s = mustOpen(t, path)
+	defer mustClose(t, s)
+	if n := len(contents(t, s)); n != done {
+		t.Errorf("%d were answered, %d are there", done, n)
+	}
+}
+
+// Where there is no room, a write is refused as a whole, and the next one that fits is taken.
+func TestNoRoom(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "db")
+	s := mustOpen(t, path)
+	s.db.MaxSize = 1 << 20
+	var pairs []Pair
+	for i := range 8 {
+		pairs = append(pairs, Pair{fmt.Append(nil, i), make([]byte, 1<<20)})
+	}
+	if err := s.Write(pairs); !errors.Is(err, bolterrors.ErrMaxSizeReached) {
+		t.Errorf("%v", err)
+	}
+	if err := s.Write([]Pair{{[]byte("k"), []byte("v")}}); err != nil {
+		t.Error(err)
+	}
+	mustClose(t, s)
+	s = mustOpen(t, path)
+	defer mustClose(t, s)
+	if got := contents(t, s); len(got) != 1 || got["k"] != "v" {
+		t.Errorf("%d pairs", len(got))
 	}
 }
 

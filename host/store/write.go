@@ -32,7 +32,8 @@ func (s *Store) Write(pairs []Pair) error {
 }
 
 // Queue does the same without waiting for the disk: done is called, on the store's own goroutine and in the order of the calls,
-// when the pairs are on disk or cannot be. It waits while the queue is full. An error says that done will not be called.
+// when the pairs are on disk or cannot be; it must not use the store. Queue waits while there is no room. An error says that done
+// will not be called.
 func (s *Store) Queue(pairs []Pair, done func(error)) error {
 	r := request{pairs: pairs, done: done}
 	for _, p := range pairs {
@@ -41,52 +42,49 @@ func (s *Store) Queue(pairs []Pair, done func(error)) error {
 		}
 		r.size += len(p.Key) + len(p.Value)
 	}
-	select {
-	case <-s.quit:
-		return ErrClosed
-	default:
-	}
-	select {
-	case s.writes <- r:
-		return nil
-	case <-s.quit:
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
 		return ErrClosed
 	}
+	s.writes <- r
+	return nil
 }
 
-// Close waits for what is being written and closes the file. What is still queued fails with ErrClosed.
+// Close writes what is queued and closes the file.
 func (s *Store) Close() error {
-	close(s.quit)
-	<-s.closed
+	s.mu.Lock()
+	again := s.closed
+	s.closed = true
+	s.mu.Unlock()
+	if again {
+		return ErrClosed
+	}
+	close(s.writes)
+	<-s.ended
 	return s.db.Close()
 }
 
 // run writes what is queued, as much at once as has come meanwhile.
 func (s *Store) run() {
-	defer close(s.closed)
-	for {
-		select {
-		case <-s.quit:
-			s.refuse()
-			return
-		case first := <-s.writes:
-			group := s.gather(first)
-			err := guard(func() error {
-				return s.db.Update(func(tx *bbolt.Tx) error {
-					for _, r := range group {
-						if err := apply(tx, r.pairs); err != nil {
-							return err
-						}
+	defer close(s.ended)
+	for first := range s.writes {
+		group := s.gather(first)
+		err := guard(func() error {
+			return s.db.Update(func(tx *bbolt.Tx) error {
+				for _, r := range group {
+					if err := apply(tx, r.pairs); err != nil {
+						return err
 					}
-					return nil
-				})
+				}
+				return nil
 			})
-			if err != nil {
-				err = fmt.Errorf("write to %s: %w", s.db.Path(), err)
-			}
-			for _, r := range group {
-				r.done(err)
-			}
+		})
+		if err != nil {
+			err = fmt.Errorf("write to %s: %w", s.db.Path(), err)
+		}
+		for _, r := range group {
+			r.done(err)
 		}
 	}
 }
@@ -95,7 +93,10 @@ func (s *Store) gather(first request) []request {
 	group := []request{first}
 	for n, size := len(first.pairs), first.size; n < maxGroup && size < maxGroupBytes; {
 		select {
-		case r := <-s.writes:
+		case r, ok := <-s.writes:
+			if !ok {
+				return group
+			}
 			group = append(group, r)
 			n, size = n+len(r.pairs), size+r.size
 		default:
@@ -103,17 +104,6 @@ func (s *Store) gather(first request) []request {
 		}
 	}
 	return group
-}
-
-func (s *Store) refuse() {
-	for {
-		select {
-		case r := <-s.writes:
-			r.done(ErrClosed)
-		default:
-			return
-		}
-	}
 }
 
 // apply writes pairs and keeps the sum.
