@@ -33,7 +33,7 @@ func newBatch(p *wire.Piece) *batch {
 	}
 	hashes := p.Hashes
 	walk(b.live, 0, int(p.Count), func(lo, hi int) {
-		b.pruned = append(b.pruned, subtree{uint16(lo), uint16(hi), hashes[0]}) // #nosec G115 -- at most wire.MaxBatch
+		b.pruned = append(b.pruned, subtree{uint16(lo), uint16(hi), hashes[0]})
 		hashes = hashes[1:]
 	})
 	return b
@@ -103,7 +103,7 @@ func (b *batch) prune(it *item) (gone []subtree, made subtree) {
 	b.live = slices.DeleteFunc(b.live, func(x *item) bool { return x == it })
 	var path []subtree // around the leaf, from the root
 	for lo, hi := 0, int(b.Count); hi-lo > 1; {
-		path = append(path, subtree{lo: uint16(lo), hi: uint16(hi)}) // #nosec G115 -- at most wire.MaxBatch
+		path = append(path, subtree{lo: uint16(lo), hi: uint16(hi)})
 		if mid := wire.SplitTree(lo, hi); int(it.index) < mid {
 			hi = mid
 		} else {
@@ -144,7 +144,7 @@ func (b *batch) join(o *batch, items []*item) (gone, made []subtree) {
 		if h == nil {
 			h = o.knows(lo, hi)
 		}
-		pruned = append(pruned, subtree{uint16(lo), uint16(hi), *h}) // #nosec G115 -- at most wire.MaxBatch
+		pruned = append(pruned, subtree{uint16(lo), uint16(hi), *h})
 	})
 	had := func(in []subtree) func(subtree) bool {
 		return func(s subtree) bool { return slices.Contains(in, s) }

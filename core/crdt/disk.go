@@ -78,7 +78,7 @@ func (s *State) meta() []byte {
 	for _, t := range []time.Time{s.born, s.synced} {
 		ms := uint64(0)
 		if !t.IsZero() {
-			ms = uint64(max(t.UnixMilli(), 1)) // #nosec G115 -- positive
+			ms = uint64(max(t.UnixMilli(), 1))
 		}
 		m = be.AppendUint64(m, ms)
 	}

@@ -38,10 +38,10 @@ func newItem(b *batch, l *wire.Leaf) *item {
 func slotOf(b *wire.Batch, e *wire.Entry) slot {
 	var buf [256]byte
 	h := append(buf[:0], byte(e.Kind))
-	h = binary.BigEndian.AppendUint16(h, uint16(len(e.Key))) // #nosec G115 -- at most wire.MaxKey
+	h = binary.BigEndian.AppendUint16(h, uint16(len(e.Key)))
 	h = append(h, e.Key...)
 	if e.Kind != wire.EntryRegister {
-		h = binary.BigEndian.AppendUint16(h, uint16(len(e.Element))) // #nosec G115 -- at most wire.MaxElement
+		h = binary.BigEndian.AppendUint16(h, uint16(len(e.Element)))
 		h = append(h, e.Element...)
 		h = append(h, b.Author.String()...)
 		h = binary.BigEndian.AppendUint64(h, b.Incarnation)

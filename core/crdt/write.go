@@ -30,7 +30,7 @@ func Delete(key []byte) Op { return Op{kind: wire.EntryRegister, key: key, gone:
 // Count adds n, which may be negative, to a counter.
 func Count(key []byte, n int64) Op {
 	if n < 0 {
-		return Op{kind: wire.EntryCounter, key: key, take: -uint64(n)} // #nosec G115 -- two's complement
+		return Op{kind: wire.EntryCounter, key: key, take: -uint64(n)}
 	}
 	return Op{kind: wire.EntryCounter, key: key, add: uint64(n)}
 }
@@ -100,7 +100,7 @@ func (s *State) Begin(now time.Time, svid [32]byte, ops []Op) (*Draft, error) {
 		return d, nil
 	}
 	p := &wire.Piece{Batch: w.batch(), Leaves: w.leaves}
-	p.Count = uint16(len(w.leaves)) // #nosec G115 -- at most wire.MaxBatch
+	p.Count = uint16(len(w.leaves))
 	s.next += uint64(p.Count)
 	d.Input, d.b = p.SigningInput(p.Root()), newBatch(p)
 	s.draft = d
@@ -145,7 +145,7 @@ func (w *writer) op(o *Op) error {
 	if e, err = wire.ParseEntry(raw); err != nil {
 		return fmt.Errorf("%w: %w", ErrRange, err)
 	}
-	leaf := wire.Leaf{Index: uint16(len(w.leaves)), Raw: raw, Entry: e} // #nosec G115 -- at most wire.MaxBatch
+	leaf := wire.Leaf{Index: uint16(len(w.leaves)), Raw: raw, Entry: e}
 	it := newItem(&batch{Batch: head}, &leaf)
 	if err := errors.Join(w.s.allowed(it), w.s.room(it, old, w.bytes)); err != nil {
 		return err

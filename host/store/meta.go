@@ -42,12 +42,12 @@ func checkMeta(path string) error {
 			if _, err := f.ReadAt(m, at); err != nil && !errors.Is(err, io.EOF) {
 				return err
 			}
-			if n, ok := readMeta(m[pageHeader:], uint32(size)); ok { // #nosec G115 -- at most maxPage
+			if n, ok := readMeta(m[pageHeader:], uint32(size)); ok {
 				pages, whole = max(pages, n), whole+1
 			}
 		}
-		switch want := pages * uint64(size); { // #nosec G115 -- positive
-		case whole == 2 && uint64(st.Size()) < want: // #nosec G115 -- not negative
+		switch want := pages * uint64(size); {
+		case whole == 2 && uint64(st.Size()) < want:
 			return fmt.Errorf("%w: %d bytes of %d are there", ErrDamaged, st.Size(), want)
 		case whole == 2:
 			return nil

@@ -17,7 +17,6 @@ import (
 	"hash/crc32"
 	"iter"
 	"os"
-	"path/filepath"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -209,88 +208,13 @@ func verify(db *bbolt.DB) error {
 			case err != nil:
 				return fmt.Errorf("%w: %w", ErrDamaged, err)
 			case bad > 0:
-				return fmt.Errorf("%w: %d of %d pairs do not match their checksums", ErrDamaged, bad, bad+int(got.n)) // #nosec G115 -- as many as there are
+				return fmt.Errorf("%w: %d of %d pairs do not match their checksums", ErrDamaged, bad, bad+int(got.n))
 			case !ok || got != want:
 				return fmt.Errorf("%w: %d pairs are there, %d were written", ErrDamaged, got.n, want.n)
 			}
 			return nil
 		})
 	})
-}
-
-// rebuild makes a new file of what is good in the old one, and puts it in its place.
-func rebuild(path string, d *Damage) (*bbolt.DB, error) {
-	d.Kept = path + ".damaged"
-	fresh := path + ".new"
-	if err := remove(d.Kept, fresh); err != nil {
-		return nil, err
-	}
-	to, err := openDB(fresh)
-	if err != nil {
-		return nil, err
-	}
-	if old, err := openOld(path); err == nil {
-		d.Good, err = salvage(old, to)
-		_ = old.Close()
-		if err != nil {
-			return nil, errors.Join(err, to.Close())
-		}
-	}
-	if err := to.Close(); err != nil {
-		return nil, err
-	}
-	if err := errors.Join(os.Link(path, d.Kept), os.Rename(fresh, path), syncFolder(path)); err != nil {
-		return nil, err
-	}
-	return openDB(path)
-}
-
-func remove(names ...string) error {
-	for _, name := range names {
-		if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
-	}
-	return nil
-}
-
-func syncFolder(path string) error {
-	f, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
-}
-
-// salvage copies the good pairs, as far as they can be read.
-func salvage(from, to *bbolt.DB) (n int, err error) {
-	var some []Pair
-	flush := func() error {
-		err := to.Update(func(tx *bbolt.Tx) error { return apply(tx, some) })
-		if err == nil {
-			n += len(some)
-		}
-		some = nil
-		return err
-	}
-	var writing error
-	_ = guard(func() error { // what cannot be read is what Damage is about
-		return from.View(func(tx *bbolt.Tx) error {
-			return tx.Bucket(pairsBucket).ForEach(func(k, v []byte) error {
-				if value, ok := open(k, v); ok {
-					some = append(some, Pair{append([]byte(nil), k...), append([]byte{}, value...)})
-				}
-				if len(some) >= maxGroup {
-					writing = flush()
-				}
-				return writing
-			})
-		})
-	})
-	if writing == nil {
-		writing = flush()
-	}
-	return n, writing
 }
 
 // All yields all pairs, ascending by key; they are good until the next step. It may be ranged over while others write: it shows
