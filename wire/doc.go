@@ -133,6 +133,42 @@
 //	    origin ‖ incarnation (8) ‖ seq (8) ‖ time, Unix ms (8) ‖ certificate count (1) ‖ certificates: length (2)
 //	    ‖ DER ‖ roles (4) ‖ address count (1) ‖ addresses: length (1) ‖ printable ASCII
 //
+// # Shared state
+//
+// Messages on a stream of their own: length of what follows (4, at most MaxStateMessage) ‖ type (1) ‖ body. Unknown types
+// are skipped.
+//
+//	1 root    digest (32) ‖ entries (8)
+//	2 nodes   count (2) ‖ nodes: path ‖ which of 16 subtrees are not empty (2, bit i the i-th) ‖ their digests (32 each)
+//	3 items   count (2) ‖ items: path ‖ count (2) ‖ refs (24 each): all that the sender holds below the path
+//	4 offer   count (2) ‖ refs
+//	5 want    count (2) ‖ refs
+//	6 piece   a piece of a batch, whole
+//	7 heads   dots: how far the sender's entries of these incarnations go
+//	8 fetch   dots: a request for the batches of these incarnations that begin after these entries
+//	9 grown   dots, as heads, of incarnations that the sender is still fetching; wants no answer
+//
+// A ref is the first 6 bytes of the hash of what an entry writes to, its hybrid time (8) and the first 10 bytes of its hash;
+// dots are as in an entry, but at most 4096. A path is its number of nibbles (1, at most 32) and its bytes, the second half of the last zero if the number is odd.
+// A piece is some entries of what their author signed together:
+//
+//	author ‖ incarnation (8) ‖ first (8) ‖ count n (2, at most 256) ‖ SVID hash (32) ‖ signature length (2) ‖ signature ‖
+//	count k (2) ‖ k times: index (2, ascending, below n) ‖ length (4) ‖ entry
+//	hashes (32 each): of the largest subtrees that hold none of the k, from left to right
+//
+// The signature covers "x0t-batch/1\x00" ‖ length of what follows (4) ‖ the piece from author to SVID hash ‖ root (32). The
+// root is that of the Merkle tree of RFC 9162 §2.1.1 whose leaves are the n
+// entries, each from its kind to its end. Entry i is the (first + i)-th of its author's incarnation:
+//
+//	kind (1) ‖ flags (1, bit 0 gone) ‖ hybrid time: Unix ms, then a counter (6 + 2) ‖ key length (2, 1 to 1024) ‖ key
+//	kind 1, register      if not gone: length (4, at most 1 MiB) ‖ value
+//	kind 2, counter       added (8) ‖ taken (8): all that its author ever did
+//	kind 3, set           element length (2) ‖ element ‖ dots
+//	kind 4, multi-value   dots ‖ if not gone: length (4) ‖ value
+//
+// Dots are a count (2, at most 1024) and as many: author ‖ incarnation (8) ‖ sequence (8), ascending, one for each author
+// and incarnation. Unknown bytes at the end of an entry are ignored, but hashed.
+//
 // # Keys
 //
 // A session exports 32 bytes from its TLS 1.3 connection (RFC 8446 §7.5) with label "EXPORTER-x0t-1" and context

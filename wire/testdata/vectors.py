@@ -173,6 +173,66 @@ def signed(prefix, body, sig):
     return prefix + pack(">I", len(body)) + body + pack(">H", len(sig)) + sig
 
 
+def entry(kind, gone, key, rest):
+    return pack(">BBQH", kind, gone, 1800000000123 << 16 | 7, len(key)) + key + rest
+
+
+def merkle(leaves):
+    """RFC 9162 2.1.1"""
+    if len(leaves) == 1:
+        return hashlib.sha256(b"\0" + leaves[0]).digest()
+    k = 1
+    while 2 * k < len(leaves):
+        k *= 2
+    return hashlib.sha256(b"\1" + merkle(leaves[:k]) + merkle(leaves[k:])).digest()
+
+
+def merkle_check():
+    # test vectors of Certificate Transparency's own implementation
+    leaves = [bytes.fromhex(h) for h in ("", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f")]
+    for n, root in ((1, "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d"),
+                    (3, "aeb6bcfe274b70a14fb067a5e5578264db0fa9b51af5e0ba159158f329e06e77"),
+                    (8, "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328")):
+        assert merkle(leaves[:n]).hex() == root, n
+
+
+def state_vectors(svid):
+    merkle_check()
+    dots = pack(">H", 2) + name("a") + pack(">QQ", 1, 9) + name("b") + pack(">QQ", 2, 1 << 40)
+    entries = [entry(1, 0, b"config/mtu", pack(">I", 4) + b"1400"), entry(1, 1, b"\0\xff", b""),
+               entry(2, 0, b"hits", pack(">QQ", 12, 5)), entry(3, 0, b"tags", pack(">H", 3) + b"red" + dots),
+               entry(3, 1, b"tags", pack(">H", 0) + dots), entry(4, 0, b"policy", dots + pack(">I", 0)),
+               entry(4, 1, b"policy", pack(">H", 0))]
+    for i, e in enumerate(entries):
+        show("entry-%d" % i, e)
+    head = name("a") + pack(">QQH", 3, 100, len(entries)) + svid
+    body = head + merkle(entries)
+    show("batch-input", b"x0t-batch/1\0" + pack(">I", len(body)) + body)
+    sig = pack(">H", 9) + b"signature"
+
+    def leaves(*index):
+        return pack(">H", len(index)) + b"".join(pack(">HI", i, len(entries[i])) + entries[i] for i in index)
+
+    # the tree of 7: ((0 1) (2 3)) ((4 5) 6)
+    show("piece-whole", head + sig + leaves(*range(7)))
+    part = head + sig + leaves(2, 6) + merkle(entries[:2]) + merkle(entries[3:4]) + merkle(entries[4:6])
+    show("piece-part", part)
+
+    def message(kind, b):
+        return pack(">IB", 1 + len(b), kind) + b
+
+    ref = bytes(range(24))
+    show("state-root", message(1, svid + pack(">Q", 1 << 33)))
+    show("state-nodes", message(2, pack(">H", 2) + b"\0" + pack(">H", 0x8001) + svid + svid[::-1] + b"\3\xab\xc0" + pack(">H", 0)))
+    show("state-items", message(3, pack(">H", 2) + b"\1\xf0" + pack(">H", 2) + ref + bytes(24) + b"\2\x12" + pack(">H", 0)))
+    show("state-offer", message(4, pack(">H", 1) + ref))
+    show("state-want", message(5, pack(">H", 2) + bytes(24) + ref))
+    show("state-piece", message(6, part))
+    show("state-heads", message(7, dots))
+    show("state-grown", message(9, pack(">H", 1) + name("a") + pack(">QQ", 1, 9)))
+    show("state-fetch", message(8, pack(">H", 1) + name("a") + pack(">QQ", 1, 0)))
+
+
 def main():
     self_check()
     key, secret = bytes(range(16)), bytes(range(32))
@@ -245,6 +305,7 @@ def main():
     record = name("a") + pack(">QQQ", 1, 4, 1800000000123) + b"\x02" + pack(">H", 4) + b"leaf" + pack(">H", 2) + b"ca"
     record += pack(">IB", 2, 2) + name("192.0.2.1:7420") + name("[2001:db8::1]:7420")
     show("record", signed(b"x0t-record/1\0", record, b"signature"))
+    state_vectors(svid)
 
 
 main()

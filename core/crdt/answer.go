@@ -1,0 +1,209 @@
+package crdt
+
+import (
+	"maps"
+	"time"
+
+	"x0tta6bl4/mesh"
+	"x0tta6bl4/wire"
+)
+
+// onHeads asks for what goes further than ours, and nobody else is asked for. Whoever did not lead answers with its own; the
+// leader compares at once if there is nothing to fetch for either.
+func (y *Sync) onHeads(now time.Time, p *peer, m wire.StateHeads) {
+	p.stir(now)
+	ours := 0 // lives of which they have all that we have
+	for _, d := range m.Dots {
+		if h := y.s.head(lifeOf(d)); h != 0 && h <= d.Seq {
+			ours++
+		}
+	}
+	switch asked := y.fetch(now, p, m.Dots); {
+	case !p.leads:
+		p.heads = headMessages(y.s.heads())
+	case asked == 0 && ours == len(y.s.lives):
+		p.headed = false
+		p.descend = append(p.descend[:0], wire.Path{})
+	}
+}
+
+// fetch asks for what goes further than ours, and returns of how many lives.
+func (y *Sync) fetch(now time.Time, p *peer, dots []wire.Dot) int {
+	var after []wire.Dot
+	for _, d := range dots {
+		h := y.s.head(lifeOf(d))
+		if d.Seq > h && len(p.fetch)+len(after) < wire.MaxStateHeads && y.mayFetch(now, p, d) {
+			after = append(after, wire.Dot{Author: d.Author, Incarnation: d.Incarnation, Seq: h})
+		}
+	}
+	p.add(now, &p.fetch, after)
+	return len(after)
+}
+
+// mayFetch reports whether p may be asked for a life up to d, and notes that it is.
+func (y *Sync) mayFetch(now time.Time, p *peer, d wire.Dot) bool {
+	l := lifeOf(d)
+	h := y.s.head(l)
+	if f, asked := y.lives[l]; asked && h < f.target {
+		futile := f.of == p.id && f.target == d.Seq && f.had == h // it brought nothing that is taken
+		if now.Before(f.until) || futile && now.Before(f.until.Add(grudge)) {
+			return false
+		}
+	}
+	if len(y.lives) >= maxLives {
+		maps.DeleteFunc(y.lives, func(_ life, f fetching) bool { return !now.Before(f.until) })
+	}
+	if len(y.lives) >= maxLives {
+		p.lost = true
+		return false
+	}
+	y.lives[l] = fetching{flight{p.id, now.Add(patience)}, h, d.Seq}
+	return true
+}
+
+func (y *Sync) onNodes(now time.Time, p *peer, m wire.StateNodes) {
+	p.stir(now)
+	p.answered = true
+	for i := range m.Nodes {
+		theirs := &m.Nodes[i]
+		n, ok := y.s.tree.at(theirs.Path)
+		if !ok || n.kids == nil || theirs.Path.N >= wire.MaxPathLen {
+			p.compare(theirs.Path)
+			continue
+		}
+		for k := range n.kids {
+			switch ours := n.kids[k].sum(); {
+			case ours == theirs.Kids[k]:
+			case theirs.Kids[k] == [32]byte{}:
+				p.offer(offer{path: theirs.Path.Child(k)})
+			default:
+				p.compare(theirs.Path.Child(k))
+			}
+		}
+	}
+}
+
+func (p *peer) compare(path wire.Path) {
+	if len(p.descend) >= maxQueue {
+		p.lost = true
+		return
+	}
+	p.descend = append(p.descend, path)
+}
+
+func (p *peer) offer(o offer) {
+	n := len(o.except)
+	if len(p.offers) >= maxFresh || p.except+n > maxExcept {
+		p.lost = true
+		return
+	}
+	p.except += n
+	p.offers = append(p.offers, o)
+}
+
+func (y *Sync) onItems(now time.Time, p *peer, m wire.StateItems) {
+	p.stir(now)
+	p.answered = true
+	for i := range m.Items {
+		theirs := &m.Items[i]
+		y.ask(now, p, theirs.Refs)
+		o := offer{path: theirs.Path, except: make(map[[refSlot]byte][]wire.Ref, len(theirs.Refs))}
+		for _, r := range theirs.Refs {
+			at := [refSlot]byte(r[:refSlot])
+			o.except[at] = append(o.except[at], r)
+		}
+		p.offer(o)
+	}
+}
+
+// leavesOut reports whether the neighbour has an item, or a newer one in its place.
+func (o *offer) leavesOut(it *item) bool {
+	ref := it.ref()
+	for _, r := range o.except[[refSlot]byte(it.slot[:refSlot])] {
+		if r == ref || refTime(r) > it.time {
+			return true
+		}
+	}
+	return false
+}
+
+// ask wants of refs what is newer than what is held, and is not on its way from somebody else.
+func (y *Sync) ask(now time.Time, p *peer, refs []wire.Ref) {
+	y.expire(now)
+	for _, r := range refs {
+		if _, older := y.s.tree.find(r); !older || y.s.pending.unwanted.has(now, r) {
+			continue
+		}
+		if f, asked := y.flying[r]; asked && (f.of == p.id || now.Before(f.until) && !y.failed.has(now, r)) {
+			continue
+		}
+		if len(p.want) >= maxQueue || len(y.flying) >= maxFlying {
+			p.lost = true
+			return
+		}
+		y.flying[r] = flight{p.id, now.Add(patience)}
+		y.flown = append(y.flown, flown{r, now.Add(patience)})
+		p.want = append(p.want, r)
+		p.wanted++
+	}
+}
+
+// expire forgets what was asked for and never came.
+func (y *Sync) expire(now time.Time) {
+	n := 0
+	for ; n < len(y.flown) && !now.Before(y.flown[n].until); n++ {
+		if f, ok := y.flying[y.flown[n].ref]; ok && f.until == y.flown[n].until {
+			y.landed(y.flown[n].ref, f)
+			y.failed.put(now, y.flown[n].ref)
+		}
+	}
+	if n > 0 {
+		y.flown = append(y.flown[:0], y.flown[n:]...)
+	}
+}
+
+func (y *Sync) onWant(p *peer, m wire.StateWant) {
+	p.offered = max(p.offered-1, 0)
+	for _, r := range m.Refs {
+		it, _ := y.s.tree.find(r)
+		if it == nil {
+			continue
+		}
+		if len(p.send) >= maxQueue {
+			p.lost = true
+			return
+		}
+		p.send = append(p.send, it)
+		p.fruitful = true
+	}
+}
+
+// Next returns when Pull of some neighbour may have something, if nothing happens before; zero: there is no neighbour.
+func (y *Sync) Next(now time.Time) (next time.Time) {
+	for _, id := range y.order {
+		if t := y.peers[id].next(now); next.IsZero() || t.Before(next) {
+			next = t
+		}
+	}
+	return next
+}
+
+// Ready reports whether Pull of a neighbour has something now.
+func (y *Sync) Ready(now time.Time, id mesh.NodeID) bool {
+	p := y.peers[id]
+	return p != nil && !p.next(now).After(now)
+}
+
+func (p *peer) next(now time.Time) time.Time {
+	t := p.rootDue
+	if p.busy() || len(p.fresh) > 0 {
+		return now
+	}
+	if !p.active.IsZero() && p.active.Before(t) {
+		t = p.active
+	}
+	if p.mayLead() && p.passDue.Before(t) {
+		t = p.passDue
+	}
+	return t
+}

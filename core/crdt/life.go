@@ -1,0 +1,81 @@
+package crdt
+
+import (
+	"bytes"
+	"cmp"
+	"maps"
+	"slices"
+
+	"x0tta6bl4/mesh"
+	"x0tta6bl4/wire"
+)
+
+// life is one incarnation of an author.
+type life struct {
+	author      mesh.NodeID
+	incarnation uint64
+}
+
+func lifeOf(d wire.Dot) life { return life{d.Author, d.Incarnation} }
+
+func compareLives(a, b life) int {
+	return cmp.Or(a.author.Compare(b.author), cmp.Compare(a.incarnation, b.incarnation))
+}
+
+func compareBatches(a, b *batch) int {
+	return cmp.Or(cmp.Compare(a.First, b.First), bytes.Compare(a.id[:], b.id[:]))
+}
+
+// enter adds a batch to those that are held; leave takes it out.
+func (s *State) enter(b *batch) {
+	s.batches[b.id] = b
+	l := life{b.Author, b.Incarnation}
+	i, _ := slices.BinarySearchFunc(s.lives[l], b, compareBatches)
+	s.lives[l] = slices.Insert(s.lives[l], i, b)
+}
+
+func (s *State) leave(b *batch) {
+	delete(s.batches, b.id)
+	l := life{b.Author, b.Incarnation}
+	if i, ok := slices.BinarySearchFunc(s.lives[l], b, compareBatches); ok {
+		s.lives[l] = slices.Delete(s.lives[l], i, i+1)
+	}
+	if len(s.lives[l]) == 0 {
+		delete(s.lives, l)
+	}
+}
+
+// head returns the sequence of the last entry in the last batch of a life of which anything is held.
+func (s *State) head(l life) uint64 {
+	bs := s.lives[l]
+	if len(bs) == 0 {
+		return 0
+	}
+	b := bs[len(bs)-1]
+	return b.First + uint64(b.Count) - 1
+}
+
+// heads returns the head of every life, ascending. They are what a neighbour most likely lacks: whatever they miss, the tree
+// finds.
+func (s *State) heads() []wire.Dot {
+	ds := make([]wire.Dot, 0, len(s.lives))
+	for _, l := range slices.SortedFunc(maps.Keys(s.lives), compareLives) {
+		ds = append(ds, wire.Dot{Author: l.author, Incarnation: l.incarnation, Seq: s.head(l)})
+	}
+	return ds
+}
+
+// behind returns the first batch of a life that begins after a sequence, or nil.
+func (s *State) behind(l life, seq uint64) *batch {
+	bs := s.lives[l]
+	i, _ := slices.BinarySearchFunc(bs, seq, func(b *batch, seq uint64) int {
+		if b.First <= seq {
+			return -1
+		}
+		return 1
+	})
+	if i == len(bs) {
+		return nil
+	}
+	return bs[i]
+}

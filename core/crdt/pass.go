@@ -1,0 +1,78 @@
+package crdt
+
+import (
+	"time"
+
+	"x0tta6bl4/wire"
+)
+
+func (y *Sync) onRoot(now time.Time, p *peer, r wire.StateRoot) {
+	if r != p.theirs { // they move
+		p.idle, p.passDue = 0, time.Time{}
+	}
+	p.theirs, p.heard, p.differs = r, true, r != y.s.Digest()
+	switch {
+	case p.differs && !p.leads && p.active.IsZero():
+		p.rootDue = now // so that they learn it
+	case !p.differs:
+		y.s.agreed(now)
+		p.agreed, p.active, p.passDue, p.idle = now, time.Time{}, time.Time{}, 0
+	}
+}
+
+// turn begins and ends passes.
+func (y *Sync) turn(now time.Time, p *peer) {
+	if !p.active.IsZero() && !now.Before(p.active) && !p.busy() {
+		y.endPass(now, p)
+	}
+	if !p.mayLead() || now.Before(p.passDue) {
+		return
+	}
+	if p.theirs == y.s.Digest() { // by now
+		p.differs = false
+		return
+	}
+	p.stir(now)
+	p.fruitful, p.answered, p.lost = false, false, false
+	if p.headed = !p.headed && (p.agreed.IsZero() || now.Sub(p.agreed) > stranger); p.headed {
+		p.heads = headMessages(y.s.heads())
+	} else {
+		p.descend = append(p.descend[:0], wire.Path{})
+	}
+}
+
+// mayLead reports whether there is cause for a pass that we lead.
+func (p *peer) mayLead() bool { return p.leads && p.heard && p.differs && p.active.IsZero() }
+
+// busy reports whether something waits to be sent.
+func (p *peer) busy() bool {
+	return len(p.grown)+len(p.want)+len(p.send)+len(p.descend)+len(p.batches)+len(p.fetch)+len(p.heads)+p.acks > 0 ||
+		len(p.offers) > 0 && p.offered < offerAhead
+}
+
+func (y *Sync) endPass(now time.Time, p *peer) {
+	p.active, p.offered = time.Time{}, 0
+	p.offers, p.except = nil, 0
+	p.rootDue = now
+	p.heard = false
+	if p.fruitful || p.headed {
+		p.idle = 0
+		p.passDue = now
+	} else {
+		p.passDue = now.Add(min(quiet<<min(p.idle, 6), maxBackoff))
+		p.idle++
+	}
+	if p.answered && !p.lost && p.wanted == 0 {
+		y.s.agreed(now)
+	}
+	p.answered = false
+}
+
+func headMessages(dots []wire.Dot) (ms []wire.StateHeads) {
+	for len(dots) > 0 || len(ms) == 0 {
+		n := min(len(dots), wire.MaxStateHeads)
+		ms = append(ms, wire.StateHeads{Dots: dots[:n]})
+		dots = dots[n:]
+	}
+	return ms
+}
