@@ -147,8 +147,9 @@ func Restore(now time.Time, cfg Config, pairs iter.Seq2[[]byte, []byte]) (*State
 	return s, Outcome{Write: s.takePairs()}, l.errs
 }
 
-// adopt takes in a batch from disk. What an entry of another batch outdid before it could be removed is removed now.
-func (s *State) adopt(b *batch) {
+// adopt takes in a batch whose entries were admitted before: from disk, or this node's own. It returns those that are the newest
+// of their slots; what they outdid, or what outdoes one, is removed.
+func (s *State) adopt(b *batch) (newest []*item) {
 	s.enter(b)
 	s.charge(b.Author, b.size())
 	for _, it := range b.live {
@@ -166,7 +167,9 @@ func (s *State) adopt(b *batch) {
 		if old != nil {
 			s.retire(old)
 		}
+		newest = append(newest, it)
 	}
+	return newest
 }
 
 type loader struct {

@@ -223,24 +223,7 @@ func (s *State) commit(now time.Time, d *Draft) (out Outcome) {
 		return out
 	}
 	s.draft = nil
-	b := d.b
-	s.enter(b)
-	s.charge(b.Author, b.size())
-	for _, it := range b.live {
-		s.charge(b.Author, it.size())
-	}
-	for _, it := range slices.Clone(b.live) {
-		old := s.tree.get(it.slot)
-		if old != nil && !newer(it, old) {
-			s.retire(it)
-			continue
-		}
-		s.tree.put(it)
-		s.index.put(it)
-		if old != nil {
-			s.retire(old)
-		}
-		s.clock.Learn(it.time)
+	for _, it := range s.adopt(d.b) {
 		out.fresh = append(out.fresh, it)
 		out.Changed = append(out.Changed, Change{it.kind, it.key()})
 	}
