@@ -175,24 +175,54 @@ func (m *Map) survives(a, b mesh.NodeID) bool {
 	return true
 }
 
-// levels orders the nodes by hops from the first: every node but that one has a neighbour in the level before, which
-// parent names.
+// levels orders the nodes by hops from the first: every node but that one has a neighbour in a level before, which parent names.
+// Links that come and go are not taken as long as there is another way, and then the best of them.
 func (m *Map) levels() (levels [][]mesh.NodeID, parent map[mesh.NodeID]mesh.NodeID) {
+	var bad damage
+	for i := range m.Links {
+		if m.Links[i].Loss >= comesAndGoes {
+			bad.links = append(bad.links, i)
+		}
+	}
 	parent = map[mesh.NodeID]mesh.NodeID{m.Nodes[0]: {}}
 	for level := []mesh.NodeID{m.Nodes[0]}; len(level) > 0; {
 		levels = append(levels, level)
 		var next []mesh.NodeID
 		for _, n := range level {
-			for _, o := range m.neighbours(n, damage{}) {
+			for _, o := range m.neighbours(n, bad) {
 				if _, seen := parent[o]; !seen {
 					parent[o] = n
 					next = append(next, o)
 				}
 			}
 		}
-		level = next
+		if level = next; len(level) == 0 {
+			level = m.leastBad(parent)
+		}
 	}
 	return levels, parent
+}
+
+// leastBad finds the best of the links that lead from nodes that have a parent to one that has none, and gives it one.
+func (m *Map) leastBad(parent map[mesh.NodeID]mesh.NodeID) []mesh.NodeID {
+	var best *MapLink
+	var node, from mesh.NodeID
+	for i := range m.Links {
+		k := &m.Links[i]
+		_, a := parent[k.A]
+		_, b := parent[k.B]
+		if a == b || best != nil && k.Loss >= best.Loss {
+			continue
+		}
+		if best, node, from = k, k.B, k.A; b {
+			node, from = k.A, k.B
+		}
+	}
+	if best == nil {
+		return nil
+	}
+	parent[node] = from
+	return []mesh.NodeID{node}
 }
 
 // degree is the number of links at n.

@@ -149,3 +149,19 @@ func TestUnderlayAddressesDoNotMeet(t *testing.T) {
 		}
 	}
 }
+
+// Nodes join by links that deliver as long as there are such ways, and then by the best of the others.
+func TestLevelsAvoidLossyLinks(t *testing.T) {
+	m := mapOf("a-b", "a-c", "c-d", "d-b", "d-e", "b-e", "e-f")
+	m.Links[0].Loss, m.Links[4].Loss, m.Links[5].Loss = 0.9, 0.6, 0.4
+	levels, parent := m.levels()
+	want := map[string]string{"b": "d", "c": "a", "d": "c", "e": "b", "f": "e"}
+	for n, p := range want {
+		if parent[id(n)] != id(p) {
+			t.Errorf("%s joins through %s, want %s", n, parent[id(n)], p)
+		}
+	}
+	if len(levels) != 6 {
+		t.Errorf("levels %v", levels)
+	}
+}

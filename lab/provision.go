@@ -22,6 +22,7 @@ import (
 const (
 	joinsAtOnce  = 4
 	joinAttempts = 5
+	joinWait     = "40s"            // a way of links that lose much takes a few tries
 	joinPause    = time.Second      // before the second attempt; longer before each further one
 	settleTime   = 30 * time.Second // for a daemon to come up, or a few to agree
 	meshPort     = "7420"
@@ -96,7 +97,7 @@ func (l *Lab) join(ctx context.Context, id, via mesh.NodeID) error {
 		if err := json.Unmarshal(out, &t); err != nil || t.Token == "" {
 			return fmt.Errorf("x0t token create --json did not print a token: %q", out)
 		}
-		_, last = l.Exec(ctx, id, "x0t", "join", "--via", net.JoinHostPort(addr, meshPort), t.Token)
+		_, last = l.Exec(ctx, id, "x0t", "join", "--wait", joinWait, "--via", net.JoinHostPort(addr, meshPort), t.Token)
 		if last != nil { // a token is no matter for logs, be it a lab's
 			last = fmt.Errorf("%s", strings.ReplaceAll(last.Error(), t.Token, "TOKEN"))
 		}
