@@ -35,7 +35,7 @@ func fakeX0t(args []string) error {
 		fmt.Println(`{"token":"secret"}`)
 		return nil
 	case "join --via":
-		if args[3] != "secret" {
+		if args[len(args)-1] != "secret" {
 			return errors.New("wrong token")
 		}
 		if os.Getenv("X0T_LAB_TEST_JOIN") == "refuse" {

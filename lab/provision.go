@@ -97,7 +97,7 @@ func (l *Lab) join(ctx context.Context, id, via mesh.NodeID) error {
 		if err := json.Unmarshal(out, &t); err != nil || t.Token == "" {
 			return fmt.Errorf("x0t token create --json did not print a token: %q", out)
 		}
-		_, last = l.Exec(ctx, id, "x0t", "join", "--wait", joinWait, "--via", net.JoinHostPort(addr, meshPort), t.Token)
+		_, last = l.Exec(ctx, id, "x0t", "join", "--via", net.JoinHostPort(addr, meshPort), "--wait", joinWait, t.Token)
 		if last != nil { // a token is no matter for logs, be it a lab's
 			last = fmt.Errorf("%s", strings.ReplaceAll(last.Error(), t.Token, "TOKEN"))
 		}
