@@ -45,7 +45,7 @@ func TestPrograms(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv(PeersEnv, dir)
 	for name, text := range map[string]string{
-		"root/usr/sbin/ip": "#!/bin/sh\necho none\n", "root/usr/lib/x86_64-linux-gnu/lib.so": "", "versions": "iproute9 7.1\n", "bin/notes": "",
+		"root/usr/sbin/ip": "#!/bin/sh\necho none\n", "root/usr/lib/any-linux-gnu/lib.so": "", "versions": "iproute9 7.1\n", "bin/notes": "",
 	} {
 		at := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(at), 0o700); err != nil {
@@ -60,7 +60,7 @@ func TestPrograms(t *testing.T) {
 		}
 	}
 	p, err := findProgram("ip")
-	if err != nil || p.path != filepath.Join(dir, "root/usr/sbin/ip") || !slices.Contains(p.env, "LD_LIBRARY_PATH="+dir+"/root/usr/lib/x86_64-linux-gnu") {
+	if err != nil || p.path != filepath.Join(dir, "root/usr/sbin/ip") || !slices.Contains(p.env, "LD_LIBRARY_PATH="+dir+"/root/usr/lib/any-linux-gnu") {
 		t.Errorf("%+v, %v", p, err)
 	}
 	if v := p.version(t.Context(), "iproute9", "-V"); v != "7.1 (Debian)" {
@@ -105,7 +105,7 @@ func TestWhatProgramsPrint(t *testing.T) {
 func bareSite(t *testing.T, spec string) *site {
 	t.Helper()
 	if err := lab.Probe(); err != nil {
-		t.Skip(err)
+		t.Skipf("peers in namespaces are not tried: %v", err)
 	}
 	m, err := topology.Builtin(spec)
 	if err != nil {

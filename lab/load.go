@@ -90,6 +90,11 @@ func (x *load) receive(ctx context.Context, listener net.Listener) {
 
 func (x *load) arrived(n int) {
 	x.bytes.Add(int64(n))
+	x.waited()
+}
+
+// waited ends a time in which nothing arrived.
+func (x *load) waited() {
 	now := int64(time.Since(x.began))
 	gap := (now - x.last.Swap(now)) / int64(time.Millisecond)
 	x.mu.Lock()
@@ -146,6 +151,7 @@ func (x *load) dial() (c net.Conn, err error) {
 // report returns what was, once the context of the load has ended.
 func (x *load) report() Load {
 	x.wg.Wait()
+	x.waited() // what stalled last may have stalled for good
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.Goodput = float64(8*x.bytes.Load()) / time.Since(x.began).Seconds()

@@ -143,6 +143,9 @@ func (a *app) campaignText(r *campaign.Result, commands []string) {
 	var t table
 	line := func(name, format string, args ...any) { t.row(cell{name, bold}, textf(format, args...)) }
 	line("seeds", "%d from %d on, %d to %d nodes, %.0f s simulated", r.Seeds, r.First, r.Least, r.Most, r.Time/1000)
+	if r.Failed > 0 {
+		line("", "the figures are those of the %d that did not fail", r.Seeds-r.Failed)
+	}
 	line("packets", "%d", r.Sent)
 	promisesText(line, &r.Promised)
 	line("failed", "%d", r.Failed)
