@@ -20,6 +20,7 @@ const (
 	CodeForbidden    Code = "forbidden"     // not by this way
 	CodeNotFound     Code = "not_found"     // no such endpoint
 	CodeUnavailable  Code = "unavailable"   // not yet, or no longer: the daemon starts or stops
+	CodeTooLarge     Code = "too_large"     // beyond a limit of size
 	CodeTimeout      Code = "timeout"
 	CodeInternal     Code = "internal"
 )
@@ -33,6 +34,7 @@ var statuses = map[Code]int{
 	CodeForbidden:    http.StatusForbidden,
 	CodeNotFound:     http.StatusNotFound,
 	CodeUnavailable:  http.StatusServiceUnavailable,
+	CodeTooLarge:     http.StatusRequestEntityTooLarge,
 	CodeTimeout:      http.StatusGatewayTimeout,
 	CodeInternal:     http.StatusInternalServerError,
 }
