@@ -44,9 +44,10 @@ func (d *Daemon) fast(ctx context.Context) {
 	defer context.AfterFunc(ctx, d.alarm.Ring)()
 	d.alarm.Set(0)
 	for d.alarm.Wait() && ctx.Err() == nil {
-		due := d.turnAt.time()
+		due, began := d.turnAt.time(), time.Now()
 		d.wake(due)
 		d.collect()
+		d.wake(began) // it may have stood still since
 		d.takeIn(d.now(), due)
 		for _, ask := range d.asksFast.take() {
 			ask(d.reflex)

@@ -122,7 +122,7 @@ func TestSimultaneousOpen(t *testing.T) {
 		if len(r.closed) != 0 {
 			t.Errorf("with %v: closed %v while packets may be in flight", c.neighbour, r.closed)
 		}
-		r.pass(15 * time.Second)
+		r.pass(40 * time.Second)
 		if len(r.closed) != 1 || r.closed[0].Conn == want {
 			t.Errorf("with %v: closed %v at last", c.neighbour, r.closed)
 		}
@@ -209,7 +209,7 @@ func TestRotationMakesBeforeBreak(t *testing.T) {
 	if l := r.Links(); l[0].Session != successor {
 		t.Errorf("session %d, want the successor %d", l[0].Session, successor)
 	}
-	step(10 * time.Second)
+	step(30 * time.Second)
 	if len(r.closed) != 1 || r.closed[0].Conn != old {
 		t.Errorf("closed %v, want %d after its linger time", r.closed, old)
 	}

@@ -9,7 +9,8 @@
 //	opened by different ends within 5 s    the smaller SPIFFE ID's wins (both began at once)
 //	otherwise                              the newer wins
 //
-// The loser lives on for a linger time so that nothing in flight is lost: make before break.
+// The loser lives on for a linger time: make before break. What is in flight is the least of it; the other end may stand
+// still, or be cut off, before it has learnt of the winner, and sends by the loser when it is back.
 package session
 
 import (
@@ -22,8 +23,8 @@ import (
 // Times that shape a session's life. A fresh handshake replaces a session within an hour (docs/protocol.md, Sessions).
 const (
 	bothAtOnce   = 5 * time.Second  // two connections opened by different ends this close are one intent
-	linger       = 3 * time.Second  // a superseded connection is closed by its opener after this
-	lingerOther  = 12 * time.Second // and by the other end after this, should the opener not do it
+	linger       = 25 * time.Second // a superseded connection is closed by its opener after this: one that stood still for less may know no other
+	lingerOther  = 35 * time.Second // and by the other end after this, should the opener not do it
 	confirmLimit = 5 * time.Second  // a connection whose peer sends no index in this time is closed
 	maxAge       = 55 * time.Minute // when a session asks for its successor
 	maxConns     = 8                // connections kept to one peer; the oldest goes first

@@ -63,7 +63,7 @@ func TestRenewalMakesBeforeBreak(t *testing.T) {
 	if d := p.Decide(at(10 * time.Second)); !d.Renew || d.Use != 1 {
 		t.Fatalf("at the time asked for: %+v", d)
 	}
-	p.Add(Conn{ID: 2, Opener: alpha, Established: at(11 * time.Second), HardEnd: at(30 * time.Second)})
+	p.Add(Conn{ID: 2, Opener: alpha, Established: at(11 * time.Second), HardEnd: at(60 * time.Second)})
 	if d := p.Decide(at(11 * time.Second)); d.Use != 1 {
 		t.Fatalf("uses %d before the peer's index is known", d.Use)
 	}
@@ -71,8 +71,34 @@ func TestRenewalMakesBeforeBreak(t *testing.T) {
 	if d := p.Decide(at(11 * time.Second)); d.Use != 2 || d.Renew || len(d.Close) != 0 {
 		t.Fatalf("with the successor: %+v", d)
 	}
-	if d := p.Decide(at(14 * time.Second)); len(d.Close) != 1 || d.Close[0] != 1 {
+	if d := p.Decide(at(11*time.Second + linger)); len(d.Close) != 1 || d.Close[0] != 1 {
 		t.Fatalf("the old one was not closed: %+v", d)
+	}
+}
+
+// One end stands still after both dialled, before it knows of the winner: the other one uses that, and keeps what it knows.
+func TestStoodStillBetweenTwo(t *testing.T) {
+	stop := 20 * time.Second // core/node, sleptLong: after a longer one it makes new ones
+	there, here := New(beta), New(alpha)
+	for _, p := range []*Peer{there, here} {
+		add(p, 1, beta, 0, time.Hour, 1)
+		p.Decide(at(0))
+		p.Add(Conn{ID: 2, Opener: alpha, Established: at(time.Second), HardEnd: at(time.Hour)})
+	}
+	there.Confirm(2, 1)
+	if d := there.Decide(at(time.Second)); d.Use != 2 {
+		t.Fatalf("the other end uses %d", d.Use)
+	}
+	if d := there.Decide(at(time.Second + stop)); len(d.Close) != 0 {
+		t.Fatalf("the other end closed %v, by which this one will send", d.Close)
+	}
+	d := here.Decide(at(time.Second + stop))
+	if d.Use != 1 || len(d.Close) != 1 || d.Close[0] != 2 {
+		t.Fatalf("back again: %+v", d)
+	}
+	there.Closed(2)
+	if d := there.Decide(at(2*time.Second + stop)); d.Use != 1 || !there.Valid() {
+		t.Errorf("the other end is left with %+v", d)
 	}
 }
 
