@@ -259,7 +259,7 @@ func (d *Daemon) planeCallbacks() dataplane.Callbacks {
 			d.tryPost(node.Moved{Label: l, Conn: conn, From: from})
 		},
 		Error: func(e wire.ErrorFrame, _ mesh.Label, _ time.Time, match *dataplane.SentMatch) {
-			d.tell(node.PathError{Node: match.Node, Path: match.Path, Code: e.Code})
+			d.tell(node.PathError{Node: match.Node, Conn: match.Conn, Path: match.Path, Code: e.Code})
 		},
 		TooBig:  func(l mesh.Label, size int) { d.tell(node.TooBig{Label: l, Size: size}) },
 		Need:    func(a netip.Addr) { d.need(a) },

@@ -217,6 +217,20 @@ func (f *Flow) Sending(now time.Time, protected bool) {
 	}
 }
 
+// Anew tells that packets and probes go by another session from now on: what was not answered by the last one may not have
+// been understood, which says nothing of the paths.
+func (f *Flow) Anew(now time.Time) {
+	for _, r := range f.every() {
+		r.forget()
+		if r.health != alive {
+			r.tries, r.backoff = 0, 0
+			if r.link != mesh.LinkDown {
+				r.next = now
+			}
+		}
+	}
+}
+
 // every returns the paths offered and the one that is kept.
 func (f *Flow) every() []*route {
 	if f.kept == nil {

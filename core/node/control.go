@@ -134,7 +134,7 @@ func (c *Control) Step(now time.Time, ev ControlEvent) Effects {
 	case LinkReport:
 		c.linkReport(now, ev)
 	case Stale:
-		c.stale(now, ev.Node)
+		c.stale(now, ev.Node, ev.Conn)
 	case Found:
 		c.found(now, ev)
 	case Resolved:

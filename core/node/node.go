@@ -143,8 +143,11 @@ type (
 		Label  mesh.Label
 		Status mesh.LinkStatus
 	}
-	// Stale says that the peer no longer knows the session we send to it with.
-	Stale struct{ Node mesh.NodeID }
+	// Stale says that the peer does not know a session that we sent to it with; Conn is 0 for the one in use.
+	Stale struct {
+		Node mesh.NodeID
+		Conn mesh.ConnID
+	}
 	// Found says that somebody who may be a member answers at an address. It is a hint: only a handshake proves it.
 	Found struct {
 		Addr netip.AddrPort

@@ -25,8 +25,9 @@ type peer struct {
 	dialling bool
 	next     time.Time
 	backoff  session.Backoff
-	told     bool   // the fast loop knows of it
-	boot     uint64 // latest that the node has announced
+	staled   time.Time // when a new session was wished for, last, because the peer did not know ours
+	told     bool      // the fast loop knows of it
+	boot     uint64    // latest that the node has announced
 }
 
 // deadline returns when settlePeer has something to do, as seen at now, when it ran last.
@@ -150,10 +151,23 @@ func (c *Control) peerOpened(now time.Time, cn *conn, m wire.PeerOpen) {
 	c.settlePeer(now, p)
 }
 
-// stale handles a peer's claim not to know our session: a hint that only starts a handshake.
-func (c *Control) stale(now time.Time, n mesh.NodeID) {
-	if p := c.peer(n); p != nil && now.Sub(p.sess.Established()) > time.Second {
-		p.sess.RenewAt(now)
+// stalePause is the least time between two sessions that a peer's claims to know none bring about.
+const stalePause = time.Second
+
+// stale handles a peer's claim not to know a session of ours, as when one of the two stood still for longer than the other
+// waited: another that both made is used if there is one, else a handshake begins.
+func (c *Control) stale(now time.Time, n mesh.NodeID, id mesh.ConnID) {
+	p := c.peer(n)
+	if p == nil || p.sess.Use() == 0 || id != 0 && id != p.sess.Use() {
+		return // of one that is not used any more
+	}
+	p.sess.Doubt(p.sess.Use())
+	c.settlePeer(now, p)
+	if p.sess.Doubted() {
+		if !p.staled.After(now) {
+			p.staled = later(now, p.staled.Add(stalePause))
+		}
+		p.sess.RenewAt(p.staled)
 	}
 }
 

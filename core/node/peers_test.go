@@ -147,13 +147,12 @@ func TestStaleSessionsAreReplaced(t *testing.T) {
 	r, _ := neighbourhood(t, Config{})
 	r.do(Wanted{Addr: mesh.Addr(domain, zeta)})
 	first := r.peerUp(dialsOf(r.takeReflex())[0], zeta, 100)
-	r.do(Stale{Node: zeta})
+	r.do(Stale{Node: zeta, Conn: first + 100})
 	if got := dialsOf(r.takeReflex()); len(got) != 0 {
-		t.Errorf("a session of this very moment is replaced: an error about the last one came late")
+		t.Errorf("a session is replaced that no error was about")
 	}
-	r.pass(5 * time.Second)
-	r.do(Stale{Node: zeta})
-	r.do(Stale{Node: zeta})
+	r.do(Stale{Node: zeta, Conn: first})
+	r.do(Stale{Node: zeta, Conn: first})
 	got := dialsOf(r.takeReflex())
 	if len(got) != 1 {
 		t.Fatalf("dials %v", got)
@@ -164,6 +163,46 @@ func TestStaleSessionsAreReplaced(t *testing.T) {
 	}
 	if len(r.closed) != 1 || r.closed[0].Conn != first {
 		t.Errorf("closed %v: the process that knew it is gone", r.closed)
+	}
+}
+
+// Who never stops saying that it knows no session has a new one each second, and no more.
+func TestNeverEndingStaleness(t *testing.T) {
+	r, _ := neighbourhood(t, Config{})
+	r.do(Wanted{Addr: mesh.Addr(domain, zeta)})
+	in, dials := r.peerUp(dialsOf(r.takeReflex())[0], zeta, 100), 0
+	for range 100 {
+		r.do(Stale{Node: zeta, Conn: in})
+		for _, d := range dialsOf(r.takeReflex()) {
+			in = r.peerUp(d, zeta, 100)
+			dials++
+		}
+		r.pass(100 * time.Millisecond)
+	}
+	if dials < 5 || dials > 11 {
+		t.Errorf("%d sessions in 10 s", dials)
+	}
+}
+
+// The two ends opened one each, and the one that counts is not known at the other: the second is used at once.
+func TestStaleFallsBack(t *testing.T) {
+	r, _ := neighbourhood(t, Config{})
+	r.do(Wanted{Addr: mesh.Addr(domain, zeta)})
+	mine := r.peerUp(dialsOf(r.takeReflex())[0], zeta, 100)
+	theirs := r.peerUp(0, zeta, 100)
+	use := r.Peers()[0].Session
+	other := mine + theirs - use
+	r.takeReflex()
+	r.do(Stale{Node: zeta, Conn: use})
+	if p := r.Peers(); p[0].Session != other {
+		t.Errorf("session %d, want %d", p[0].Session, other)
+	}
+	if got := dialsOf(r.takeReflex()); len(got) != 0 {
+		t.Errorf("dials %v though there is another", got)
+	}
+	r.do(Stale{Node: zeta, Conn: other})
+	if got := dialsOf(r.takeReflex()); len(got) != 1 {
+		t.Errorf("dials %v when neither is known", got)
 	}
 }
 

@@ -55,6 +55,7 @@ type (
 	// PathError says that a relay on a path that we sent by reported an error about a packet of ours.
 	PathError struct {
 		Node mesh.NodeID
+		Conn mesh.ConnID // the session it was sent by; 0: not known
 		Path mesh.Path
 		Code wire.ErrorCode
 	}
@@ -293,6 +294,9 @@ func (r *Reflex) peerSet(now time.Time, ev PeerSet) {
 		r.peers = slices.Insert(r.peers, i, &reflexPeer{flow: flow.New(ev.Node, flow.Config{Protect: r.cfg.Protect, Spread: r.cfg.Spread})})
 	}
 	p := r.peers[i]
+	if ok && p.Session != ev.Session {
+		p.flow.Anew(now)
+	}
 	p.PeerSet = ev
 	p.flow.SetPaths(now, ev.Paths)
 	for _, path := range ev.Paths {
@@ -306,7 +310,7 @@ func (r *Reflex) peerSet(now time.Time, ev PeerSet) {
 
 func (r *Reflex) pathError(now time.Time, ev PathError) {
 	if ev.Code == wire.ErrorNoSession {
-		r.out.Report = append(r.out.Report, Stale{ev.Node})
+		r.out.Report = append(r.out.Report, Stale{ev.Node, ev.Conn})
 		return
 	}
 	i, ok := r.findPeer(ev.Node)

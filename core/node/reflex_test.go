@@ -287,8 +287,8 @@ func TestErrorsAndProbes(t *testing.T) {
 		t.Errorf("states when no answer comes %+v", s)
 	}
 	f.reports = nil
-	f.do(PathError{Node: zeta, Path: pathBy(1050, 2, 6), Code: wire.ErrorNoSession})
-	if len(f.reports) != 1 || f.reports[0] != (Stale{Node: zeta}) {
+	f.do(PathError{Node: zeta, Conn: 7, Path: pathBy(1050, 2, 6), Code: wire.ErrorNoSession})
+	if len(f.reports) != 1 || f.reports[0] != (Stale{Node: zeta, Conn: 7}) {
 		t.Errorf("reports %v", f.reports)
 	}
 }

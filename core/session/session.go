@@ -5,6 +5,7 @@
 // Receiving works on every connection that is installed, so the two ends need not agree at every moment on which
 // one to send by: a disagreement loses nothing. The rules only make both settle on the same one:
 //
+//	one that the peer does not know        loses
 //	life longer by a second or more        wins (a renewal replaces what ends earlier)
 //	opened by different ends within 5 s    the smaller SPIFFE ID's wins (both began at once)
 //	otherwise                              the newer wins
@@ -38,6 +39,7 @@ type Conn struct {
 	HardEnd     time.Time // the earlier NotAfter of the two leaves: no packet after it
 	Boot        uint64    // boot instance of the peer's process, from its open message
 	Confirmed   bool      // the peer's receive index is known
+	doubted     bool      // the peer is said not to know it
 	loserSince  time.Time // zero while not superseded
 }
 
@@ -79,6 +81,20 @@ func (p *Peer) Confirm(id mesh.ConnID, boot uint64) (dead []mesh.ConnID) {
 	p.conns[i].Boot = boot
 	p.renew = time.Time{}
 	return p.EndBefore(boot)
+}
+
+// Doubt notes that the peer is said not to know a connection: any other that is confirmed is better. A report can be wrong, so
+// that it ends nothing.
+func (p *Peer) Doubt(id mesh.ConnID) {
+	if i := p.index(id); i >= 0 {
+		p.conns[i].doubted = true
+	}
+}
+
+// Doubted reports whether the peer is said not to know the connection in use, nor any other.
+func (p *Peer) Doubted() bool {
+	i := p.index(p.use)
+	return i >= 0 && p.conns[i].doubted
 }
 
 // EndBefore forgets the confirmed connections to boot instances older than boot and returns their IDs.
@@ -210,6 +226,9 @@ func (p *Peer) index(id mesh.ConnID) int {
 // compared first: the ends are whole seconds, as they are in certificates, and to prefer the smaller ID's within a time is to
 // take its connections for that much newer.
 func better(a, b Conn) bool {
+	if a.doubted != b.doubted {
+		return b.doubted
+	}
 	if x, y := a.HardEnd.Unix(), b.HardEnd.Unix(); x != y {
 		return x > y
 	}

@@ -208,7 +208,7 @@ func (p *Plane) findSend(a *arrival, e *wire.ErrorFrame) (*SentMatch, counter) {
 			continue
 		}
 		if path, ok := s.peer.recall.match(e, matchedSend{index, number, a.in.label}, inner, a.now); ok {
-			return &SentMatch{Node: s.node, Path: *path, Reporter: int(e.Hop) + 1}, 0
+			return &SentMatch{Node: s.node, Conn: s.conn, Path: *path, Reporter: int(e.Hop) + 1}, 0
 		}
 	}
 	path, ok := p.shakes.match(e, a.in.label)

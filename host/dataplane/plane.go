@@ -106,6 +106,7 @@ type Callbacks struct {
 // SentMatch is what an error was about: something this node sent on Path.
 type SentMatch struct {
 	Node      mesh.NodeID // the destination; zero if no published path has these labels any more
+	Conn      mesh.ConnID // the session that it was sealed for; 0 for a handshake
 	Path      mesh.Path   // as it was sent; without Nodes if Node is zero
 	Reporter  int         // the reporting node's place on the path: 1 is the node behind the first link
 	Handshake bool        // a handshake frame, not data
