@@ -61,11 +61,11 @@ func (d *Daemon) networkChanged(ch netmon.Change) {
 	was := d.network()
 	d.roaming.state.Store(&ch.State)
 	d.sources.forget()
+	for _, name := range ch.Lost { // before all else: packets wait for it
+		d.post(node.CarrierLost{Via: name})
+	}
 	for _, f := range d.roaming.watch {
 		f(ch)
-	}
-	for _, name := range ch.Lost {
-		d.post(node.CarrierLost{Via: name})
 	}
 	moved := !slices.EqualFunc(d.ways(was), d.ways(ch.State), sameWays)
 	if now := time.Now(); !moved && ch.Routes && now.Sub(d.roaming.routed) >= routesPause {

@@ -278,7 +278,8 @@ func (t *tails) share() float64 {
 
 // Look judges the probes that were sent from begin until end. Gaps are between arrivals in the order in which they came,
 // whatever was sent when: a daemon that stood still hands on at last what waited for it, and until then there is
-// nothing. A probe that was under way when the window began ends a gap too.
+// nothing. A probe that was under way when the window began ends a gap too; what comes after the window's end, such as what
+// the kernel held back for a link that was down until then, comes at its end.
 func (f *Flow) Look(begin, end time.Duration) Window {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -292,7 +293,7 @@ func (f *Flow) Look(begin, end time.Duration) Window {
 		}
 		got := f.got[seq]
 		if got > begin {
-			arrivals = append(arrivals, got)
+			arrivals = append(arrivals, min(got, end))
 		}
 		if sent < begin {
 			continue

@@ -49,7 +49,13 @@ func TestLook(t *testing.T) {
 				return max(s, 3000*tick) + latency
 			}
 			return s + latency
-		}), Window{2000, 0, 1499 * tick, 0}},
+		}), Window{2000, 0, 1489 * tick, 0}},
+		"held until it was mended": {flowOf(3000, func(q int, s time.Duration) time.Duration {
+			if q >= 1500 && q < 1503 {
+				return 3050 * tick
+			}
+			return s + latency
+		}), Window{2000, 0, 3 * tick, 1}},
 		// What waited in a frozen relay comes when it wakes, long after the mesh left it: the gap is until it was left.
 		"a relay left after 150 ms": {flowOf(3000, func(q int, s time.Duration) time.Duration {
 			if q >= 1500 && q < 1650 {

@@ -19,9 +19,12 @@
 //
 // A suspicion is a hint (an error frame can be wrong, never forged by who did not see the packet): it moves packets
 // away at once if there is anywhere better, and starts probes; only their silence makes a path dead. A dead path
-// is probed again with growing pauses, and carries nothing unless silence alone speaks against it and there is nothing
-// better. A lossy path is used if there is no clean one, the least lossy first. A path that topology no longer offers
-// is forgotten, but not that it was lossy.
+// is probed again with growing pauses, and carries packets if there is nothing better and its own first link is not down: sooner
+// where silence alone speaks against it. A lossy path is used if there is no clean one, the least lossy first. A path that
+// topology no longer offers is forgotten, but not that it was lossy.
+//
+// Which paths fail though the topology offers them is told (Failing): where all do, a byway may be offered besides, which knows
+// better than the topology. It is tried before it carries packets if another path delivers some.
 //
 // A doubt is less: the first link has been silent for a moment, a relay says so of its own, or a probe is overdue. Mostly it
 // is nothing, so packets stay, and are copied to another path until it is settled: whichever it was, none is lost, and none
@@ -43,14 +46,15 @@ const (
 	// nothing. It doubles with each suspicion of that path after the first, until the path has been quiet for two minutes.
 	Hold = time.Second
 
-	minTimeout = 200 * time.Millisecond
-	maxTimeout = 5 * time.Second
-	minBackoff = 200 * time.Millisecond
-	maxBackoff = 10 * time.Second
-	calm       = 2 * time.Minute
-	maxNumber  = 31 // of a path; 0 is that of none
-	maxStrikes = 6
-	maxPast    = 4 // lossy paths remembered that are not offered
+	minTimeout  = 200 * time.Millisecond
+	maxTimeout  = 5 * time.Second
+	minBackoff  = 200 * time.Millisecond
+	maxBackoff  = 10 * time.Second
+	dearBackoff = time.Second // the longest while packets are sent and no path is known to deliver them
+	calm        = 2 * time.Minute
+	maxNumber   = 31 // of a path; 0 is that of none
+	maxStrikes  = 6
+	maxPast     = 4 // lossy paths remembered that are not offered
 )
 
 // Probe asks for an end-to-end probe over one path. IDs are unique within a Flow.
@@ -61,7 +65,7 @@ type Probe struct {
 }
 
 // Flow is the choice of paths to one destination. Invariants: current is one of routes or nil; it is nil exactly
-// when every route is dead; no route is healthier than it, but for the time that a doubt has.
+// when the first link of every route is down; no route is healthier than it, but for the time that a doubt has.
 type Flow struct {
 	dest     mesh.NodeID
 	cfg      Config
@@ -72,6 +76,7 @@ type Flow struct {
 	moveAt   time.Time
 	moved    time.Time // when current last changed
 	past     []*route  // lossy ones that are not offered now, the newest last
+	sent     time.Time // when packets were last being sent
 	spread   spreading
 	pair     []*route // what protected packets go by
 	hot      bool     // they are being sent
@@ -99,69 +104,6 @@ func New(dest mesh.NodeID, cfg Config) *Flow {
 
 // Dest returns the destination.
 func (f *Flow) Dest() mesh.NodeID { return f.dest }
-
-// SetPaths offers the paths that the topology has now, the primary first. What is known of a path stays if the same
-// path is offered again; a path not offered any more is forgotten.
-func (f *Flow) SetPaths(now time.Time, paths []mesh.Path) {
-	var routes []*route
-	for _, p := range paths {
-		if !p.Valid() || find(routes, p) != nil {
-			continue
-		}
-		r := find(f.routes, p)
-		if r == nil && f.kept != nil && f.kept.path.Same(p) {
-			r, f.kept = f.kept, nil
-		}
-		if r == nil {
-			r = f.enter(now, p, routes)
-		}
-		p.Number = r.path.Number
-		r.path = p
-		routes = append(routes, r)
-	}
-	for _, r := range f.routes {
-		if r.lossy && find(routes, r.path) == nil {
-			f.past = append(f.past[max(0, len(f.past)+1-maxPast):], r)
-		}
-	}
-	f.keep(now, routes)
-	f.routes = routes
-	f.given = given{}
-	f.choose(now)
-}
-
-// enter returns the route of a path that was not offered before now: the one of the past if it was lossy then. Its
-// number is the next that neither the routes of before nor those of now have.
-func (f *Flow) enter(now time.Time, p mesh.Path, routes []*route) *route {
-	f.past = slices.DeleteFunc(f.past, func(r *route) bool { return now.Sub(r.struck) >= calm })
-	r := find(f.past, p)
-	if r == nil {
-		r = &route{rtt: 2 * time.Duration(p.Cost) * time.Microsecond, since: now, link: f.linkState(p.Labels[0])}
-	} else {
-		f.past = slices.DeleteFunc(f.past, func(x *route) bool { return x == r })
-		r.forget()
-		r.loss.last = Counts{}
-		r.setLink(now, f.linkState(p.Labels[0]))
-	}
-	taken := func(r *route) bool { return r.path.Number == f.number }
-	for {
-		f.number = f.number%maxNumber + 1
-		if !slices.ContainsFunc(routes, taken) && !slices.ContainsFunc(f.every(), taken) {
-			break
-		}
-	}
-	r.path.Number = f.number
-	return r
-}
-
-func find(routes []*route, p mesh.Path) *route {
-	for _, r := range routes {
-		if r.path.Same(p) {
-			return r
-		}
-	}
-	return nil
-}
 
 // linkState returns the state of an own link; one never heard of counts as up.
 func (f *Flow) linkState(l mesh.Label) mesh.LinkState {
@@ -201,6 +143,7 @@ func (f *Flow) Doubt(now time.Time, path mesh.Path) {
 // Sending tells that packets are being sent, and whether protected ones are among them. It is to be called about every 50 ms
 // while they are.
 func (f *Flow) Sending(now time.Time, protected bool) {
+	f.sent = now
 	if protected && f.cfg.Protect {
 		f.hotUntil = now.Add(hotLife)
 		if !f.hot {
@@ -268,8 +211,10 @@ func (f *Flow) ProbeReply(now time.Time, id uint64, c Counts) {
 
 // Tick does what has come due and returns the probes to send.
 func (f *Flow) Tick(now time.Time) []Probe {
+	dear := now.Sub(f.sent) < dearBackoff && (f.current == nil || f.current.grade() >= mute)
 	for _, r := range f.every() {
 		r.compared = f.current != nil && f.current.grade() >= leaky
+		r.hurry(now, dear)
 		r.judge(now, f.watches(r))
 	}
 	f.choose(now)

@@ -185,7 +185,7 @@ func TestSuspectDies(t *testing.T) {
 	}
 }
 
-func TestLastSuspectIsUsedUntilItDies(t *testing.T) {
+func TestLastSuspectStaysInUse(t *testing.T) {
 	b := newBench(t, way(1, 1000), way(2, 1500))
 	b.f.Suspect(b.now, way(1, 0))
 	b.f.Suspect(b.now, way(2, 0))
@@ -196,7 +196,12 @@ func TestLastSuspectIsUsedUntilItDies(t *testing.T) {
 	b.f.Link(b.now, 2, mesh.LinkSuspect)
 	b.uses(1) // less bad
 	b.pass(time.Second)
-	b.uses(0)
+	b.uses(1) // dead like the other one, and nothing is better
+	b.states(Suspect, Dead)
+	b.f.Link(b.now, 1, mesh.LinkDown)
+	b.uses(2)
+	b.f.Link(b.now, 2, mesh.LinkDown)
+	b.uses(0) // nothing can leave
 	b.states(Dead, Dead)
 }
 
@@ -204,9 +209,13 @@ func TestSlowPathHasTime(t *testing.T) {
 	b := newBench(t, way(1, 500_000)) // 1 s round trip: 3 s for an answer
 	b.f.Suspect(b.now, way(1, 0))
 	b.pass(4 * time.Second)
-	b.uses(1)
+	if h := b.f.routes[0].health; h != suspected {
+		t.Errorf("health %v before the last answer had its time", h)
+	}
 	b.pass(time.Second)
-	b.uses(0)
+	if h := b.f.routes[0].health; h != lost {
+		t.Errorf("health %v after it", h)
+	}
 }
 
 func TestOwnLink(t *testing.T) {
@@ -247,7 +256,9 @@ func TestJudgementWaitsForTheLink(t *testing.T) {
 	if n := len(b.pass(time.Second)); n < 3 {
 		t.Errorf("%d probes after the link came back, want a new burst", n)
 	}
-	b.uses(0)
+	if h := b.f.routes[0].health; h != lost {
+		t.Errorf("health %v after the burst", h)
+	}
 }
 
 func TestStaysUnlessMateriallyBetter(t *testing.T) {
@@ -333,7 +344,9 @@ func TestUnknownReportsAreIgnored(t *testing.T) {
 	b.pass(100 * time.Millisecond)
 	b.f.Suspect(b.now, way(1, 0)) // again: the burst under way goes on
 	b.pass(200 * time.Millisecond)
-	b.states(Dead)
+	if h := b.f.routes[0].health; h != lost {
+		t.Errorf("health %v: the second report put the verdict off", h)
+	}
 	if !at.Equal(start) {
 		t.Errorf("first probe due at %v, want at once", at)
 	}
@@ -462,7 +475,8 @@ func TestInvariants(t *testing.T) {
 				for range rapid.IntRange(0, 3).Draw(t, "n") {
 					paths = append(paths, way(mesh.Label(rapid.IntRange(1, 4).Draw(t, "l")), mesh.Cost(rapid.IntRange(100, 100_000).Draw(t, "cost"))))
 				}
-				f.SetPaths(now, paths)
+				n := rapid.IntRange(0, len(paths)).Draw(t, "byways")
+				f.SetPaths(now, paths[n:], paths[:n]...)
 			case 1:
 				f.Link(now, label, mesh.LinkState(rapid.IntRange(0, 2).Draw(t, "state")))
 			case 2:
@@ -493,10 +507,10 @@ func TestInvariants(t *testing.T) {
 			if at := f.Deadline(); !at.IsZero() && !at.After(now) {
 				t.Fatalf("deadline %v is not after %v", at, now)
 			}
-			ways, pair := f.Ways(), f.Pair()
+			ways, pair, failing := f.Ways(), f.Pair(), f.Failing()
 			f.given = given{}
-			if !reflect.DeepEqual(ways, f.Ways()) || !reflect.DeepEqual(pair, f.Pair()) {
-				t.Fatalf("ways %v and pair %v are old", ways, pair)
+			if !reflect.DeepEqual(ways, f.Ways()) || !reflect.DeepEqual(pair, f.Pair()) || !reflect.DeepEqual(failing, f.Failing()) {
+				t.Fatalf("ways %v, pair %v or what fails, %v, are old", ways, pair, failing)
 			}
 			// Only health or topology moves packets twice within the hold time.
 			if event == 4 && f.current != before && before != nil && f.current != nil && before.grade() == f.current.grade() {

@@ -16,7 +16,7 @@ const (
 )
 
 // grade orders routes by how fit they are to carry packets, best first. A link that is silent weighs less than an error frame
-// which says that one is down. What nobody but silence speaks against is better than nothing.
+// which says that one is down. What only silence and errors speak against is better than nothing.
 type grade uint8
 
 const (
@@ -25,8 +25,9 @@ const (
 	undecided // its first link is silent, or a relay doubts its own
 	accused
 	both
-	mute
-	dead
+	mute    // dead by silence alone
+	refused // and by an error
+	dead    // its first link is down
 )
 
 // route is one path and what is known of it.
@@ -53,6 +54,7 @@ type route struct {
 	unheard bool      // the suspicion came of silence alone
 	next    time.Time // when to probe next, or to give the path up; zero: not at all
 	backoff time.Duration
+	dear    bool // packets are sent, and no path is known to deliver them
 	strikes int
 	struck  time.Time // the last suspicion
 
@@ -73,6 +75,7 @@ type route struct {
 	queue
 	loss      meter
 	lossy     bool
+	untried   bool          // it counts as lossy until its first trial is over
 	pause     time.Duration // before the next trial
 	trial     tally
 	trialFrom time.Time
@@ -83,10 +86,12 @@ type route struct {
 func (r *route) grade() grade {
 	silent := r.link == mesh.LinkSuspect || r.hinted
 	switch {
-	case r.link != mesh.LinkDown && r.health == lost && r.unheard:
-		return mute
-	case r.link == mesh.LinkDown || r.health == lost:
+	case r.link == mesh.LinkDown:
 		return dead
+	case r.health == lost && r.unheard:
+		return mute
+	case r.health == lost:
+		return refused
 	case r.health == suspected && silent:
 		return both
 	case r.health == suspected:
@@ -103,7 +108,7 @@ func (r *route) grade() grade {
 func (r *route) show(now time.Time, inUse bool) {
 	state := Standby
 	switch g := r.grade(); {
-	case g == dead, g == mute && !inUse:
+	case g == dead, g >= mute && !inUse:
 		state = Dead
 	case g <= leaky && inUse:
 		state = Active
@@ -204,7 +209,7 @@ func (r *route) probe(now time.Time, id uint64) (full bool) {
 	switch {
 	case !r.scheduled(now):
 	case r.health == lost:
-		r.backoff = min(max(2*r.backoff, minBackoff), maxBackoff)
+		r.backoff = min(max(2*r.backoff, minBackoff), r.mostBackoff())
 		r.next = now.Add(max(r.backoff, r.timeout()))
 	case r.health == suspected:
 		r.tries++
@@ -218,6 +223,26 @@ func (r *route) probe(now time.Time, id uint64) (full bool) {
 		return r.trialNo%fullEvery == 0
 	}
 	return false
+}
+
+func (r *route) mostBackoff() time.Duration {
+	if r.dear {
+		return dearBackoff
+	}
+	return maxBackoff
+}
+
+// hurry says whether packets are sent that no path is known to deliver: then a dead one is not left alone for long.
+func (r *route) hurry(now time.Time, dear bool) {
+	r.dear = dear
+	if at := now.Add(max(dearBackoff, r.timeout())); dear && r.health == lost && r.next.After(at) {
+		r.next = at
+	}
+}
+
+// failing reports whether a path does not do what the topology offers it for, as far as packets and probes tell.
+func (r *route) failing() bool {
+	return r.link != mesh.LinkDown && (r.lossy && !r.untried || r.health == lost || r.health == suspected && r.unheard)
 }
 
 // answered clears the route if the probe was one of its own.

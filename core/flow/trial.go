@@ -27,6 +27,14 @@ func (r *route) condemn(now time.Time) {
 	}
 }
 
+// sound has a path tried before it is fit.
+func (r *route) sound(now time.Time) {
+	if r.lossy || r.health != alive {
+		return
+	}
+	r.lossy, r.untried, r.pause, r.trialFrom, r.next = true, true, minPause, time.Time{}, now
+}
+
 // counted takes what both ends counted.
 func (r *route) counted(now time.Time, c Counts) {
 	t, ok := r.loss.take(c)
@@ -61,7 +69,7 @@ func (r *route) try(now time.Time, t tally) {
 }
 
 func (r *route) fail(now time.Time) {
-	r.trialFrom = time.Time{}
+	r.trialFrom, r.untried = time.Time{}, false
 	r.pause = min(2*r.pause, maxPause)
 	if r.health == alive {
 		r.next = now.Add(r.pause)
@@ -70,7 +78,7 @@ func (r *route) fail(now time.Time) {
 
 // absolve ends the time as a lossy path. It counts as struck now: only quiet from here on shortens its next trial.
 func (r *route) absolve(now time.Time) {
-	r.lossy, r.struck = false, now
+	r.lossy, r.untried, r.struck = false, false, now
 	r.loss.score, r.loss.recent, r.loss.doubt = proof/2, r.trial, tally{} // half convicted: chance may have helped it
 	if r.health == alive {
 		r.next = time.Time{}

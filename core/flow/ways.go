@@ -31,13 +31,16 @@ func (f *Flow) forsake(now time.Time) {
 	})
 }
 
-// given is what Ways and Pair returned last, and of what that was made: they are asked at every turn of the fast loop.
+// given is what Ways, Pair and Failing returned last, and of what that was made: they are asked at every turn of the fast loop.
 type given struct {
 	of   []carrier
 	left []*route
 	ways []mesh.Way
 	legs []*route
 	pair []mesh.Path
+
+	fails   []*route
+	failing []mesh.Path
 }
 
 // carrier is what one way is made of.
@@ -98,4 +101,29 @@ func (f *Flow) Pair() []mesh.Path {
 		}
 	}
 	return f.given.pair
+}
+
+// Failing returns the paths offered that fail though the links that this node sees are up: they lose packets or probes, or all
+// of them. The result is not to be modified.
+func (f *Flow) Failing() []mesh.Path {
+	g, same := &f.given, 0
+	for _, r := range f.routes {
+		switch {
+		case !r.failing():
+		case same < len(g.fails) && g.fails[same] == r:
+			same++
+		default:
+			same = len(g.fails) + 1
+		}
+	}
+	if same == len(g.fails) {
+		return g.failing
+	}
+	g.fails, g.failing = nil, nil
+	for _, r := range f.routes {
+		if r.failing() {
+			g.fails, g.failing = append(g.fails, r), append(g.failing, r.path)
+		}
+	}
+	return g.failing
 }

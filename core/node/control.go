@@ -135,6 +135,8 @@ func (c *Control) Step(now time.Time, ev ControlEvent) Effects {
 		c.linkReport(now, ev)
 	case Stale:
 		c.stale(now, ev.Node, ev.Conn)
+	case PathsFail:
+		c.pathsFail(now, ev)
 	case Found:
 		c.found(now, ev)
 	case Resolved:

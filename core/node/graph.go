@@ -139,6 +139,9 @@ func (c *Control) syncTopology(now time.Time) {
 			c.findPaths(p)
 		case change.Keeps(&p.found, c.cfg.Self, p.node):
 			p.graph = c.graph
+			if c.followByways(now, p) {
+				c.tellPeer(p)
+			}
 		default:
 			c.usePaths(p, change.Disjoint(&p.found, c.cfg.Self, p.node, c.cfg.Disjoint))
 		}

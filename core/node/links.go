@@ -39,6 +39,8 @@ type neighbourLink struct {
 	seekAt    time.Time // when to look for the neighbour elsewhere if the link is still down; zero: not
 	borrowed  bool      // made for want of any other link
 	around    path.Around
+	capacity  mesh.BitsPerSecond // as the fast loop was told; 0: not known
+	lookedAt  uint64             // the version of the database that capacity is of
 }
 
 func (l *neighbourLink) deadline() time.Time {
@@ -159,6 +161,8 @@ func (c *Control) settleLink(now time.Time, l *neighbourLink) {
 		l.theirs = c.conns[d.Use].theirs // of this one: the neighbour may know our address as the other end of another link, too
 		c.linksNew = true
 		c.tellLink(l)
+	default:
+		c.settleCapacity(l)
 	}
 	if d.Renew && !l.dialling && !l.sess.Pending() && !now.Before(l.next) {
 		l.dialling = true
@@ -177,7 +181,8 @@ func (c *Control) settleLink(now time.Time, l *neighbourLink) {
 
 // tellLink tells the fast loop what a link is now.
 func (c *Control) tellLink(l *neighbourLink) {
-	c.out.Reflex = append(c.out.Reflex, LinkSet{l.label, l.neighbour, l.via, l.remote, l.mtu, c.cfg.Hello, c.cfg.InterfaceCapacity[l.iface]})
+	l.capacity = c.capacityOf(l)
+	c.out.Reflex = append(c.out.Reflex, LinkSet{l.label, l.neighbour, l.via, l.remote, l.mtu, c.cfg.Hello, l.capacity})
 }
 
 func (c *Control) dropLink(now time.Time, l *neighbourLink) {

@@ -28,11 +28,12 @@ type peer struct {
 	staled   time.Time // when a new session was wished for, last, because the peer did not know ours
 	told     bool      // the fast loop knows of it
 	boot     uint64    // latest that the node has announced
+	byways   byways
 }
 
 // deadline returns when settlePeer has something to do, as seen at now, when it ran last.
 func (p *peer) deadline(now time.Time, idle time.Duration) time.Time {
-	at := sooner(p.used.Add(idle), p.sess.Deadline())
+	at := sooner(sooner(p.used.Add(idle), p.sess.Deadline()), p.bywayDeadline())
 	if p.dialling || p.sess.Pending() || len(p.paths) == 0 {
 		return at // nothing to dial, or nowhere to: whatever ends that comes as an event
 	}
@@ -108,15 +109,15 @@ func (c *Control) findPaths(p *peer) {
 func (c *Control) usePaths(p *peer, found path.Result) {
 	p.found, p.graph = found, c.graph
 	paths := p.found.Paths
-	if p.told && slices.EqualFunc(paths, p.paths, sameMetrics) {
-		return
-	}
+	same := p.told && slices.EqualFunc(paths, p.paths, sameMetrics)
 	if len(p.paths) == 0 && len(paths) > 0 && p.sess.Use() == 0 && !p.dialling {
 		p.next = time.Time{} // the destination became reachable: no back-off from when it was not
 		p.backoff.Reset()
 	}
 	p.paths = paths
-	c.tellPeer(p)
+	if c.followByways(c.now, p) || !same {
+		c.tellPeer(p)
+	}
 }
 
 func sameMetrics(a, b mesh.Path) bool {
@@ -125,7 +126,7 @@ func sameMetrics(a, b mesh.Path) bool {
 
 func (c *Control) tellPeer(p *peer) {
 	p.told = true
-	c.out.Reflex = append(c.out.Reflex, PeerSet{p.node, p.addr, p.via, p.paths})
+	c.out.Reflex = append(c.out.Reflex, PeerSet{p.node, p.addr, p.via, p.paths, p.byways.paths})
 }
 
 func (c *Control) peerConnUp(now time.Time, cn *conn, ev ConnUp) {
@@ -172,6 +173,7 @@ func (c *Control) stale(now time.Time, n mesh.NodeID, id mesh.ConnID) {
 }
 
 func (c *Control) settlePeer(now time.Time, p *peer) {
+	c.settleByways(now, p)
 	d := p.sess.Decide(now)
 	c.closeAll(d.Close, "superseded")
 	if d.Use != p.via {

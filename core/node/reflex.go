@@ -27,12 +27,13 @@ type (
 	}
 	// LinkGone says that a link has no session any more.
 	LinkGone struct{ Label mesh.Label }
-	// PeerSet gives a destination's session (0 = none) and disjoint paths, the preferred one first.
+	// PeerSet gives a destination's session (0 = none) and disjoint paths, the preferred one first, and byways: paths besides.
 	PeerSet struct {
 		Node    mesh.NodeID
 		Addr    netip.Addr
 		Session mesh.ConnID
 		Paths   []mesh.Path
+		Byways  []mesh.Path
 	}
 	// PeerGone says that a destination is not in use any more.
 	PeerGone struct{ Node mesh.NodeID }
@@ -143,6 +144,8 @@ type reflexPeer struct {
 	flow *flow.Flow
 	ways []mesh.Way
 	pair []mesh.Path
+
+	failing []mesh.Path // as the slow loop was told
 }
 
 // NewReflex returns the fast machine of a node that starts without links.
@@ -259,6 +262,10 @@ func (r *Reflex) tick(now time.Time) {
 		ways, pair := p.flow.Ways(), p.flow.Pair()
 		r.dirty = r.dirty || !slices.EqualFunc(ways, p.ways, sameWay) || !slices.EqualFunc(pair, p.pair, sameNumbered)
 		p.ways, p.pair = ways, pair
+		if failing := p.flow.Failing(); !slices.EqualFunc(failing, p.failing, mesh.Path.Same) {
+			p.failing = failing
+			r.out.Report = append(r.out.Report, PathsFail{p.Node, failing})
+		}
 	}
 	if r.dirty {
 		r.dirty = false
@@ -298,8 +305,8 @@ func (r *Reflex) peerSet(now time.Time, ev PeerSet) {
 		p.flow.Anew(now)
 	}
 	p.PeerSet = ev
-	p.flow.SetPaths(now, ev.Paths)
-	for _, path := range ev.Paths {
+	p.flow.SetPaths(now, ev.Paths, ev.Byways...)
+	for _, path := range slices.Concat(ev.Paths, ev.Byways) {
 		state := mesh.LinkDown
 		if l := r.link(path.Labels[0]); l != nil {
 			state = l.state

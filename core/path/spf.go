@@ -40,14 +40,10 @@ func (t *Tree) Reuse(g *Graph, from mesh.NodeID) {
 }
 
 func (t *Tree) grow(from int32, price pricing) {
-	g, n := t.g, len(t.g.nodes)
+	g := t.g
 	t.from, t.price = from, price
-	t.dist = slices.Grow(t.dist[:0], n)[:n]
-	t.via = slices.Grow(t.via[:0], n)[:n]
+	t.reset()
 	dist, via := t.dist, t.via
-	for i := range dist {
-		dist[i], via[i] = infinity, -1
-	}
 	dist[from] = 0
 	h := g.heap[:0]
 	h.push(0, from)
@@ -65,6 +61,16 @@ func (t *Tree) grow(from int32, price pricing) {
 		}
 	}
 	g.heap = h
+}
+
+// reset makes a tree one that has reached no node.
+func (t *Tree) reset() {
+	n := len(t.g.nodes)
+	t.dist = slices.Grow(t.dist[:0], n)[:n]
+	t.via = slices.Grow(t.via[:0], n)[:n]
+	for i := range t.dist {
+		t.dist[i], t.via[i] = infinity, -1
+	}
 }
 
 // To returns the shortest path to n. If it has more than MaxHops hops, the shortest one within MaxHops, else within

@@ -2,18 +2,17 @@
 // subscribes to the kernel's route messages (rtnetlink(7)) and takes them as a sign to look, never as news by
 // themselves: what it reports is what a fresh look shows, so a message that was lost or misread cannot mislead it.
 //
-// A change that comes as many messages is reported once, when none has come for 50 ms, or after 250 ms in any case.
+// A change that comes as many messages is reported once, when none has come for 50 ms, or after 250 ms in any case. An
+// interface that packets cannot leave any more is worth a look at once: those who send by it wait for nothing else.
 package netmon
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"slices"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -24,6 +23,7 @@ import (
 const (
 	quiet   = 50 * time.Millisecond  // a change is complete when nothing has come for this
 	longest = 250 * time.Millisecond // and is reported after this at the latest
+	pause   = 25 * time.Millisecond  // between two looks, however many carriers go
 )
 
 // Interface is one network interface as of one look.
@@ -90,6 +90,7 @@ type Monitor struct {
 	events *os.File
 	look   *netlink.Handle
 	state  State
+	looked time.Time // when state was read
 
 	mu      sync.Mutex // guards what follows
 	running bool       // Run uses look, and closes it
@@ -152,23 +153,26 @@ func (m *Monitor) Run(changed func(Change)) error {
 		}
 		ch := Change{State: next, Lost: lost(m.state, next), Routes: routes}
 		same := m.state.equal(next)
-		m.state = next
+		m.state, m.looked = next, time.Now()
 		if !same || routes {
 			changed(ch)
 		}
 	}
 }
 
-// burst waits for messages and for the end of those that come together. It reports whether one was about a route.
+// burst waits for messages and for the end of those that come together, or for the first one by which a carrier is gone. It
+// reports whether one was about a route.
 func (m *Monitor) burst(b []byte) (routes bool, err error) {
 	if err := m.events.SetReadDeadline(time.Time{}); err != nil {
 		return false, err
 	}
+	gone := false
 	for end := (time.Time{}); ; {
 		n, err := m.events.Read(b)
 		switch {
 		case err == nil:
-			routes = routes || aboutRoutes(b[:n])
+			r, g := m.gist(b[:n])
+			routes, gone = routes || r, gone || g
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			return routes, nil
 		case errors.Is(err, unix.ENOBUFS):
@@ -180,9 +184,12 @@ func (m *Monitor) burst(b []byte) (routes bool, err error) {
 		if end.IsZero() {
 			end = now.Add(longest)
 		}
-		at := now.Add(quiet)
-		if end.Before(at) {
-			at = end
+		at := sooner(now.Add(quiet), end)
+		if gone {
+			at = sooner(at, m.looked.Add(pause))
+		}
+		if !now.Before(at) {
+			return routes, nil
 		}
 		if err := m.events.SetReadDeadline(at); err != nil {
 			return routes, err
@@ -190,19 +197,11 @@ func (m *Monitor) burst(b []byte) (routes bool, err error) {
 	}
 }
 
-// aboutRoutes reports whether one of the messages in b is about a route of the main table. What cannot be read is not.
-func aboutRoutes(b []byte) bool {
-	msgs, err := syscall.ParseNetlinkMessage(b)
-	if err != nil {
-		return false
+func sooner(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
 	}
-	return slices.ContainsFunc(msgs, func(m syscall.NetlinkMessage) bool {
-		const table, flags = 4, 8 // offsets in struct rtmsg
-		if t := m.Header.Type; t != unix.RTM_NEWROUTE && t != unix.RTM_DELROUTE || len(m.Data) < unix.SizeofRtMsg {
-			return false
-		}
-		return m.Data[table] == unix.RT_TABLE_MAIN && binary.NativeEndian.Uint32(m.Data[flags:])&unix.RTM_F_CLONED == 0
-	})
+	return a
 }
 
 // lost returns the interfaces that had a carrier and have none now.

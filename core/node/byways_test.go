@@ -1,0 +1,225 @@
+package node
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"x0tta6bl4/mesh"
+	"x0tta6bl4/wire"
+)
+
+// twoRows is a node that wants zeta, which it has two ways to, alpha-gamma and beta-delta; alpha is linked with delta too, and
+// beta with gamma.
+func twoRows(t *testing.T) (r *scene, conn mesh.ConnID) {
+	t.Helper()
+	r = newScene(t, Config{})
+	alpha, beta := mesh.MustNodeID("alpha"), mesh.MustNodeID("beta")
+	gamma, delta := mesh.MustNodeID("gamma"), mesh.MustNodeID("delta")
+	conn = r.linkUp(0, alpha, addr(1), 11, 1)
+	r.linkUp(0, beta, addr(2), 21, 1)
+	labels := map[mesh.NodeID]mesh.Label{}
+	for _, l := range r.links {
+		labels[l.neighbour] = l.label
+		r.report(l.label, mesh.LinkUp)
+	}
+	r.hear(conn, alpha, 1, adjacency(self, 11, labels[alpha]), adjacency(gamma, 12, 31), adjacency(delta, 13, 41))
+	r.hear(conn, beta, 1, adjacency(self, 21, labels[beta]), adjacency(gamma, 22, 32), adjacency(delta, 23, 42))
+	r.hear(conn, gamma, 1, adjacency(alpha, 31, 12), adjacency(beta, 32, 22), adjacency(zeta, 33, 51))
+	r.hear(conn, delta, 1, adjacency(alpha, 41, 13), adjacency(beta, 42, 23), adjacency(zeta, 43, 52))
+	r.hear(conn, zeta, 1, adjacency(gamma, 51, 33), adjacency(delta, 52, 43))
+	r.pass(time.Second)
+	r.do(Wanted{Addr: mesh.Addr(domain, zeta)})
+	if set := r.offered(); len(set.Paths) != 2 || len(set.Byways) != 0 {
+		t.Fatalf("offered %+v", set)
+	}
+	return r, conn
+}
+
+// offered returns what the fast loop was told last of the paths to zeta, the zero value if nothing since the last call.
+func (r *scene) offered() (set PeerSet) {
+	for _, ev := range r.takeReflex() {
+		if p, ok := ev.(PeerSet); ok && p.Node == zeta {
+			set = p
+		}
+	}
+	return set
+}
+
+func (r *scene) fail(paths ...mesh.Path) {
+	r.Helper()
+	r.do(PathsFail{Node: zeta, Paths: paths})
+}
+
+// When all paths fail, and not before, a byway is offered that is none of them; when it fails too, another one. They go when a
+// path of the set has done for two minutes.
+func TestBywaysComeAndGo(t *testing.T) {
+	r, _ := twoRows(t)
+	set := r.peer(zeta).paths
+	r.fail(set[0])
+	if got := r.offered(); got.Node == zeta {
+		t.Fatalf("told %+v though a path does", got)
+	}
+	r.fail(set...)
+	first := r.offered()
+	if len(first.Paths) != 2 || len(first.Byways) != 1 || slices.ContainsFunc(set, first.Byways[0].Same) || len(first.Byways[0].Nodes) != 4 {
+		t.Fatalf("offered %+v", first)
+	}
+	r.fail(append(slices.Clone(set), first.Byways[0])...)
+	second := r.offered()
+	if len(second.Byways) != 2 || !second.Byways[0].Same(first.Byways[0]) || second.Byways[1].Same(first.Byways[0]) {
+		t.Fatalf("offered %+v", second)
+	}
+	r.fail(set[1], first.Byways[0])
+	r.pass(failedLife - time.Second)
+	if got := r.offered(); got.Node == zeta {
+		t.Fatalf("told %+v before the time", got)
+	}
+	r.pass(2 * time.Second)
+	if got := r.offered(); got.Node != zeta || len(got.Byways) != 0 || len(got.Paths) != 2 {
+		t.Errorf("offered %+v when the time was over", got)
+	}
+	if b := r.peer(zeta).byways; len(b.failed)+len(b.failing) != 0 {
+		t.Errorf("remembered %+v", b)
+	}
+}
+
+// A path of the set that fails again keeps the byways.
+func TestBywaysStayWhileTheSetIsUnsteady(t *testing.T) {
+	r, _ := twoRows(t)
+	set := r.peer(zeta).paths
+	r.fail(set...)
+	r.offered()
+	for range 10 {
+		r.do(Wanted{Addr: mesh.Addr(domain, zeta)})
+		r.fail(set[0])
+		r.pass(failedLife * 3 / 4)
+		r.fail(set...)
+		r.pass(time.Second)
+	}
+	if got := r.offered(); got.Node == zeta {
+		t.Errorf("told %+v", got)
+	}
+	if b := r.peer(zeta).byways; len(b.paths) != 1 {
+		t.Errorf("byways %+v", b.paths)
+	}
+}
+
+// However much fails, two byways are offered at most, some at once and then fewer and fewer.
+func TestBywaysAreBounded(t *testing.T) {
+	r := newScene(t, Config{})
+	conn := r.linkUp(0, alpha, addr(1), 99, 1)
+	own := r.links[0].label
+	r.report(own, mesh.LinkUp)
+	const relays = 40
+	fromAlpha, fromZeta := []mesh.Adjacency{adjacency(self, 99, own)}, []mesh.Adjacency{}
+	for i := mesh.Label(1); i <= relays; i++ {
+		n := mesh.MustNodeID(fmt.Sprint("relay", i))
+		r.hear(conn, n, 1, adjacency(alpha, 1, i), adjacency(zeta, 2, i))
+		fromAlpha, fromZeta = append(fromAlpha, adjacency(n, i, 1)), append(fromZeta, adjacency(n, i, 2))
+	}
+	r.hear(conn, alpha, 1, fromAlpha...)
+	r.hear(conn, zeta, 1, fromZeta...)
+	r.pass(time.Second)
+	r.do(Wanted{Addr: mesh.Addr(domain, zeta)})
+	r.offered()
+	var told []int // in each minute
+	for range 10 {
+		told = append(told, 0)
+		for range 600 {
+			p := r.peer(zeta)
+			r.fail(p.offered()...)
+			r.do(Wanted{Addr: mesh.Addr(domain, zeta)})
+			r.pass(100 * time.Millisecond)
+			if got := r.offered(); got.Node == zeta {
+				told[len(told)-1]++
+			}
+			if n := len(p.byways.paths); n > maxByways || len(p.byways.failed) > maxFailed {
+				t.Fatalf("%d byways, %d failed paths remembered", n, len(p.byways.failed))
+			}
+		}
+	}
+	t.Logf("byways in each minute: %v", told)
+	if told[0] < quickByways || told[0] > quickByways+8 || slices.Max(told[2:]) > 2 || slices.Max(told[2:]) == 0 {
+		t.Errorf("byways in each minute: %v", told)
+	}
+}
+
+// A byway whose link goes away goes with it, and one that the set comes to have is no byway any more.
+func TestBywaysFollowTheTopology(t *testing.T) {
+	r, conn := twoRows(t)
+	set := r.peer(zeta).paths
+	r.fail(set...)
+	byway := r.offered().Byways[0]
+	first, second := byway.Nodes[1], byway.Nodes[2]
+	var links []mesh.Adjacency
+	for _, a := range r.lastHeard(first) {
+		if a.Neighbour != second {
+			links = append(links, a)
+		}
+	}
+	r.hear(conn, first, 1, links...)
+	r.pass(spfPause)
+	got := r.offered()
+	if got.Node != zeta || slices.ContainsFunc(got.Byways, byway.Same) {
+		t.Errorf("offered %+v without the link from %v to %v", got, first, second)
+	}
+	if len(got.Byways) != 1 {
+		t.Errorf("%d byways: all other paths fail as before", len(got.Byways))
+	}
+}
+
+// lastHeard returns the links that a node announced last.
+func (r *scene) lastHeard(n mesh.NodeID) (links []mesh.Adjacency) {
+	for _, e := range r.charted.edges {
+		if e.From == n {
+			links = append(links, adjacency(e.To, e.Label, e.Remote))
+		}
+	}
+	return links
+}
+
+// What the fast loop says of a destination that is not in use any more is nothing.
+func TestPathsOfNobodyFail(t *testing.T) {
+	r, _ := twoRows(t)
+	r.do(PathsFail{Node: mesh.MustNodeID("alpha"), Paths: r.peer(zeta).paths})
+	if got := r.offered(); got.Node == zeta {
+		t.Errorf("told %+v", got)
+	}
+}
+
+// The fast loop says which paths fail when that changes, and offers byways to the flow.
+func TestReflexTellsWhatFails(t *testing.T) {
+	f := newFast(t)
+	f.do(linkSet(1, alpha, 11))
+	f.do(linkSet(2, beta, 12))
+	set := PeerSet{Node: zeta, Addr: mesh.Addr(domain, zeta), Session: 21, Paths: []mesh.Path{pathBy(1000, 1, 5)}}
+	f.do(set)
+	f.pass(time.Second)
+	f.reports = nil
+	for range 20 {
+		f.do(Sending{Node: zeta})
+		f.pass(50 * time.Millisecond)
+	}
+	said := func() (n int, last PathsFail) {
+		for _, ev := range f.reports {
+			if p, ok := ev.(PathsFail); ok {
+				n, last = n+1, p
+			}
+		}
+		return n, last
+	}
+	if n, last := said(); n != 1 || last.Node != zeta || len(last.Paths) != 1 || !last.Paths[0].Same(set.Paths[0]) {
+		t.Fatalf("said %d times, last %+v", n, last)
+	}
+	set.Byways = []mesh.Path{pathBy(3000, 2, 6)}
+	f.do(set)
+	if f.inUse() != 2 {
+		t.Errorf("packets leave by %d", f.inUse())
+	}
+	f.do(PathError{Node: zeta, Path: set.Byways[0], Code: wire.ErrorLinkDown})
+	if n, _ := said(); n != 1 {
+		t.Error("an error frame alone is told")
+	}
+}
