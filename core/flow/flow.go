@@ -45,6 +45,11 @@ const (
 
 	minTimeout = 200 * time.Millisecond
 	maxTimeout = 5 * time.Second
+
+	// firstTimeout is the most before the first measurement (RFC 6298 §2). Cost is no better guess: where links lose frames it is
+	// many times the delay, and a path that has never worked would be waited for as long.
+	firstTimeout = time.Second
+
 	minBackoff = 200 * time.Millisecond
 	maxBackoff = 10 * time.Second
 	calm       = 2 * time.Minute
