@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"math"
 	"time"
 
 	"x0tta6bl4/core/path"
@@ -47,7 +48,10 @@ func (e *element) steady(now time.Duration) bool { return !e.bad && e.known <= n
 // elements are the links and nodes of a world.
 type elements struct {
 	links, nodes []element
-	ended        []bool // by node: its process has ended since it was last well
+	ended        []bool        // by node: its process has ended since it was last well
+	bad          int           // how many are
+	one          part          // of those that are, the last
+	known        time.Duration // from when on all others are counted on
 }
 
 func newElements(w *World) elements {
@@ -88,8 +92,26 @@ func (x *elements) update(w *World) (struck []part, mended int) {
 			x.ended[i] = false
 		}
 	}
+	x.count()
 	return struck, mended
 }
+
+// count takes stock of what is bad.
+func (x *elements) count() {
+	x.bad, x.known = 0, 0
+	for kind, all := range [2][]element{x.links, x.nodes} {
+		for i := range all {
+			if e := &all[i]; e.bad {
+				x.bad, x.one = x.bad+1, part{kind == 1, i}
+			} else {
+				x.known = max(x.known, e.known)
+			}
+		}
+	}
+}
+
+// never is later than any run ends.
+const never = time.Duration(math.MaxInt64)
 
 // silent reports whether hellos do not cross the link, in a direction or both.
 func (l *wireLink) silent() bool { return l.down > 0 || l.block != [2]int{} }
