@@ -17,7 +17,7 @@ type Cover struct {
 	Held      uint64 `json:"fault_packets_guarded"` // of them, that had to arrive
 	LostElse  uint64 `json:"fault_packets_lost"`    // of the others, that did not
 	TwinElse  uint64 `json:"fault_twins_lost"`      // of the unprotected twins of those others
-	Alone     uint64 `json:"alone_packets"`         // sent while one link or relay alone was bad, and all others were counted on
+	Alone     uint64 `json:"alone_packets"`         // sent while one link or relay alone was bad: see promise
 	AloneHeld uint64 `json:"alone_packets_guarded"`
 }
 
@@ -33,9 +33,10 @@ func (p *promises) faulty(f *trafficFlow, now time.Duration) bool {
 	return p.changes > 0 && f.promise.sound && (p.bad > 0 || now < p.known)
 }
 
-// alone reports whether one link or relay is bad and all else is counted on.
+// alone reports whether one link or relay is bad and all else is counted on, and a flow had two ways before, or time to find one.
 func (p *promises) alone(f *trafficFlow, now time.Duration) bool {
-	return p.bad == 1 && now >= p.known && p.one != part{true, f.from.index} && p.one != part{true, f.to.index}
+	return p.bad == 1 && now >= p.known && (f.promise.twice || now-p.change > knownAfter) &&
+		p.one != part{true, f.from.index} && p.one != part{true, f.to.index}
 }
 
 // cover notes what the flows are promised now.

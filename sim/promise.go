@@ -81,8 +81,8 @@ func (p *Promised) Add(q *Promised) {
 // network was struck last, and all that was struck within knownAfter is one link or one node, not an end of the flow.
 // Where something swallows packets, two whole paths without a common relay must be in the set; where two things do, nothing is
 // promised. Whatever was before, packets arrive again when nothing has changed for knownAfter and the source has a whole path,
-// until something breaks; and nothing is lost that is sent while one link or relay alone is bad, and all others are counted on,
-// unless something else breaks while it is under way, or two members lie.
+// until something breaks. Nor is anything lost that is sent while one link or relay alone is bad and all others are counted on, if
+// there were two ways before or that has been so for knownAfter, unless something else breaks while it is under way, or two members lie.
 //
 // No oscillation. A flow takes another path at most switchesFirst times, and switchesEach more for each link or node that is
 // struck or works again;
@@ -93,6 +93,7 @@ type promise struct {
 	own      bool          // only links of the source itself were struck
 	heard    time.Duration // last delivery; 0 = none yet
 	sound    bool          // some way is not bad, whether or not it is counted on
+	twice    bool          // two ways were counted on when the network was struck last
 	guarded  bool
 	lifted   time.Duration // when it was no longer
 	switches int
@@ -138,6 +139,7 @@ func (p *promises) physical(w *World) {
 		f.promise.since = now
 		f.promise.within = p.bound(w, f, now)
 		if len(struck) > 0 {
+			f.promise.twice = twice[i]
 			p.guard(f, twice[i], now)
 		}
 	}
