@@ -128,6 +128,11 @@ func (x *elements) steady(l *wireLink, now time.Duration) bool {
 // reaches reports whether a way of steady links that a frame has labels enough for leads from one node to another without one
 // part.
 func (x *elements) reaches(w *World, from, to *simNode, now time.Duration, without part) bool {
+	return x.reachesIn(w, from, to, now, without, path.MaxLongHops)
+}
+
+// reachesIn is reaches for ways of at most so many links.
+func (x *elements) reachesIn(w *World, from, to *simNode, now time.Duration, without part, most int) bool {
 	if !x.nodes[from.index].steady(now) || !x.nodes[to.index].steady(now) {
 		return false
 	}
@@ -144,26 +149,27 @@ func (x *elements) reaches(w *World, from, to *simNode, now time.Duration, witho
 			}
 		}
 	}
-	return hops[to.index] > 0 && hops[to.index] <= path.MaxLongHops+1
+	return hops[to.index] > 0 && hops[to.index] <= most+1
 }
 
 // nothing is left out.
 var nothing = part{true, -1}
 
 // twice reports whether two ways of steady links that share no relay lead from one node to another: by Menger's theorem, if
-// what remains without any one relay, and without any one link between the two, still holds a way.
+// what remains without any one relay, and without any one link between the two, still holds a way. Ways of more than
+// path.MaxHops links do not count: a source prefers a shorter one alone to two of these, and says that it has but one.
 func (x *elements) twice(w *World, from, to *simNode, now time.Duration) bool {
 	for i := range w.nodes {
-		if i != from.index && i != to.index && !x.reaches(w, from, to, now, part{true, i}) {
+		if i != from.index && i != to.index && !x.reachesIn(w, from, to, now, part{true, i}, path.MaxHops) {
 			return false
 		}
 	}
 	for _, e := range from.ends {
-		if e.other().node == to && !x.reaches(w, from, to, now, part{false, e.link.index}) {
+		if e.other().node == to && !x.reachesIn(w, from, to, now, part{false, e.link.index}, path.MaxHops) {
 			return false
 		}
 	}
-	return x.reaches(w, from, to, now, nothing)
+	return x.reachesIn(w, from, to, now, nothing, path.MaxHops)
 }
 
 func btoi(b bool) int {

@@ -77,8 +77,8 @@ func (p *Promised) Add(q *Promised) {
 // Swallowed packets are promised nothing if no path of the set is whole: nobody announces them. A flow that was silent when it had
 // no bound gets one as soon as a way is counted on, and has to be back within it.
 //
-// No loss. A packet of the protected class arrives if two ways without a common relay existed and were counted on when the
-// network was struck last, and all that was struck within knownAfter is one link or one node, not an end of the flow.
+// No loss. A packet of the protected class arrives if two ways without a common relay (of at most 17 links, see twice) existed and
+// were counted on when the network was struck last, and all that was struck within knownAfter is one link or one node, not an end of the flow.
 // Where something swallows packets, two whole paths without a common relay must be in the set; where two things do, nothing is
 // promised. Whatever was before, packets arrive again when nothing has changed for knownAfter and the source has a whole path,
 // until something breaks. Nor is anything lost that is sent while one link or relay alone is bad and all others are counted on, if
