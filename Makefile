@@ -51,7 +51,7 @@ peers: ## the programs that x0t is compared with, into a directory of their own;
 bench: build deps peers ## the figures of docs/performance.md; hours, most of them for failover
 	@scripts/bench
 
-soak: build deps ## every fault kind on real maps, in the lab and in the simulator, then an hour of mixed faults under load; goes on where it stopped
+soak: build deps ## campaigns of seeds, every fault kind on real maps, in the lab and in the simulator, then an hour of mixed faults under load; goes on where it stopped
 	@scripts/soak
 
 clean:

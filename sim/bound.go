@@ -11,14 +11,16 @@ import (
 // The parts of a bound that core/flow, core/link and core/node decide: see promise.
 const (
 	probeGap     = 50 * time.Millisecond
-	firstAnswer  = 200 * time.Millisecond
+	leastAnswer  = 200 * time.Millisecond
+	firstAnswer  = time.Second
 	followGap    = 20 * time.Millisecond
 	mostFollowed = 4
 	burstProbes  = 5
 	burstGap     = 5 * time.Millisecond
 	burstAnswer  = 40 * time.Millisecond
 	spfPause     = 20 * time.Millisecond
-	slack        = 2 * time.Millisecond // signatures, and the grain of turns
+	underWay     = 300 * time.Millisecond // a packet, at most: 33 links and a detour
+	slack        = 2 * time.Millisecond   // signatures, and the grain of turns
 )
 
 // doubly reports whether two ways without a common relay can be counted on. What swallows packets is not announced: where
@@ -27,6 +29,12 @@ const (
 func (p *promises) doubly(w *World, f *trafficFlow, now time.Duration) bool {
 	n := p.swallowing(w)
 	return p.twice(w, f.from, f.to, now) && (n == 0 || n == 1 && p.surveyed(w, f).apart)
+}
+
+// served reports whether packets of the protected class arrive as long as nothing new breaks: two ways can be counted on, or one
+// that the source has.
+func (p *promises) served(w *World, f *trafficFlow, now time.Duration) bool {
+	return p.doubly(w, f, now) || p.swallowing(w) <= 1 && p.reaches(w, f.from, f.to, now, nothing) && p.surveyed(w, f).whole > 0
 }
 
 // swallowing returns how many links and nodes lose packets behind hellos that pass.
@@ -65,7 +73,7 @@ func (p *promises) bound(w *World, f *trafficFlow, now time.Duration) time.Durat
 		return all - silence + giveUp + 2*spfPause + 2*far
 	}
 	for range min(max(s.swallow, p.swallowing(w)), path.DefaultPaths) {
-		answer := max(6*s.slowest, firstAnswer)
+		answer := max(6*s.slowest, min(6*s.dearest, firstAnswer), leastAnswer)
 		all += probeGap + w.cfg.Packet + 2*answer + mostFollowed*max(followGap, s.slowest/2)
 	}
 	return all
@@ -110,7 +118,8 @@ func (p *promises) slowestLink(w *World) (d time.Duration) {
 type survey struct {
 	whole   int           // paths on which nothing is bad
 	swallow int           // paths on which packets vanish while hellos pass
-	slowest time.Duration // of all
+	slowest time.Duration // delay, of all
+	dearest time.Duration // cost, of all: what the source takes for the delay of a path that it has not measured
 	apart   bool          // two of the whole ones share no relay
 }
 
@@ -118,7 +127,7 @@ func (p *promises) surveyed(w *World, f *trafficFlow) (s survey) {
 	var whole []mesh.Path
 	for _, st := range f.from.reflex.States(f.to.id) {
 		delay, silent, swallows := p.walk(w, st.Path)
-		s.slowest = max(s.slowest, delay)
+		s.slowest, s.dearest = max(s.slowest, delay), max(s.dearest, time.Duration(st.Path.Cost)*time.Microsecond)
 		switch {
 		case swallows:
 			s.swallow++

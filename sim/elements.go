@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"math"
 	"time"
 
 	"x0tta6bl4/core/path"
@@ -47,7 +48,10 @@ func (e *element) steady(now time.Duration) bool { return !e.bad && e.known <= n
 // elements are the links and nodes of a world.
 type elements struct {
 	links, nodes []element
-	ended        []bool // by node: its process has ended since it was last well
+	ended        []bool        // by node: its process has ended since it was last well
+	bad          int           // how many are
+	one          part          // of those that are, the last
+	known        time.Duration // from when on all others are counted on
 }
 
 func newElements(w *World) elements {
@@ -88,8 +92,26 @@ func (x *elements) update(w *World) (struck []part, mended int) {
 			x.ended[i] = false
 		}
 	}
+	x.count()
 	return struck, mended
 }
+
+// count takes stock of what is bad.
+func (x *elements) count() {
+	x.bad, x.known = 0, 0
+	for kind, all := range [2][]element{x.links, x.nodes} {
+		for i := range all {
+			if e := &all[i]; e.bad {
+				x.bad, x.one = x.bad+1, part{kind == 1, i}
+			} else {
+				x.known = max(x.known, e.known)
+			}
+		}
+	}
+}
+
+// never is later than any run ends.
+const never = time.Duration(math.MaxInt64)
 
 // silent reports whether hellos do not cross the link, in a direction or both.
 func (l *wireLink) silent() bool { return l.down > 0 || l.block != [2]int{} }
@@ -106,6 +128,11 @@ func (x *elements) steady(l *wireLink, now time.Duration) bool {
 // reaches reports whether a way of steady links that a frame has labels enough for leads from one node to another without one
 // part.
 func (x *elements) reaches(w *World, from, to *simNode, now time.Duration, without part) bool {
+	return x.reachesIn(w, from, to, now, without, path.MaxLongHops)
+}
+
+// reachesIn is reaches for ways of at most so many links.
+func (x *elements) reachesIn(w *World, from, to *simNode, now time.Duration, without part, most int) bool {
 	if !x.nodes[from.index].steady(now) || !x.nodes[to.index].steady(now) {
 		return false
 	}
@@ -122,26 +149,27 @@ func (x *elements) reaches(w *World, from, to *simNode, now time.Duration, witho
 			}
 		}
 	}
-	return hops[to.index] > 0 && hops[to.index] <= path.MaxLongHops+1
+	return hops[to.index] > 0 && hops[to.index] <= most+1
 }
 
 // nothing is left out.
 var nothing = part{true, -1}
 
 // twice reports whether two ways of steady links that share no relay lead from one node to another: by Menger's theorem, if
-// what remains without any one relay, and without any one link between the two, still holds a way.
+// what remains without any one relay, and without any one link between the two, still holds a way. Ways of more than
+// path.MaxHops links do not count: a source prefers a shorter one alone to two of these, and says that it has but one.
 func (x *elements) twice(w *World, from, to *simNode, now time.Duration) bool {
 	for i := range w.nodes {
-		if i != from.index && i != to.index && !x.reaches(w, from, to, now, part{true, i}) {
+		if i != from.index && i != to.index && !x.reachesIn(w, from, to, now, part{true, i}, path.MaxHops) {
 			return false
 		}
 	}
 	for _, e := range from.ends {
-		if e.other().node == to && !x.reaches(w, from, to, now, part{false, e.link.index}) {
+		if e.other().node == to && !x.reachesIn(w, from, to, now, part{false, e.link.index}, path.MaxHops) {
 			return false
 		}
 	}
-	return x.reaches(w, from, to, now, nothing)
+	return x.reachesIn(w, from, to, now, nothing, path.MaxHops)
 }
 
 func btoi(b bool) int {

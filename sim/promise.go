@@ -19,9 +19,10 @@ type promises struct {
 	elements
 	change  time.Duration // the last one of the network
 	changes int
-	lossy   int    // how many of them were the begin of a loss
-	stood   bool   // some process has stood still
-	strikes []blow // of the last knownAfter, and of what is still bad
+	lossy   int             // how many of them were the begin of a loss
+	stood   bool            // some process has stood still
+	strikes []blow          // of the last knownAfter
+	times   []time.Duration // of all strikes
 	Promised
 }
 
@@ -33,14 +34,25 @@ type blow struct {
 
 // Promised is how well the promises to flows were kept.
 type Promised struct {
-	Gap      float64 `json:"gap_ms"`          // the longest after which packets were back, of those with a bound
-	Share    float64 `json:"gap_of_bound"`    // the greatest share of its bound that one took
-	Guarded  uint64  `json:"guarded_packets"` // of the protected class that had to arrive
-	Control  uint64  `json:"control_packets"` // of their unprotected twins, in the same time
-	Lost     uint64  `json:"control_lost"`    // of those
-	Changes  int     `json:"network_changes"` // beginnings and ends of faults
-	Switches int     `json:"switches"`        // from path to path, of all flows
-	ByOne    int     `json:"switches_of_one"` // of that flow which made most
+	Gap      float64 `json:"gap_ms"`            // the longest after which packets were back, of those with a bound
+	Share    float64 `json:"gap_of_bound"`      // the greatest share of its bound that one took
+	Guarded  uint64  `json:"guarded_packets"`   // of the protected class that had to arrive
+	Control  uint64  `json:"control_packets"`   // of their unprotected twins, in the same time
+	Lost     uint64  `json:"control_lost"`      // of those
+	Changes  int     `json:"network_changes"`   // beginnings and ends of faults
+	Switches int     `json:"switches"`          // from path to path, of all flows
+	ByOne    int     `json:"switches_of_one"`   // of that flow which made most
+	Swing    float64 `json:"switches_of_bound"` // the greatest share of what it may that one flow made
+	Cover
+}
+
+// Add takes over what came of another run.
+func (p *Promised) Add(q *Promised) {
+	p.Gap, p.Share = max(p.Gap, q.Gap), max(p.Share, q.Share)
+	p.ByOne, p.Swing = max(p.ByOne, q.ByOne), max(p.Swing, q.Swing)
+	p.Guarded, p.Control, p.Lost = p.Guarded+q.Guarded, p.Control+q.Control, p.Lost+q.Lost
+	p.Changes, p.Switches = p.Changes+q.Changes, p.Switches+q.Switches
+	p.add(&q.Cover)
 }
 
 // promise is what one flow is promised now, which is checked if Config.Promises says so. H is the interval of hellos, I that of
@@ -55,19 +67,22 @@ type Promised struct {
 //	         standstill first
 //	probing  for each path of the set that swallows packets behind hellos that pass, and for each link and node anywhere that
 //	         does, as a path that is new may lead there, but for no more than a set has: the gap between two probes (50 ms
-//	         and I), an answer's time for the first and for the last (six times D, 200 ms at least, as of a path that
-//	         nobody has probed before), and followGap or half of D for each other one of those that must stay unanswered
-//	         (3, and up to 6 after misses of late)
+//	         and I), an answer's time for the first and for the last (six times D, 200 ms at least; six times what the path
+//	         costs, but 1 s at most, as nobody may have probed it before), and followGap or half of D for each other one of
+//	         those that must stay unanswered (3, and up to 6 after misses of late)
 //	news     if no path of the set is whole: the relays must give the link up (3 H, or silence and the five probes of its
 //	         burst with their answers), the announcements reach the source, which waits spfPause for more of them, twice
 //	travel   the next packet (I), the error that came back to the source (D and I, but for an own link), and the packet's way (D)
 //
-// Swallowed packets are promised nothing if no path of the set is whole: nobody announces them.
+// Swallowed packets are promised nothing if no path of the set is whole: nobody announces them. A flow that was silent when it had
+// no bound gets one as soon as a way is counted on, and has to be back within it.
 //
-// No loss. A packet of the protected class arrives if two ways without a common relay existed and were counted on when the
-// network was struck last, and all that was struck within knownAfter is one link or one node, not an end of the flow.
+// No loss. A packet of the protected class arrives if two ways without a common relay (of at most 17 links, see twice) existed and
+// were counted on when the network was struck last, and all that was struck within knownAfter is one link or one node, not an end of the flow.
 // Where something swallows packets, two whole paths without a common relay must be in the set; where two things do, nothing is
-// promised.
+// promised. Whatever was before, packets arrive again when nothing has changed for knownAfter and the source has a whole path,
+// until something breaks. Nor is anything lost that is sent while one link or relay alone is bad and all others are counted on, if
+// there were two ways before or that has been so for knownAfter, unless something else breaks while it is under way, or two members lie.
 //
 // No oscillation. A flow takes another path at most switchesFirst times, and switchesEach more for each link or node that is
 // struck or works again;
@@ -77,6 +92,8 @@ type promise struct {
 	within   time.Duration // 0 = nothing
 	own      bool          // only links of the source itself were struck
 	heard    time.Duration // last delivery; 0 = none yet
+	sound    bool          // some way is not bad, whether or not it is counted on
+	twice    bool          // two ways were counted on when the network was struck last
 	guarded  bool
 	lifted   time.Duration // when it was no longer
 	switches int
@@ -108,6 +125,9 @@ func (p *promises) physical(w *World) {
 	p.changes += len(struck) + mended
 	p.Changes++
 	p.strikes = slices.DeleteFunc(p.strikes, func(b blow) bool { return now-b.at > knownAfter })
+	if len(struck) > 0 {
+		p.times = append(p.times, now)
+	}
 	for _, s := range struck {
 		p.strikes = append(p.strikes, blow{s, now})
 		if s.node && w.nodes[s.index].drops > 0 || !s.node && len(w.wires[s.index].extra.active) > 0 {
@@ -115,9 +135,11 @@ func (p *promises) physical(w *World) {
 		}
 	}
 	for i, f := range w.flows {
+		f.promise.sound = p.reaches(w, f.from, f.to, never, nothing)
 		f.promise.since = now
 		f.promise.within = p.bound(w, f, now)
 		if len(struck) > 0 {
+			f.promise.twice = twice[i]
 			p.guard(f, twice[i], now)
 		}
 	}
@@ -142,16 +164,14 @@ func (p *promises) look(w *World) {
 	now := time.Duration(w.at)
 	for _, f := range w.flows {
 		q := &f.promise
-		if q.heard == 0 || now-q.heard > lookEvery {
-			continue
-		}
-		if q.within == 0 && p.reaches(w, f.from, f.to, now, nothing) {
+		if q.within == 0 {
 			q.since, q.within = now, p.bound(w, f, now)
 		}
-		if !q.guarded && len(w.cfg.Liars) < 2 && now-p.change > knownAfter && p.doubly(w, f, now) {
+		if !q.guarded && now-q.heard <= lookEvery && len(w.cfg.Liars) < 2 && now-p.change > knownAfter && p.served(w, f, now) {
 			q.guarded = true
 		}
 	}
+	p.cover(w, now)
 }
 
 // sent checks a flow that sends a packet.
@@ -172,6 +192,9 @@ func (p *promises) sent(w *World, f *trafficFlow, k *packet) {
 	} else if k.guarded {
 		p.Control++
 	}
+	if k.struck = p.faulty(f, now); k.struck {
+		p.sentInFault(f, k, now)
+	}
 	first := k.paths[0]
 	if len(first.Labels) == 0 || f.protected {
 		return
@@ -182,7 +205,8 @@ func (p *promises) sent(w *World, f *trafficFlow, k *packet) {
 		p.ByOne = max(p.ByOne, q.switches)
 	}
 	q.last = first
-	if most := switchesFirst + switchesEach*p.changes + switchesLossy*p.lossy; q.switches > most {
+	most := switchesFirst + switchesEach*p.changes + switchesLossy*p.lossy
+	if p.Swing = max(p.Swing, float64(q.switches)/float64(most)); q.switches > most {
 		w.check.fail("the flow from %v to %v has taken another path %d times in %d changes of the network, want %d", f.from.id, f.to.id, q.switches, p.changes, most)
 	}
 }
@@ -200,13 +224,18 @@ func (p *promises) delivered(w *World, f *trafficFlow) {
 // lost checks a packet that did not come.
 func (p *promises) lost(w *World, f *trafficFlow, k *packet) {
 	sent := k.sent.Sub(epoch)
-	if !k.guarded || !f.promise.guarded && f.promise.lifted >= sent && f.promise.lifted <= sent+time.Second {
+	if !k.guarded || !f.promise.guarded && f.promise.lifted >= sent && f.promise.lifted <= sent+underWay {
+		p.lostElse(w, f, k, sent)
 		return
 	}
 	if !f.protected {
 		p.Lost++
 		return
 	}
+	p.fail(w, f, k)
+}
+
+func (p *promises) fail(w *World, f *trafficFlow, k *packet) {
 	w.check.fail("packet %d of the protected class from %v to %v, sent at %v by %v and %v, was lost to one failure", k.number, f.from.id, f.to.id,
-		sent, k.paths[0].Nodes, k.paths[1].Nodes)
+		k.sent.Sub(epoch), k.paths[0].Nodes, k.paths[1].Nodes)
 }

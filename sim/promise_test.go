@@ -62,6 +62,52 @@ func TestPromisesAreChecked(t *testing.T) {
 	}
 }
 
+// A flow that was parted, or that two things struck, has its promises again afterwards, whatever it received meanwhile.
+func TestPromisesComeBack(t *testing.T) {
+	for _, c := range []struct {
+		name, script string
+		from, to     time.Duration // while packets go by the path past n2
+		want         string
+	}{
+		{"a source that does not come back", "cut link:n1-n2 at 8s for 1s\ncut link:n1-n6 at 8s for 1s\ncut link:n2-n3 at 8s", 8500 * time.Millisecond, time.Minute, "have not arrived for"},
+		{"packets that go by what alone is broken", "greydrop node:n3 1 at 8s\ncut link:n1-n6 at 8s for 1s", 12100 * time.Millisecond, 12240 * time.Millisecond, "of the protected class"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			cfg := Config{Seed: 1, Duration: 16 * time.Second, Packet: 10 * time.Millisecond, Protect: true, Promises: true,
+				Between: []Pair{{mesh.MustNodeID("n1"), mesh.MustNodeID("n4")}}}
+			r, err := world(t, "ring:6", c.script, cfg).Run()
+			if err != nil {
+				t.Fatalf("unbroken: %v", err)
+			}
+			if p := r.Promises; p.Unsure == 0 || p.Bound == 0 || p.Bound+p.Unsure+p.Swallowed > p.Faulty || p.Held == 0 || p.Held > p.Struck || p.AloneHeld == 0 || p.AloneHeld > p.Alone {
+				t.Errorf("unbroken: %+v", p)
+			}
+			w := world(t, "ring:6", c.script, cfg)
+			w.publishAlso(func(_ *simNode, f *mesh.Forwarding) {
+				for i := range f.Peers {
+					f.Peers[i].Pair = nil
+				}
+			})
+			var past mesh.Path
+			w.cfg.hooks.detour = func(f *trafficFlow, p mesh.Path) mesh.Path {
+				if p.Nodes[1] == mesh.MustNodeID("n2") {
+					past = p
+				} else if other, ok := f.from.other(f.to.id, p); ok && past.Labels == nil {
+					past = other
+				}
+				if at := time.Duration(w.at); at < c.from || at >= c.to {
+					return p
+				}
+				return past
+			}
+			if _, err := w.Run(); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("broken on purpose: %v, want an error about %q", err, c.want)
+			}
+		})
+	}
+}
+
 // What can be counted on: from the beginning, not while it is bad, and only some time after it works again.
 func TestElements(t *testing.T) {
 	w := world(t, "ring:4", "", Config{Promises: true})

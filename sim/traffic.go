@@ -36,6 +36,8 @@ type packet struct {
 	calm   bool         // nothing had been broken or repaired for long enough that it must arrive
 
 	guarded bool // it must arrive if it is of the protected class, whatever single thing breaks
+	struck  bool // something was bad when it was sent, or not counted on yet
+	alone   bool // one link or relay alone was
 }
 
 // usedEvery is how often the slow loop is told that packets pass.

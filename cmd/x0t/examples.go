@@ -37,6 +37,7 @@ var manual = map[string]struct{ long, example string }{
 	"x0t sim":          {"", "  x0t sim grid:5x5\n  x0t sim --help"},
 	"x0t sim campaign": {"", "  x0t sim campaign --seeds 100\n  x0t sim campaign --seed 7 --nodes 6-8"},
 	"x0t sim paths":    {"", "  x0t sim paths\n  x0t sim paths --nodes 5000 --json"},
+	"x0t sim scale":    {"", "  x0t sim scale\n  x0t sim scale --nodes 10,100 --duration 20s --json"},
 	"x0t status":       {"status prints who this node is, how it is, and what needs care.", "  x0t status\n  x0t status --json"},
 	"x0t token":        {"token makes join tokens.", "  x0t token create --node beta"},
 	"x0t token create": {"", "  x0t token create --node beta\n  x0t token create --node beta --ttl 1h --address 192.0.2.1:7420"},

@@ -40,7 +40,7 @@ func (a *app) simCmd() *cobra.Command {
 		Args: cobra.MaximumNArgs(1),
 	}
 	fl.register(cmd)
-	cmd.AddCommand(a.simCampaignCmd(), a.simPathsCmd())
+	cmd.AddCommand(a.simCampaignCmd(), a.simPathsCmd(), a.simScaleCmd())
 	cmd.RunE = a.do(func(ctx context.Context, args []string) error {
 		name, err := fl.topology(args, cmd.Flags().Changed("nodes"))
 		if err != nil {

@@ -160,5 +160,18 @@ func (a *app) campaignText(r *campaign.Result, commands []string) {
 func promisesText(line func(name, format string, args ...any), p *sim.Promised) {
 	line("back", "after %.0f ms at most of those with a bound, %.0f %% of the bound at most", p.Gap, 100*p.Share)
 	line("protected", "%d packets under single failures, none lost; of %d unprotected ones in the same time %d were", p.Guarded, p.Control, p.Lost)
-	line("switches", "%d in %d changes of the network, %d of one stream at most", p.Switches, p.Changes, p.ByOne)
+	line("covered", "%s of the time of faults in which a sound way existed have a bound; no way was counted on yet in %s, no whole path offered in %s",
+		shareOf(p.Bound, p.Faulty), shareOf(p.Unsure, p.Faulty), shareOf(p.Swallowed, p.Faulty))
+	line("", "%s of the protected packets sent in it had to arrive; of the others %d were lost, and %d of their twins",
+		shareOf(float64(p.Held), float64(p.Struck)), p.LostElse, p.TwinElse)
+	line("", "%s of those sent while one link or relay alone was broken", shareOf(float64(p.AloneHeld), float64(p.Alone)))
+	line("switches", "%d in %d changes of the network, %d of one stream at most, %s of what it may at most", p.Switches, p.Changes, p.ByOne, percent(p.Swing))
+}
+
+// shareOf writes how much of all a part is.
+func shareOf(part, all float64) string {
+	if all == 0 {
+		return "none"
+	}
+	return percent(part / all)
 }

@@ -117,3 +117,26 @@ func TestSimPaths(t *testing.T) {
 		t.Errorf("exit %d:\n%s", code, out)
 	}
 }
+
+func TestSimScale(t *testing.T) {
+	isolate(t)
+	args := []string{"sim", "scale", "--nodes", "8,30", "--most", "8", "--runs", "3", "--duration", "20s"}
+	out, errs, code := runArgs(t.Context(), "", append(args, "--json")...)
+	var got []struct {
+		Member, Paths, Mesh map[string]any
+	}
+	if err := json.Unmarshal([]byte(out), &got); err != nil || code != exitDone || len(got) != 2 {
+		t.Fatalf("exit %d: %v %s%s", code, err, out, errs)
+	}
+	if got[0].Mesh["converged_ms"] == 0.0 || got[0].Mesh["churn_bytes_per_second"] == 0.0 || got[1].Mesh != nil || got[1].Member["nodes"] != 30.0 || got[1].Paths["tree_ms"] == nil {
+		t.Errorf("%+v", got)
+	}
+	if out, _, code := runArgs(t.Context(), "", args...); code != exitDone || !strings.Contains(out, "control at rest, B/s") || !strings.Contains(out, "–") {
+		t.Errorf("exit %d:\n%s", code, out)
+	}
+	for want, args := range map[string][]string{"20s at least": {"--duration", "1s"}, "0 nodes": {"--nodes", "0"}, "0 runs": {"--runs", "0"}} {
+		if _, errs, code := runArgs(t.Context(), "", append([]string{"sim", "scale"}, args...)...); code != exitUsage || !strings.Contains(errs, want) {
+			t.Errorf("%v: exit %d, want one about %q: %s", args, code, want, errs)
+		}
+	}
+}

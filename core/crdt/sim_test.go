@@ -33,6 +33,14 @@ type world struct {
 	verify  int  // signatures checked
 	puller  int  // budget
 	others  int  // of the nodes, the last ones that need not agree
+	made    []made
+	did     injected
+	newest  map[[2]int]int // of the messages from one to another that came: the last sent
+
+	// Defects, for tests of tests.
+	judge func(*Job) error                       // checks signatures
+	hasty bool                                   // a write is acknowledged before it is on disk
+	deaf  func(to int, m wire.StateMessage) bool // messages that are not heard
 }
 
 // replica is a node with a disk that loses what was not synced when it crashes.
@@ -70,7 +78,7 @@ type write struct {
 var epoch = time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
 
 func newWorld(t testing.TB, seed uint64, nodes int, links [][2]int) *world {
-	w := &world{t: t, rnd: rand.New(rand.NewPCG(seed, 5)), now: epoch, cut: map[[2]int]bool{}, delay: 5 * time.Millisecond, links: links, puller: 64 << 10}
+	w := &world{t: t, rnd: rand.New(rand.NewPCG(seed, 5)), now: epoch, cut: map[[2]int]bool{}, delay: 5 * time.Millisecond, links: links, puller: 64 << 10, newest: map[[2]int]int{}, judge: check}
 	for i := range nodes {
 		id := mesh.MustNodeID(fmt.Sprintf("n%02d", i))
 		r := &replica{id: id, n: i, w: w, disk: map[string][]byte{}, cfg: Config{Self: id, Incarnation: 100 + uint64(i), Founder: i == 0}}
@@ -143,9 +151,12 @@ func (r *replica) apply(pairs []Pair) {
 
 // crash restarts a replica from its disk, on which the last outcomes may be missing.
 func (r *replica) crash() {
-	for _, p := range r.lazy[:r.w.rnd.IntN(len(r.lazy)+1)] {
+	safe := r.w.rnd.IntN(len(r.lazy) + 1)
+	for _, p := range r.lazy[:safe] {
 		r.apply(p)
 	}
+	r.w.did.crashes++
+	r.w.did.unsynced += len(r.lazy) - safe
 	r.lazy = nil
 	s, out, errs := Restore(r.clock(), r.cfg, sorted(r.disk))
 	if len(errs) > 0 {
@@ -179,14 +190,16 @@ func (r *replica) do(ops ...Op) error {
 			return err
 		}
 		if d.Input != nil {
-			r.sync(r.s.Seal(d, sign(r.id, d.Input)))
+			r.seal(d)
 			torn := r.w.tear && r.w.rnd.IntN(8) == 0
 			for _, it := range d.b.live {
+				r.w.made = append(r.w.made, made{it.id, it.slot, it.time, it.dot(), !torn})
 				if e := it.entry(); e.Kind == wire.EntryRegister {
 					r.w.writes = append(r.w.writes, write{string(e.Key), string(e.Value), e.Gone, e.Time, it.dot(), !torn})
 				}
 			}
 			if torn {
+				r.w.did.torn++
 				r.crash()
 				return nil
 			}
@@ -195,6 +208,16 @@ func (r *replica) do(ops ...Op) error {
 		ops = ops[d.Ops:]
 	}
 	return nil
+}
+
+// seal signs a write and has it on disk.
+func (r *replica) seal(d *Draft) {
+	pairs := r.s.Seal(d, sign(r.id, d.Input))
+	if r.w.hasty {
+		r.write(pairs)
+		return
+	}
+	r.sync(pairs)
 }
 
 // pull sends what a replica has for its neighbours.
@@ -213,6 +236,10 @@ func (w *world) send(from, to int, m wire.StateMessage) {
 	}
 	w.sent += len(b)
 	if w.cut[[2]int{min(from, to), max(from, to)}] {
+		w.did.severed++
+		return
+	}
+	if w.deaf != nil && w.deaf(to, m) {
 		return
 	}
 	delay := w.delay
@@ -220,6 +247,8 @@ func (w *world) send(from, to int, m wire.StateMessage) {
 	if w.faulty {
 		delay += time.Duration(w.rnd.IntN(50)) * time.Millisecond
 		copies = []int{0, 1, 1, 1, 1, 1, 1, 1, 2, 3}[w.rnd.IntN(10)]
+		w.did.lost += btoi(copies == 0)
+		w.did.doubled += btoi(copies > 1)
 	}
 	for range copies {
 		w.push(&packet{from: from, to: to, at: w.now.Add(delay), b: b})
@@ -250,6 +279,9 @@ func (w *world) deliver(p *packet) {
 		w.push(p)
 		return
 	}
+	way := [2]int{p.from, p.to}
+	w.did.late += btoi(p.seq < w.newest[way])
+	w.newest[way] = max(w.newest[way], p.seq)
 	m, err := wire.ParseStateMessage(p.b[wire.MessageHeader:])
 	if err != nil {
 		w.t.Fatalf("message to %d: %v", p.to, err)
@@ -258,7 +290,7 @@ func (w *world) deliver(p *packet) {
 	r.write(out.Write)
 	if job != nil {
 		w.verify++
-		w.push(&packet{to: p.to, at: w.now.Add(time.Millisecond), job: job, err: check(job)})
+		w.push(&packet{to: p.to, at: w.now.Add(time.Millisecond), job: job, err: w.judge(job)})
 	}
 	r.pull()
 }
@@ -300,6 +332,13 @@ func (w *world) run(d time.Duration) {
 			r.pull()
 		}
 	}
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 func later(a, b time.Time) time.Time {

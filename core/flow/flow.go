@@ -55,6 +55,10 @@ const (
 	maxNumber   = 31 // of a path; 0 is that of none
 	maxStrikes  = 6
 	maxPast     = 4 // lossy paths remembered that are not offered
+
+	// firstTimeout is the most before the first measurement (RFC 6298 §2). Cost is no better guess: where links lose frames it is
+	// many times the delay, and a path that has never worked would be waited for as long.
+	firstTimeout = time.Second
 )
 
 // Probe asks for an end-to-end probe over one path. IDs are unique within a Flow.

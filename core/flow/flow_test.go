@@ -206,7 +206,11 @@ func TestLastSuspectStaysInUse(t *testing.T) {
 }
 
 func TestSlowPathHasTime(t *testing.T) {
-	b := newBench(t, way(1, 500_000)) // 1 s round trip: 3 s for an answer
+	b := newBench(t, way(1, 500_000))
+	b.f.Suspect(b.now, way(1, 0))
+	probe := b.pass(0)[0]
+	b.pass(time.Second)
+	b.f.ProbeReply(b.now, probe.ID, Counts{}) // 1 s round trip: 3 s for an answer
 	b.f.Suspect(b.now, way(1, 0))
 	b.pass(4 * time.Second)
 	if h := b.f.routes[0].health; h != suspected {
@@ -215,6 +219,32 @@ func TestSlowPathHasTime(t *testing.T) {
 	b.pass(time.Second)
 	if h := b.f.routes[0].health; h != lost {
 		t.Errorf("health %v after it", h)
+	}
+}
+
+// What a path costs is many times its delay where links have lost frames: a path that was never measured is not waited for as
+// long as that, and what it takes is learnt all the same.
+func TestCostIsNoRoundTrip(t *testing.T) {
+	b := newBench(t, way(1, 1_000_000), way(2, 2_000_000))
+	first := b.now
+	for i := 0; len(carrying(b.f)) == 1 && carrying(b.f)[0].Labels[0] == 1; i++ {
+		if i > 1000 {
+			t.Fatal("a path that swallows everything is not left")
+		}
+		b.f.Sending(b.now, false)
+		b.pass(10 * time.Millisecond)
+	}
+	b.uses(2)
+	if took := b.now.Sub(first); took < firstTimeout || took > firstTimeout+2500*time.Millisecond {
+		t.Errorf("left after %v", took)
+	}
+	slow := newBench(t, way(1, 1_000_000))
+	slow.f.Suspect(slow.now, way(1, 0))
+	probes := slow.pass(0)
+	slow.pass(1500 * time.Millisecond)
+	slow.f.ProbeReply(slow.now, probes[0].ID, Counts{})
+	if got := slow.f.States()[0]; got.RTT != 1500*time.Millisecond || got.State != Active {
+		t.Errorf("after an answer of 1.5 s: %+v", got)
 	}
 }
 

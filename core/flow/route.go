@@ -183,7 +183,11 @@ func (r *route) decay(now time.Time) {
 
 // timeout is how long an answer may take.
 func (r *route) timeout() time.Duration {
-	return min(max(3*r.rtt, minTimeout), maxTimeout)
+	most := maxTimeout
+	if !r.heard {
+		most = firstTimeout
+	}
+	return min(max(3*r.rtt, minTimeout), most)
 }
 
 // due advances the clock of the route and says whether a probe is to be sent now.

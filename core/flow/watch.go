@@ -141,7 +141,7 @@ func (r *route) take(now time.Time, id uint64) bool {
 	if i < 0 {
 		return false
 	}
-	if took := now.Sub(r.sent[i].at); took <= r.timeout() || !r.sent[i].at.Before(r.ran) {
+	if took := now.Sub(r.sent[i].at); took <= r.timeout() || !r.heard && took <= maxTimeout || !r.sent[i].at.Before(r.ran) {
 		r.measure(took)
 		r.took(now, took)
 	}

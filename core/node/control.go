@@ -161,8 +161,8 @@ func (c *Control) Step(now time.Time, ev ControlEvent) Effects {
 	return out
 }
 
-// passing reports whether an event is but news of other nodes, which nothing but the database takes in. They are by far
-// the most in a large mesh.
+// passing reports whether an event is but the time, or news of other nodes, which nothing but the database takes in. They are
+// by far the most in a large mesh.
 func (c *Control) passing(ev ControlEvent) bool {
 	switch ev := ev.(type) {
 	case Received:
@@ -172,6 +172,8 @@ func (c *Control) passing(ev ControlEvent) bool {
 		}
 	case Checked:
 		return ev.Job.Origin != c.cfg.Self
+	case Tick:
+		return true
 	}
 	return false
 }
@@ -185,7 +187,8 @@ func (c *Control) settle(now time.Time, passing bool) {
 		c.lapse()
 	}
 	c.watchTopology(now)
-	if passing && !expired && !c.linksNew && now.Before(c.due) && (len(c.peers) == 0 || !c.spfDue(now)) && !c.detours.due(now) {
+	if passing && !expired && !c.linksNew && now.Before(c.due) && (len(c.peers) == 0 || !c.spfDue(now)) {
+		c.settleDetours(now) // in a mesh where somewhere a link always changes most turns are for nothing else
 		return
 	}
 	for _, l := range slices.Clone(c.links) {

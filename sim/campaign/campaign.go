@@ -169,11 +169,8 @@ func (r *Result) add(c *Case, report *sim.Report, err error) {
 		}
 		return
 	}
-	p := report.Promises
 	r.Sent += report.Sent
-	r.Gap, r.Share, r.ByOne = max(r.Gap, p.Gap), max(r.Share, p.Share), max(r.ByOne, p.ByOne)
-	r.Guarded, r.Control, r.Lost = r.Guarded+p.Guarded, r.Control+p.Control, r.Lost+p.Lost
-	r.Changes, r.Switches = r.Changes+p.Changes, r.Switches+p.Switches
+	r.Add(report.Promises)
 }
 
 // first puts the failures in order, and keeps the first.

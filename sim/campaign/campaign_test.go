@@ -25,11 +25,16 @@ func TestPromisesAreKept(t *testing.T) {
 	}
 	t.Logf("%d packets of the protected class; of %d others %d were lost; back after %.0f ms at most, %.0f %% of the bound; %d switches in %d changes",
 		r.Guarded, r.Control, r.Lost, r.Gap, 100*r.Share, r.Switches, r.Changes)
+	t.Logf("of the time of faults %.0f %% has a bound; of packets sent while one thing alone was bad %.0f %% had to arrive", 100*r.Bound/r.Faulty,
+		100*float64(r.AloneHeld)/float64(r.Alone))
 	for _, f := range r.Failures {
 		t.Errorf("seed %d: %s\n%s\n%s\nx0t sim %s", f.Seed, f.Error, f.Map, f.Faults, f.Args)
 	}
 	if r.Guarded == 0 || r.Changes == 0 || r.Share < 0.5 {
 		t.Errorf("%d packets were guarded, %d changes, and no bound was nearer than %.0f %%: this proves little", r.Guarded, r.Changes, 100*r.Share)
+	}
+	if r.Bound < 0.8*r.Faulty || float64(r.AloneHeld) < 0.7*float64(r.Alone) || r.Held < r.Struck/2 {
+		t.Errorf("the promises are about too little of the time of faults: %+v", r.Cover)
 	}
 }
 
