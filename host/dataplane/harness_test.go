@@ -86,6 +86,19 @@ func (d *memTUN) Read(b []byte) (int, error) {
 	return segment.HeaderLen + copy(b[segment.HeaderLen:], p), nil
 }
 
+func (d *memTUN) TryRead(b []byte) (int, bool) {
+	select {
+	case p, ok := <-d.in:
+		if !ok {
+			return 0, false
+		}
+		clear(b[:segment.HeaderLen])
+		return segment.HeaderLen + copy(b[segment.HeaderLen:], p), true
+	default:
+		return 0, false
+	}
+}
+
 func (d *memTUN) LargeUDP() bool { return true }
 
 func (d *memTUN) WritePacket(bufs [][]byte) error {
@@ -308,6 +321,7 @@ func packet(from, to netip.Addr, n int, fill byte) []byte {
 func (d *testNode) send(pkt []byte) {
 	s := new(outbox)
 	d.plane.handlePacket(s, segment.HeaderLen+copy(s.in[segment.HeaderLen:], pkt))
+	d.plane.flush(s)
 }
 
 func (d *testNode) sendTo(to *testNode, n int) []byte {

@@ -29,6 +29,12 @@ type outbox struct {
 	dup [maxRunBytes + maxRun*2*wire.MaxLabels]byte // the same for another path
 
 	n, size, frames int // of out: bytes, those of a frame, how many
+
+	// What is in out goes to one peer, by one way.
+	peer  *outPeer
+	way   course
+	bytes int           // of the packets
+	now   time.Duration // when the first was read
 }
 
 // RunTUN reads packets from the TUN and sends them, until ctx ends or the TUN fails. A Read that waits is not ended by
@@ -45,11 +51,21 @@ func (p *Plane) RunTUN(ctx context.Context) error {
 		}
 		p.count.inc(tunRead)
 		p.handlePacket(s, n)
+		for s.frames > 0 { // what else has come leaves together with it
+			n, ok := p.tun.TryRead(s.in[:])
+			if !ok {
+				break
+			}
+			p.count.inc(tunRead)
+			p.handlePacket(s, n)
+		}
+		p.flush(s)
 	}
 	return nil
 }
 
-// handlePacket sends the n bytes at s.in, a virtio header and a packet, on their way, or queues or drops them.
+// handlePacket sends the n bytes at s.in, a virtio header and a packet, on their way, or queues or drops them. What is to leave
+// may wait in s for more, until flush.
 func (p *Plane) handlePacket(s *outbox, n int) {
 	b := s.in[:n]
 	dst, ok := p.ownPacket(b[min(n, segment.HeaderLen):])
@@ -91,34 +107,41 @@ func (p *Plane) sendCut(s *outbox, peer *outPeer, pkt []byte, partial bool) {
 	}
 	in := way.inner(partial)
 	peer.session.out[in.Path%wire.PathNumbers].Add(uint32(n)) // #nosec G115 -- at most 64 KiB of packets
-	sent, bytes := 0, 0
+	if s.frames > 0 && !s.takes(peer, &way) {
+		p.flush(s)
+	}
 	for c := last - uint64(n); c < last; c++ {
 		b, _ := s.cut.Next(wire.InnerHeader)
 		in.Append(b[:0])
-		bytes += len(b) - wire.InnerHeader
-		if !s.fits(&way.paths[0], len(b)) {
-			sent += p.flush(s, peer, &way, now)
+		if s.frames > 0 && !s.fits(&way.paths[0], len(b)) {
+			p.flush(s)
 		}
 		aead := peer.session.seal.sealing(c, now)
 		if aead == nil {
 			p.count.inc(peerKeyUsedUp)
 			continue
 		}
+		if s.frames == 0 {
+			s.peer, s.way, s.now = peer, way, now
+		}
 		f := s.place(&way.paths[0], len(b), way.flags)
 		wire.SealData(f, aead, peer.session.tx.value(), c, b)
+		s.bytes += len(b) - wire.InnerHeader
 	}
-	sent += p.flush(s, peer, &way, now)
-	if sent == 0 {
-		p.count.add(tunNoLink, n)
-		return
+	if n > 1 { // what follows a large packet does not fit behind it
+		p.flush(s)
 	}
-	p.noteSent(peer, &way, n, bytes, now)
+}
+
+// takes reports whether a packet for a peer that goes a way can leave together with those in out.
+func (s *outbox) takes(peer *outPeer, way *course) bool {
+	return s.peer == peer && s.way.flags == way.flags && len(s.way.paths) == len(way.paths) && &s.way.paths[0] == &way.paths[0]
 }
 
 // fits reports whether a frame with n bytes of plaintext can follow those in out. Only the last may be shorter.
 func (s *outbox) fits(path *outPath, n int) bool {
 	size := path.frameLen(n)
-	return s.frames == 0 || s.frames < maxRun && s.n+size <= len(s.out) && size <= s.size && s.n == s.frames*s.size
+	return s.frames < maxRun && s.n+size <= len(s.out) && size <= s.size && s.n == s.frames*s.size
 }
 
 // place puts header and labels of a frame behind the frames in out. What it returns is where its payload begins: an empty
@@ -136,18 +159,18 @@ func (s *outbox) place(path *outPath, n int, fl wire.Flags) []byte {
 	return f[front:front:len(f)]
 }
 
-// flush sends what is in out on every path. It returns how many links took it.
-func (p *Plane) flush(s *outbox, peer *outPeer, way *course, now time.Duration) (sent int) {
+// flush sends what is in out on every path.
+func (p *Plane) flush(s *outbox) {
 	if s.frames == 0 {
-		return 0
+		return
 	}
-	first := &way.paths[0]
-	for i := range way.paths {
-		path := &way.paths[i]
+	sent, first := 0, &s.way.paths[0]
+	for i := range s.way.paths {
+		path := &s.way.paths[i]
 		b, size := s.out[:s.n], s.size
 		if i > 0 {
 			longer := len(path.labels) - len(first.labels)
-			if sent > 0 && !p.mayCopy(path, s.frames, s.n+s.frames*longer, now) {
+			if sent > 0 && !p.mayCopy(path, s.frames, s.n+s.frames*longer, s.now) {
 				continue
 			}
 			b, size = s.relabel(first, path), s.size+longer
@@ -156,9 +179,14 @@ func (p *Plane) flush(s *outbox, peer *outPeer, way *course, now time.Duration) 
 			sent++
 		}
 	}
-	p.noteCopies(way, s.frames, sent)
-	s.n, s.size, s.frames = 0, 0, 0
-	return sent
+	p.noteCopies(&s.way, s.frames, sent)
+	if sent == 0 {
+		p.count.add(tunNoLink, s.frames)
+	} else {
+		p.noteSent(s.peer, &s.way, s.frames, s.bytes, s.now)
+	}
+	s.n, s.size, s.frames, s.bytes = 0, 0, 0, 0
+	s.peer, s.way = nil, course{} // of a table that may be gone
 }
 
 // relabel returns the frames in out, which go by the path was, as they go by another one.

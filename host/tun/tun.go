@@ -32,6 +32,7 @@ type Device struct {
 	file    *os.File
 	raw     syscall.RawConn
 	writes  sync.Pool // of *writeCall
+	reads   sync.Pool // of *readCall
 	udp     bool      // large UDP packets, too
 	name    string
 	guarded bool
@@ -93,6 +94,7 @@ func create(name string) (*Device, error) {
 	}
 	d := &Device{file: os.NewFile(uintptr(fd), devicePath), name: ifr.Name()}
 	d.writes.New = func() any { return newWriteCall() }
+	d.reads.New = func() any { return newReadCall() }
 	if d.udp, err = offload(fd); err == nil {
 		d.raw, err = d.file.SyscallConn()
 	}
