@@ -45,7 +45,7 @@ func largeTCP(from, to *testNode, n, size int) []byte {
 
 func (d *testNode) sendLarge(b []byte) {
 	s := new(outbox)
-	d.plane.handlePacket(s, copy(s.in[:], b))
+	d.plane.handlePacket(s, append(make([]byte, 0, maxRead), b...), false)
 	d.plane.flush(s)
 }
 
@@ -240,12 +240,12 @@ func TestPacketsOfTwoTablesLeaveApart(t *testing.T) {
 	a, d := n.nodes["a"], n.nodes["d"]
 	s := new(outbox)
 	first, second := packet(a.addr, d.addr, 500, 1), packet(a.addr, d.addr, 500, 2)
-	a.plane.handlePacket(s, segment.HeaderLen+copy(s.in[segment.HeaderLen:], first))
+	a.plane.handlePacket(s, read(first), false)
 	a.publish()
 	if len(d.tun.take()) != 0 {
 		t.Fatal("a packet left before it was asked to")
 	}
-	a.plane.handlePacket(s, segment.HeaderLen+copy(s.in[segment.HeaderLen:], second))
+	a.plane.handlePacket(s, read(second), false)
 	d.wantDelivered(first)
 	a.plane.flush(s)
 	d.wantDelivered(second)

@@ -320,7 +320,7 @@ func packet(from, to netip.Addr, n int, fill byte) []byte {
 // send gives d a packet as if read from its TUN.
 func (d *testNode) send(pkt []byte) {
 	s := new(outbox)
-	d.plane.handlePacket(s, segment.HeaderLen+copy(s.in[segment.HeaderLen:], pkt))
+	d.plane.handlePacket(s, read(pkt), false)
 	d.plane.flush(s)
 }
 
@@ -334,6 +334,11 @@ func (d *testNode) sendTo(to *testNode, n int) []byte {
 func (d *testNode) forge(to *testNode, pkt []byte) {
 	s := new(sealer)
 	d.plane.sendPacket(s, d.plane.view.Load().byNode[to.id], copy(s.packet(), pkt))
+}
+
+// read returns a packet as the TUN gives it.
+func read(pkt []byte) []byte {
+	return append(make([]byte, segment.HeaderLen, segment.HeaderLen+len(pkt)), pkt...)
 }
 
 func (d *testNode) wantDelivered(want ...[]byte) {

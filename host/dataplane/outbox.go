@@ -24,7 +24,6 @@ const (
 // sealed into out, frame behind frame, which is the only copy that is made of it.
 type outbox struct {
 	cut segment.Cutter
-	in  [maxRead]byte
 	out [maxRunBytes]byte
 	dup [maxRunBytes + maxRun*2*wire.MaxLabels]byte // the same for another path
 
@@ -40,36 +39,53 @@ type outbox struct {
 // RunTUN reads packets from the TUN and sends them, until ctx ends or the TUN fails. A Read that waits is not ended by
 // ctx: close the TUN. It may run in several goroutines where the TUN has several queues.
 func (p *Plane) RunTUN(ctx context.Context) error {
-	s := new(outbox)
+	s, q := new(outbox), newBacklog()
 	for ctx.Err() == nil {
-		n, err := p.tun.Read(s.in[:])
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("dataplane: read a packet: %w", err)
-		}
-		p.count.inc(tunRead)
-		p.handlePacket(s, n)
-		for s.frames > 0 { // what else has come leaves together with it
-			n, ok := p.tun.TryRead(s.in[:])
-			if !ok {
-				break
+		if q.empty() {
+			p.flush(s)
+			n, err := p.tun.Read(q.buffer())
+			if ctx.Err() != nil {
+				return nil
+			}
+			if err != nil {
+				return fmt.Errorf("dataplane: read a packet: %w", err)
 			}
 			p.count.inc(tunRead)
-			p.handlePacket(s, n)
+			q.add(n, p.now())
 		}
-		p.flush(s)
+		now := p.gather(q)
+		b, hit := q.next(now)
+		p.handlePacket(s, b, hit)
 	}
 	return nil
 }
 
-// handlePacket sends the n bytes at s.in, a virtio header and a packet, on their way, or queues or drops them. What is to leave
-// may wait in s for more, until flush.
-func (p *Plane) handlePacket(s *outbox, n int) {
-	b := s.in[:n]
-	dst, ok := p.ownPacket(b[min(n, segment.HeaderLen):])
+// gather reads what else there is. It returns when that was.
+func (p *Plane) gather(q *backlog) time.Duration {
+	now := p.now()
+	for range backlogReads {
+		room := q.buffer()
+		if room == nil {
+			break
+		}
+		n, ok := p.tun.TryRead(room)
+		if !ok {
+			break
+		}
+		p.count.inc(tunRead)
+		q.add(n, now)
+	}
+	return now
+}
+
+// handlePacket sends b, a virtio header and a packet, on its way, or queues or drops it; if it is hit, because it waited too
+// long, it is marked or dropped. What is to leave may wait in s for more, until flush.
+func (p *Plane) handlePacket(s *outbox, b []byte, hit bool) {
+	dst, ok := p.ownPacket(b[min(len(b), segment.HeaderLen):])
 	if !ok {
+		return
+	}
+	if hit && !p.markOwn(b[segment.HeaderLen:]) {
 		return
 	}
 	peer := p.view.Load().byAddr[dst]
@@ -86,6 +102,18 @@ func (p *Plane) handlePacket(s *outbox, n int) {
 	for pkt, ok := s.cut.Next(0); ok; pkt, ok = s.cut.Next(0) {
 		p.wait(dst, pkt, p.now())
 	}
+}
+
+// markOwn marks a packet of this node's own congestion-experienced. False means that it must be dropped: who sent it would not
+// see the mark (RFC 3168 §5).
+func (p *Plane) markOwn(pkt []byte) bool {
+	if packetECN(pkt) == notECT {
+		p.count.inc(congestionDropped)
+		return false
+	}
+	p.count.inc(congestionMarked)
+	pkt[1] |= ce << 4
+	return true
 }
 
 // sendCut seals the packets that s.cut gives, which are all cut from pkt, and sends a copy of each on each path.
