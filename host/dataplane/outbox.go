@@ -139,26 +139,31 @@ func (p *Plane) sendCut(s *outbox, peer *outPeer, pkt []byte, partial bool) {
 		p.flush(s)
 	}
 	for c := last - uint64(n); c < last; c++ {
-		b, _ := s.cut.Next(wire.InnerHeader)
-		in.Append(b[:0])
-		if s.frames > 0 && !s.fits(&way.paths[0], len(b)) {
-			p.flush(s)
-		}
-		aead := peer.session.seal.sealing(c, now)
-		if aead == nil {
-			p.count.inc(peerKeyUsedUp)
-			continue
-		}
-		if s.frames == 0 {
-			s.peer, s.way, s.now = peer, way, now
-		}
-		f := s.place(&way.paths[0], len(b), way.flags)
-		wire.SealData(f, aead, peer.session.tx.value(), c, b)
-		s.bytes += len(b) - wire.InnerHeader
+		p.sealNext(s, peer, &way, in, c, now)
 	}
 	if n > 1 { // what follows a large packet does not fit behind it
 		p.flush(s)
 	}
+}
+
+// sealNext seals the next packet that s.cut gives with counter c, into a frame behind those in out.
+func (p *Plane) sealNext(s *outbox, peer *outPeer, way *course, in wire.Inner, c uint64, now time.Duration) {
+	b, _ := s.cut.Next(wire.InnerHeader)
+	in.Append(b[:0])
+	if s.frames > 0 && !s.fits(&way.paths[0], len(b)) {
+		p.flush(s)
+	}
+	aead := peer.session.seal.sealing(c, now)
+	if aead == nil {
+		p.count.inc(peerKeyUsedUp)
+		return
+	}
+	if s.frames == 0 {
+		s.peer, s.way, s.now = peer, *way, now
+	}
+	f := s.place(&way.paths[0], len(b), way.flags)
+	wire.SealData(f, aead, peer.session.tx.value(), c, b)
+	s.bytes += len(b) - wire.InnerHeader
 }
 
 // takes reports whether a packet for a peer that goes a way can leave together with those in out.
