@@ -3,9 +3,11 @@ package dataplane
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 	"testing"
 
 	"x0tta6bl4/host/dataplane/segment"
+	"x0tta6bl4/wire"
 )
 
 // largeTCP is a packet of n bytes of payload as a TUN with offload gives it, to be cut at size. Its header is that of RFC 9293
@@ -43,7 +45,8 @@ func largeTCP(from, to *testNode, n, size int) []byte {
 
 func (d *testNode) sendLarge(b []byte) {
 	s := new(outbox)
-	d.plane.handlePacket(s, copy(s.in[:], b))
+	d.plane.handlePacket(s, append(make([]byte, 0, maxRead), b...), false)
+	d.plane.flush(s)
 }
 
 // A large packet crosses the mesh in few calls and comes out as it went in.
@@ -197,4 +200,71 @@ func TestMalformedLargePacketIsRefused(t *testing.T) {
 		t.Errorf("tun_malformed %d, runs %v", c["tun_malformed"], a.runs)
 	}
 	d.wantDelivered()
+}
+
+// Packets that are there together leave together, if they go to one peer by one way: none waits for another that is not there.
+func TestPacketsThatAreThereLeaveTogether(t *testing.T) {
+	n := line(t)
+	n.session("a", "c")
+	n.route("a", 12, "b", 22, "c")
+	a, d, c := n.nodes["a"], n.nodes["d"], n.nodes["c"]
+	marked := packet(a.addr, d.addr, 500, 4)
+	marked[1] |= ect1 << 4
+	sent := [][]byte{
+		packet(a.addr, d.addr, 500, 1), packet(a.addr, d.addr, 500, 2), packet(a.addr, d.addr, 80, 3), // shorter: the last
+		marked,                                                         // the kernel takes one code point at a time
+		packet(a.addr, d.addr, 500, 5), packet(a.addr, d.addr, 501, 6), // longer: not behind it
+		packet(a.addr, c.addr, 501, 7), packet(a.addr, c.addr, 501, 8), // another peer
+		{1, 2, 3}, packet(a.addr, c.addr, 501, 9), // what is dropped in between does not matter
+	}
+	for _, pkt := range sent {
+		a.tun.in <- pkt
+	}
+	close(a.tun.in)
+	if err := a.plane.RunTUN(t.Context()); err == nil {
+		t.Error("a closed TUN is no error")
+	}
+	if want := []int{3, 3}; !slices.Equal(a.runs, want) {
+		t.Errorf("runs of %v datagrams, want %v", a.runs, want)
+	}
+	d.wantDelivered(sent[:6]...)
+	c.wantDelivered(sent[6], sent[7], sent[9])
+	a.wantCount("tun_read", uint64(len(sent)))
+	a.wantCount("tun_sent", uint64(len(sent)-1))
+	a.wantCount("tun_not_ipv6", 1)
+}
+
+// What waits for more goes the way of the table that it was sealed by, and before what follows.
+func TestPacketsOfTwoTablesLeaveApart(t *testing.T) {
+	n := line(t)
+	a, d := n.nodes["a"], n.nodes["d"]
+	s := new(outbox)
+	first, second := packet(a.addr, d.addr, 500, 1), packet(a.addr, d.addr, 500, 2)
+	a.plane.handlePacket(s, read(first), false)
+	a.publish()
+	if len(d.tun.take()) != 0 {
+		t.Fatal("a packet left before it was asked to")
+	}
+	a.plane.handlePacket(s, read(second), false)
+	d.wantDelivered(first)
+	a.plane.flush(s)
+	d.wantDelivered(second)
+	if s.peer != nil || s.way.paths != nil {
+		t.Error("an empty outbox keeps a table alive")
+	}
+	a.wantCount("tun_sent", 2)
+}
+
+// A large packet of as many segments as the interface lets the kernel make leaves in one call, whatever the path (host/tun:
+// largeSegments).
+func TestLargePacketLeavesInOneCall(t *testing.T) {
+	const mtu, segments, labels = 1360, 45, 16 // of the mesh; with more labels a packet of the MTU does not fit a frame
+	longest := outPath{labels: make([]byte, 2*labels)}
+	var s outbox
+	for i := range segments {
+		if i > 0 && !s.fits(&longest, mtu+wire.InnerHeader) {
+			t.Fatalf("%d of %d frames of %d bytes fit", i, segments, longest.frameLen(mtu+wire.InnerHeader))
+		}
+		s.place(&longest, mtu+wire.InnerHeader, 0)
+	}
 }

@@ -34,12 +34,13 @@ func BenchmarkEncrypt(b *testing.B) {
 	n := line(b)
 	a, d := n.nodes["a"], n.nodes["d"]
 	a.plane.send = sink
-	s := new(outbox)
+	s, buf := new(outbox), make([]byte, maxRead)
 	saved := append(make([]byte, segment.HeaderLen), packet(a.addr, d.addr, 1360, 7)...)
 	b.SetBytes(1360)
 	b.ReportAllocs()
 	for b.Loop() {
-		a.plane.handlePacket(s, copy(s.in[:], saved))
+		a.plane.handlePacket(s, buf[:copy(buf, saved)], false)
+		a.plane.flush(s)
 	}
 }
 

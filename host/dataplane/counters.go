@@ -122,7 +122,7 @@ var counterNames = [numCounters]string{
 	relayCopyNone:     "relay_copy_none",      // copies not sent: no detour that the frame may take
 	relayCopyLimited:  "relay_copy_limited",   // copies not sent: over the budget of the detour's link
 	overShare:         "over_share",           // frames of a neighbour that brings more than its share, while the queue stands
-	congestionMarked:  "congestion_marked",    // data that waited too long, marked congestion-experienced
+	congestionMarked:  "congestion_marked",    // data, or packets of applications here, that waited too long, marked congestion-experienced
 	congestionHeard:   "congestion_heard",     // data that the network between a neighbour and this node marked
 	congestionDropped: "congestion_dropped",   // and such as cannot be marked
 

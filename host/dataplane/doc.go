@@ -3,7 +3,7 @@
 // settle itself goes out through callbacks.
 //
 //	         RunTUN                                  HandleFrame
-//	TUN ──► own packet? ──► peer, session            parse ─► link session, MAC, replay window
+//	TUN ─► flows ─► own packet? ─► peer, session     parse ─► link session, MAC, replay window
 //	              │none          │                     │
 //	          queue, Need   cut, seal once   ┌─────────┼──────────────┐ labels left
 //	                             │           │hop = n  │part          │
@@ -16,8 +16,9 @@
 // # Goroutines
 //
 // The packet path reads one immutable view behind an atomic pointer and runs to completion on the goroutine that
-// read the packet: nothing is queued between a read and a send but what came with one read (Receiver). What waits does so in
-// the kernel; how long, and for whom, is judged when it has been read (discipline). Every method may be called from any
+// read the packet. Frames wait in the kernel, and are judged when they have been read: how long they waited, and for whom
+// (discipline); what came with one read leaves together (Receiver). Packets of applications here are read as long as there are
+// any, and wait by flow (backlog). Every method may be called from any
 // goroutine. The only locks of the path guard one replay window for some tens of
 // nanoseconds, and changes of a key; none is held while Config.Send, the TUN or a callback runs, so those may call back into the plane. They must
 // not block.

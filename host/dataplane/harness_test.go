@@ -86,6 +86,19 @@ func (d *memTUN) Read(b []byte) (int, error) {
 	return segment.HeaderLen + copy(b[segment.HeaderLen:], p), nil
 }
 
+func (d *memTUN) TryRead(b []byte) (int, bool) {
+	select {
+	case p, ok := <-d.in:
+		if !ok {
+			return 0, false
+		}
+		clear(b[:segment.HeaderLen])
+		return segment.HeaderLen + copy(b[segment.HeaderLen:], p), true
+	default:
+		return 0, false
+	}
+}
+
 func (d *memTUN) LargeUDP() bool { return true }
 
 func (d *memTUN) WritePacket(bufs [][]byte) error {
@@ -307,7 +320,8 @@ func packet(from, to netip.Addr, n int, fill byte) []byte {
 // send gives d a packet as if read from its TUN.
 func (d *testNode) send(pkt []byte) {
 	s := new(outbox)
-	d.plane.handlePacket(s, segment.HeaderLen+copy(s.in[segment.HeaderLen:], pkt))
+	d.plane.handlePacket(s, read(pkt), false)
+	d.plane.flush(s)
 }
 
 func (d *testNode) sendTo(to *testNode, n int) []byte {
@@ -320,6 +334,11 @@ func (d *testNode) sendTo(to *testNode, n int) []byte {
 func (d *testNode) forge(to *testNode, pkt []byte) {
 	s := new(sealer)
 	d.plane.sendPacket(s, d.plane.view.Load().byNode[to.id], copy(s.packet(), pkt))
+}
+
+// read returns a packet as the TUN gives it.
+func read(pkt []byte) []byte {
+	return append(make([]byte, segment.HeaderLen, segment.HeaderLen+len(pkt)), pkt...)
 }
 
 func (d *testNode) wantDelivered(want ...[]byte) {

@@ -106,22 +106,22 @@ func newLinkSession(conn mesh.ConnID, l mesh.Label, rx uint32, keys wire.LinkKey
 // frame is authentic and fresh, and whether it is the newest of the session.
 func (s *linkSession) accept(count *counters, b []byte, low uint32) (newest, ok bool) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	c := wire.ExtendCounter(low, s.window.Newest())
-	if !wire.Check(b, &s.keys.Recv, c) {
+	authentic := wire.Check(b, &s.keys.Recv, c)
+	fresh := authentic && s.window.Accept(c)
+	newest = fresh && c >= s.seen
+	if newest {
+		s.state.expected.Add(c + 1 - s.seen)
+		s.seen = c + 1
+	}
+	s.mu.Unlock()
+	switch {
+	case !authentic:
 		count.inc(linkBadMAC)
-		return false, false
-	}
-	if !s.window.Accept(c) {
+	case !fresh:
 		count.inc(linkReplay)
-		return false, false
 	}
-	if c < s.seen {
-		return false, true
-	}
-	s.state.expected.Add(c + 1 - s.seen)
-	s.seen = c + 1
-	return true, true
+	return newest, fresh
 }
 
 // join takes the payload of a part and, when it completes a frame, copies that to buf.

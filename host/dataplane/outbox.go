@@ -24,36 +24,68 @@ const (
 // sealed into out, frame behind frame, which is the only copy that is made of it.
 type outbox struct {
 	cut segment.Cutter
-	in  [maxRead]byte
 	out [maxRunBytes]byte
 	dup [maxRunBytes + maxRun*2*wire.MaxLabels]byte // the same for another path
 
 	n, size, frames int // of out: bytes, those of a frame, how many
+
+	// What is in out goes to one peer, by one way.
+	peer  *outPeer
+	way   course
+	bytes int           // of the packets
+	now   time.Duration // when the first was read
 }
 
 // RunTUN reads packets from the TUN and sends them, until ctx ends or the TUN fails. A Read that waits is not ended by
 // ctx: close the TUN. It may run in several goroutines where the TUN has several queues.
 func (p *Plane) RunTUN(ctx context.Context) error {
-	s := new(outbox)
+	s, q := new(outbox), newBacklog()
 	for ctx.Err() == nil {
-		n, err := p.tun.Read(s.in[:])
-		if ctx.Err() != nil {
-			return nil
+		if q.empty() {
+			p.flush(s)
+			n, err := p.tun.Read(q.buffer())
+			if ctx.Err() != nil {
+				return nil
+			}
+			if err != nil {
+				return fmt.Errorf("dataplane: read a packet: %w", err)
+			}
+			p.count.inc(tunRead)
+			q.add(n, p.now())
 		}
-		if err != nil {
-			return fmt.Errorf("dataplane: read a packet: %w", err)
-		}
-		p.count.inc(tunRead)
-		p.handlePacket(s, n)
+		now := p.gather(q)
+		b, hit := q.next(now)
+		p.handlePacket(s, b, hit)
 	}
 	return nil
 }
 
-// handlePacket sends the n bytes at s.in, a virtio header and a packet, on their way, or queues or drops them.
-func (p *Plane) handlePacket(s *outbox, n int) {
-	b := s.in[:n]
-	dst, ok := p.ownPacket(b[min(n, segment.HeaderLen):])
+// gather reads what else there is. It returns when that was.
+func (p *Plane) gather(q *backlog) time.Duration {
+	now := p.now()
+	for range backlogReads {
+		room := q.buffer()
+		if room == nil {
+			break
+		}
+		n, ok := p.tun.TryRead(room)
+		if !ok {
+			break
+		}
+		p.count.inc(tunRead)
+		q.add(n, now)
+	}
+	return now
+}
+
+// handlePacket sends b, a virtio header and a packet, on its way, or queues or drops it; if it is hit, because it waited too
+// long, it is marked or dropped. What is to leave may wait in s for more, until flush.
+func (p *Plane) handlePacket(s *outbox, b []byte, hit bool) {
+	dst, ok := p.ownPacket(b[min(len(b), segment.HeaderLen):])
 	if !ok {
+		return
+	}
+	if hit && !p.markOwn(b[segment.HeaderLen:]) {
 		return
 	}
 	peer := p.view.Load().byAddr[dst]
@@ -70,6 +102,18 @@ func (p *Plane) handlePacket(s *outbox, n int) {
 	for pkt, ok := s.cut.Next(0); ok; pkt, ok = s.cut.Next(0) {
 		p.wait(dst, pkt, p.now())
 	}
+}
+
+// markOwn marks a packet of this node's own congestion-experienced. False means that it must be dropped: who sent it would not
+// see the mark (RFC 3168 §5).
+func (p *Plane) markOwn(pkt []byte) bool {
+	if packetECN(pkt) == notECT {
+		p.count.inc(congestionDropped)
+		return false
+	}
+	p.count.inc(congestionMarked)
+	pkt[1] |= ce << 4
+	return true
 }
 
 // sendCut seals the packets that s.cut gives, which are all cut from pkt, and sends a copy of each on each path.
@@ -91,34 +135,46 @@ func (p *Plane) sendCut(s *outbox, peer *outPeer, pkt []byte, partial bool) {
 	}
 	in := way.inner(partial)
 	peer.session.out[in.Path%wire.PathNumbers].Add(uint32(n)) // #nosec G115 -- at most 64 KiB of packets
-	sent, bytes := 0, 0
-	for c := last - uint64(n); c < last; c++ {
-		b, _ := s.cut.Next(wire.InnerHeader)
-		in.Append(b[:0])
-		bytes += len(b) - wire.InnerHeader
-		if !s.fits(&way.paths[0], len(b)) {
-			sent += p.flush(s, peer, &way, now)
-		}
-		aead := peer.session.seal.sealing(c, now)
-		if aead == nil {
-			p.count.inc(peerKeyUsedUp)
-			continue
-		}
-		f := s.place(&way.paths[0], len(b), way.flags)
-		wire.SealData(f, aead, peer.session.tx.value(), c, b)
+	if s.frames > 0 && !s.takes(peer, &way) {
+		p.flush(s)
 	}
-	sent += p.flush(s, peer, &way, now)
-	if sent == 0 {
-		p.count.add(tunNoLink, n)
+	for c := last - uint64(n); c < last; c++ {
+		p.sealNext(s, peer, &way, in, c, now)
+	}
+	if n > 1 { // what follows a large packet does not fit behind it
+		p.flush(s)
+	}
+}
+
+// sealNext seals the next packet that s.cut gives with counter c, into a frame behind those in out.
+func (p *Plane) sealNext(s *outbox, peer *outPeer, way *course, in wire.Inner, c uint64, now time.Duration) {
+	b, _ := s.cut.Next(wire.InnerHeader)
+	in.Append(b[:0])
+	if s.frames > 0 && !s.fits(&way.paths[0], len(b)) {
+		p.flush(s)
+	}
+	aead := peer.session.seal.sealing(c, now)
+	if aead == nil {
+		p.count.inc(peerKeyUsedUp)
 		return
 	}
-	p.noteSent(peer, &way, n, bytes, now)
+	if s.frames == 0 {
+		s.peer, s.way, s.now = peer, *way, now
+	}
+	f := s.place(&way.paths[0], len(b), way.flags)
+	wire.SealData(f, aead, peer.session.tx.value(), c, b)
+	s.bytes += len(b) - wire.InnerHeader
+}
+
+// takes reports whether a packet for a peer that goes a way can leave together with those in out.
+func (s *outbox) takes(peer *outPeer, way *course) bool {
+	return s.peer == peer && s.way.flags == way.flags && len(s.way.paths) == len(way.paths) && &s.way.paths[0] == &way.paths[0]
 }
 
 // fits reports whether a frame with n bytes of plaintext can follow those in out. Only the last may be shorter.
 func (s *outbox) fits(path *outPath, n int) bool {
 	size := path.frameLen(n)
-	return s.frames == 0 || s.frames < maxRun && s.n+size <= len(s.out) && size <= s.size && s.n == s.frames*s.size
+	return s.frames < maxRun && s.n+size <= len(s.out) && size <= s.size && s.n == s.frames*s.size
 }
 
 // place puts header and labels of a frame behind the frames in out. What it returns is where its payload begins: an empty
@@ -136,18 +192,18 @@ func (s *outbox) place(path *outPath, n int, fl wire.Flags) []byte {
 	return f[front:front:len(f)]
 }
 
-// flush sends what is in out on every path. It returns how many links took it.
-func (p *Plane) flush(s *outbox, peer *outPeer, way *course, now time.Duration) (sent int) {
+// flush sends what is in out on every path.
+func (p *Plane) flush(s *outbox) {
 	if s.frames == 0 {
-		return 0
+		return
 	}
-	first := &way.paths[0]
-	for i := range way.paths {
-		path := &way.paths[i]
+	sent, first := 0, &s.way.paths[0]
+	for i := range s.way.paths {
+		path := &s.way.paths[i]
 		b, size := s.out[:s.n], s.size
 		if i > 0 {
 			longer := len(path.labels) - len(first.labels)
-			if sent > 0 && !p.mayCopy(path, s.frames, s.n+s.frames*longer, now) {
+			if sent > 0 && !p.mayCopy(path, s.frames, s.n+s.frames*longer, s.now) {
 				continue
 			}
 			b, size = s.relabel(first, path), s.size+longer
@@ -156,9 +212,14 @@ func (p *Plane) flush(s *outbox, peer *outPeer, way *course, now time.Duration) 
 			sent++
 		}
 	}
-	p.noteCopies(way, s.frames, sent)
-	s.n, s.size, s.frames = 0, 0, 0
-	return sent
+	p.noteCopies(&s.way, s.frames, sent)
+	if sent == 0 {
+		p.count.add(tunNoLink, s.frames)
+	} else {
+		p.noteSent(s.peer, &s.way, s.frames, s.bytes, s.now)
+	}
+	s.n, s.size, s.frames, s.bytes = 0, 0, 0, 0
+	s.peer, s.way = nil, course{} // of a table that may be gone
 }
 
 // relabel returns the frames in out, which go by the path was, as they go by another one.

@@ -72,15 +72,17 @@ func newPeerSession(conn mesh.ConnID, n mesh.NodeID, addr netip.Addr, rx uint32,
 // fresh reports whether counter c could still be accepted: cheap, and before any decryption.
 func (s *peerSession) fresh(c uint64) bool {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.window.Check(c)
+	ok := s.window.Check(c)
+	s.mu.Unlock()
+	return ok
 }
 
 // accept takes counter c after its ciphertext proved authentic.
 func (s *peerSession) accept(c uint64) bool {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.window.Accept(c)
+	ok := s.window.Accept(c)
+	s.mu.Unlock()
+	return ok
 }
 
 // PeerUsage is what was exchanged with one peer since it was first named. Packets are inner packets, each counted

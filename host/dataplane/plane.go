@@ -53,6 +53,9 @@ type TUN interface {
 	// Read waits for a packet and copies it, behind its header, to b.
 	Read(b []byte) (int, error)
 
+	// TryRead is like Read, but does not wait: ok is false if there is no packet, or Read has an error to tell.
+	TryRead(b []byte) (n int, ok bool)
+
 	// WritePacket takes one packet, in at most 65 buffers, the first of which is its header.
 	WritePacket(bufs [][]byte) error
 

@@ -27,16 +27,16 @@ type arrival struct {
 func (a *arrival) back() outPath { return a.v.wayBack(a.b, a.in.label) }
 
 // HandleFrame takes one datagram that is not QUIC's. It changes b, and needs it until Flush.
-func (r *Receiver) HandleFrame(from netip.AddrPort, b []byte) { r.p.handle(r, from, b, time.Time{}) }
+func (r *Receiver) HandleFrame(from netip.AddrPort, b []byte) { r.p.handle(r, from, b, r.clock()) }
 
 // HandleWaiting takes a datagram that came some time ago, at a time since the plane was made. Others of its link may have been
 // handled since. It changes b, and needs it only during the call.
 func (p *Plane) HandleWaiting(from netip.AddrPort, b []byte, at time.Time) {
-	p.handle(nil, from, b, at)
+	p.handle(nil, from, b, p.since(at))
 }
 
-// handle takes a datagram that came at a time; zero is now.
-func (p *Plane) handle(to *Receiver, from netip.AddrPort, b []byte, at time.Time) {
+// handle takes a datagram at a time of the plane's clock.
+func (p *Plane) handle(to *Receiver, from netip.AddrPort, b []byte, now time.Duration) {
 	f, err := wire.ParseFrame(b)
 	if err != nil {
 		p.count.inc(parseCounter(err))
@@ -46,7 +46,7 @@ func (p *Plane) handle(to *Receiver, from netip.AddrPort, b []byte, at time.Time
 	in := v.linkRx[f.Session]
 	if in == nil {
 		p.count.inc(linkUnknownSession)
-		if p.unknown.allow(p.now()) {
+		if p.unknown.allow(now) {
 			p.cb.UnknownSession(from, f.Session)
 		}
 		return
@@ -55,11 +55,7 @@ func (p *Plane) handle(to *Receiver, from netip.AddrPort, b []byte, at time.Time
 	if !ok {
 		return
 	}
-	a := arrival{v: v, in: in, f: f, b: b, from: from, to: to}
-	if at.IsZero() {
-		at = p.clock()
-	}
-	a.now = p.since(at)
+	a := arrival{v: v, in: in, f: f, b: b, from: from, to: to, now: now}
 	if to != nil && to.queue.came != 0 {
 		a.queue = &to.queue
 	}

@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"hash/maphash"
+	"time"
 
 	"x0tta6bl4/host/dataplane/segment"
 	"x0tta6bl4/wire"
@@ -17,6 +18,8 @@ type Receiver struct {
 	run    relayRun
 	around detourRun
 	queue  discipline // where what is handled now has waited
+
+	now time.Duration // when the first of what is handled now was, on the plane's clock; 0 = nothing is
 }
 
 // relayRun is frames that lie one behind the other and leave by the same link.
@@ -37,6 +40,15 @@ func (r *Receiver) Flush() {
 	r.flushRun()
 	r.flushDetour()
 	r.flushTUN()
+	r.now = 0
+}
+
+// clock returns the time on the plane's clock. It looks once for all that came together.
+func (r *Receiver) clock() time.Duration {
+	if r.now == 0 {
+		r.now = r.p.now()
+	}
+	return r.now
 }
 
 // add takes a packet for the TUN.

@@ -302,7 +302,7 @@ func TestWayNamesWrap(t *testing.T) {
 // Flows are sent while tables change, by many goroutines.
 func TestSpreadOfManyGoroutines(t *testing.T) {
 	_, a, d := diamond(t)
-	a.plane.send, a.plane.sendRunTo = sink, nil
+	a.plane.send, a.plane.sendRunTo = sink, func(netip.AddrPort, []byte, int) error { return nil }
 	x, y := twoWays(a, d)
 	a.shares(d, x, y)
 	var wg sync.WaitGroup
@@ -310,7 +310,10 @@ func TestSpreadOfManyGoroutines(t *testing.T) {
 		wg.Go(func() {
 			s := new(outbox)
 			for i := range 500 {
-				a.plane.handlePacket(s, segment.HeaderLen+copy(s.in[segment.HeaderLen:], flowPacket(a, d, uint16(g), uint32(i))))
+				a.plane.handlePacket(s, read(flowPacket(a, d, uint16(g), uint32(i))), false)
+				if i%3 == 0 || i == 499 {
+					a.plane.flush(s)
+				}
 			}
 		})
 	}
@@ -341,11 +344,16 @@ func TestSendAllocatesNothing(t *testing.T) {
 		a.plane.send = sink
 		a.plane.sendRunTo = func(_ netip.AddrPort, _ []byte, _ int) error { return nil }
 		a.plane.cb.Sending = func(mesh.NodeID, bool) {}
-		s := new(outbox)
+		s, buf := new(outbox), make([]byte, maxRead)
 		small := append(make([]byte, segment.HeaderLen), flowPacket(a, d, 3, 0)...)
 		large := largeTCP(a, d, 40*1300, 1300)
 		for kind, pkt := range map[string][]byte{"a packet": small, "a large packet": large} {
-			if allocs := testing.AllocsPerRun(100, func() { a.plane.handlePacket(s, copy(s.in[:], pkt)) }); allocs != 0 {
+			send := func() {
+				a.plane.handlePacket(s, buf[:copy(buf, pkt)], false)
+				a.plane.handlePacket(s, buf[:copy(buf, pkt)], false)
+				a.plane.flush(s)
+			}
+			if allocs := testing.AllocsPerRun(100, send); allocs != 0 {
 				t.Errorf("%s: %v allocations for %s", name, allocs, kind)
 			}
 		}

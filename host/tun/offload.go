@@ -90,3 +90,43 @@ func (c *writeCall) write(fd uintptr) bool {
 		}
 	}
 }
+
+// TryRead copies the next packet that the host sends into the mesh to b, as Read does, if there is one. If there is none, or
+// Read would return an error, ok is false.
+func (d *Device) TryRead(b []byte) (n int, ok bool) {
+	if len(b) == 0 {
+		return 0, false
+	}
+	c := d.reads.Get().(*readCall)
+	c.b, c.errno = b, 0
+	err := d.raw.Control(c.do) // not Read, which waits for another Read that waits
+	n, ok = c.n, err == nil && c.errno == 0
+	c.b = nil // the pool must not keep it alive
+	d.reads.Put(c)
+	return n, ok
+}
+
+// readCall holds the arguments of one read.
+type readCall struct {
+	do    func(fd uintptr) // made once: a closure per call would be garbage per call
+	b     []byte
+	n     int
+	errno syscall.Errno
+}
+
+func newReadCall() *readCall {
+	c := &readCall{}
+	c.do = c.read
+	return c
+}
+
+func (c *readCall) read(fd uintptr) {
+	for {
+		// #nosec G103 -- a slice's memory for the call
+		n, _, errno := unix.RawSyscall(unix.SYS_READ, fd, uintptr(unsafe.Pointer(unsafe.SliceData(c.b))), uintptr(len(c.b)))
+		if errno != unix.EINTR {
+			c.n, c.errno = int(n), errno // #nosec G115 -- at most len(c.b)
+			return
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"testing"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -41,6 +42,71 @@ func TestOffload(t *testing.T) {
 	}
 	if large := d.LargeUDP(); large && (p[1] != 5 || binary.NativeEndian.Uint16(p[4:]) != 1000) {
 		t.Fatalf("virtio header %x", p[:virtio])
+	}
+}
+
+// TryRead gives what is there, and does not wait, not even for a Read that does.
+func TestTryRead(t *testing.T) {
+	namespace(t)
+	d, err := Open("x0ttest0", own, domain, 1360)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := net.ListenUDP("udp6", &net.UDPAddr{IP: own.Addr().AsSlice()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.WriteToUDP([]byte("ping"), &net.UDPAddr{IP: net.ParseIP("fd00:1:2::2"), Port: 9}); err != nil {
+		t.Fatal(err)
+	}
+	buf, found := make([]byte, MaxRead), false
+	for n, ok := d.TryRead(buf); ok; n, ok = d.TryRead(buf) { // the kernel may send multicast reports of its own
+		found = found || bytes.HasSuffix(buf[:n], []byte("ping"))
+	}
+	if !found {
+		t.Error("the packet that was sent is not there")
+	}
+	if n := testing.AllocsPerRun(100, func() { _, _ = d.TryRead(buf) }); n > 0 {
+		t.Errorf("%v allocations", n)
+	}
+	ended := make(chan struct{})
+	go func() { defer close(ended); _, _ = d.Read(make([]byte, MaxRead)) }()
+	for range 100 {
+		d.TryRead(buf)
+	}
+	if _, ok := d.TryRead(nil); ok {
+		t.Error("a packet without room")
+	}
+	d.Close()
+	<-ended
+	if _, ok := d.TryRead(buf); ok {
+		t.Error("a packet after Close")
+	}
+}
+
+// The kernel makes no larger packets of TCP than leave in one call.
+func TestLargeSize(t *testing.T) {
+	namespace(t)
+	d, err := Open("x0ttest0", own, domain, 1360)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	link, err := netlink.LinkByName(d.Name())
+	if err != nil || link.Attrs().GSOMaxSize != uint32(largeSize(1360)) {
+		t.Errorf("large packets of %d bytes, want %d: %v", link.Attrs().GSOMaxSize, largeSize(1360), err)
+	}
+	const least, most = 1360 - 40 - 20 - 12, 1360 - 40 - 20 // bytes of a segment, with the option of a time stamp and without
+	for _, spare := range []int{193, 321} {                 // MAX_TCP_HEADER+1 in kernels without tunnels and with all
+		for _, mss := range []int{least, most} {
+			if n := (largeSize(1360) - spare) / mss; n != largeSegments {
+				t.Errorf("%d segments of %d bytes", n, mss)
+			}
+		}
+	}
+	if got := largeSize(65535); got != 1<<16 {
+		t.Errorf("%d bytes with the largest MTU", got)
 	}
 }
 

@@ -15,6 +15,18 @@ import (
 
 const addrGenNone = 1 // IN6_ADDR_GEN_MODE_NONE of linux/if_link.h
 
+// The kernel's large packets of TCP are cut short so that the frames made of one still leave in one call: 45 frames, with all the
+// labels that a path can have, are just below the 64 KiB of UDP. A packet that is a little longer would cost two calls, and
+// wake the neighbour twice.
+const (
+	largeSegments = 45
+	tcpFront      = 40 + 20   // of each segment, that is not cut
+	tcpSpare      = 321 + 179 // what TCP leaves free of the size it is told (MAX_TCP_HEADER), in any configuration, and less than a segment
+)
+
+// largeSize returns the size that large packets are to have on an interface of some MTU.
+func largeSize(mtu int) int { return min(largeSegments*(mtu-tcpFront)+tcpSpare, 1<<16) }
+
 // setup configures the interface. Order matters: the route needs the interface up, and the address must be there
 // first, so that the kernel prefers it as source.
 func setup(name string, addr, prefix netip.Prefix, mtu int) error {
@@ -26,6 +38,8 @@ func setup(name string, addr, prefix netip.Prefix, mtu int) error {
 	if err := netlink.LinkSetMTU(link, mtu); err != nil {
 		return fmt.Errorf("tun: set MTU %d of %s: %w", mtu, name, explain(err))
 	}
+	_ = netlink.LinkSetGSOMaxSize(link, largeSize(mtu)) // where the kernel does not let (before Linux 4.16) it costs a call
+
 	// No duplicate address detection: nobody else is on this link, and the address must serve at once.
 	a := &netlink.Addr{IPNet: ipNet(addr), Flags: unix.IFA_F_NODAD}
 	err = netlink.AddrAdd(link, a)

@@ -32,6 +32,7 @@ type Device struct {
 	file    *os.File
 	raw     syscall.RawConn
 	writes  sync.Pool // of *writeCall
+	reads   sync.Pool // of *readCall
 	udp     bool      // large UDP packets, too
 	name    string
 	guarded bool
@@ -93,6 +94,7 @@ func create(name string) (*Device, error) {
 	}
 	d := &Device{file: os.NewFile(uintptr(fd), devicePath), name: ifr.Name()}
 	d.writes.New = func() any { return newWriteCall() }
+	d.reads.New = func() any { return newReadCall() }
 	if d.udp, err = offload(fd); err == nil {
 		d.raw, err = d.file.SyscallConn()
 	}
@@ -131,10 +133,25 @@ func (d *Device) Name() string { return d.name }
 // deleted the interface ErrGone.
 func (d *Device) Read(b []byte) (int, error) {
 	n, err := d.file.Read(b)
-	if errors.Is(err, unix.EBADFD) { // what a descriptor reads whose interface was taken from it
+	if err != nil && d.gone() {
 		return n, fmt.Errorf("tun: %s: %w (%w)", d.name, ErrGone, err)
 	}
 	return n, closed(err)
+}
+
+// gone reports whether the interface was taken from the descriptor. Read cannot tell by its error: it is the kernel's or the
+// poller's, whichever of them notices first.
+func (d *Device) gone() bool {
+	var err error
+	if cerr := d.raw.Control(func(fd uintptr) {
+		var ifr *unix.Ifreq
+		if ifr, err = unix.NewIfreq(d.name); err == nil {
+			err = unix.IoctlIfreq(int(fd), unix.TUNGETIFF, ifr) // #nosec G115 -- a descriptor
+		}
+	}); cerr != nil {
+		return false // closed
+	}
+	return errors.Is(err, unix.EBADFD)
 }
 
 // closed gives a closed file the error that closed sockets have, so that one test serves every seam.
