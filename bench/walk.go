@@ -11,26 +11,38 @@ import (
 	"x0tta6bl4/mesh"
 )
 
-// walkTime is how long packets are counted to see which way they go.
-const walkTime = 300 * time.Millisecond
+// How long packets are counted to see which way they go, and how often again if that does not show.
+const (
+	walkTime  = 300 * time.Millisecond
+	walkTries = 5
+)
 
 // errNoWalk says that the counters of interfaces show no way.
 var errNoWalk = errors.New("no interface shows which way the probes go")
 
 // walk returns the way that a stream of probes takes from a to b, both ways at 1 kHz, as the counters of the interfaces tell it:
-// so it does not matter what carries them.
+// so it does not matter what carries them. It counts again where too few were sent, as on a machine that had no time for it.
 func (s *site) walk(ctx context.Context, a, b mesh.NodeID) ([]mesh.NodeID, error) {
 	before, err := s.sent(ctx)
-	if err != nil {
-		return nil, err
+	for try := 0; err == nil; try++ {
+		if err := sleep(ctx, walkTime); err != nil {
+			return nil, err
+		}
+		var after map[mesh.NodeID]map[string]uint64
+		if after, err = s.sent(ctx); err != nil {
+			break
+		}
+		path, err := s.trail(a, b, before, after)
+		if err == nil || try == walkTries {
+			return path, err
+		}
+		before = after
 	}
-	if err := sleep(ctx, walkTime); err != nil {
-		return nil, err
-	}
-	after, err := s.sent(ctx)
-	if err != nil {
-		return nil, err
-	}
+	return nil, err
+}
+
+// trail follows the packets sent between two counts.
+func (s *site) trail(a, b mesh.NodeID, before, after map[mesh.NodeID]map[string]uint64) ([]mesh.NodeID, error) {
 	path := []mesh.NodeID{a}
 	var came mesh.NodeID
 	for at := a; at != b; {
