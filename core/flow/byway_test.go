@@ -90,6 +90,25 @@ func TestFailing(t *testing.T) {
 	b.failing()
 }
 
+// The other end has no time for a while: all paths are left in turn, and the answers come after all, with counts that show no
+// loss. Such paths do not fail, though they are tried before they are fit.
+func TestLateAnswersAreNoFailure(t *testing.T) {
+	b := newTrip(t, 5, 200, &road{}, &road{})
+	b.drive(time.Second)
+	var late []answer
+	for b.now.Sub(start) < 1500*time.Millisecond {
+		b.drive(5 * time.Millisecond)
+		late, b.mail = append(late, b.mail...), nil
+	}
+	b.failing(1, 2)
+	b.mail = late
+	b.drive(50 * time.Millisecond)
+	b.failing()
+	if !b.f.routes[0].lossy || !b.f.routes[1].lossy {
+		t.Error("no path is tried, though all were silent")
+	}
+}
+
 // detour offers the first paths of a trip and the last one as a byway.
 func (b *trip) detour() {
 	var paths []mesh.Path
