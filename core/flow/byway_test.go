@@ -18,6 +18,9 @@ func TestDeadPathsByRank(t *testing.T) {
 	b.pass(time.Second)
 	b.uses(2)
 	b.states(Dead, Suspect)
+	if b.f.Ways()[0].Copy.Valid() {
+		t.Error("packets that are not expected to arrive are copied")
+	}
 	b.f.Link(b.now, 2, mesh.LinkDown)
 	b.uses(1)
 	b.states(Suspect, Dead)
