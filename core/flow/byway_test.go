@@ -18,6 +18,9 @@ func TestDeadPathsByRank(t *testing.T) {
 	b.pass(time.Second)
 	b.uses(2)
 	b.states(Dead, Suspect)
+	if b.f.Ways()[0].Copy.Valid() {
+		t.Error("packets that are not expected to arrive are copied")
+	}
 	b.f.Link(b.now, 2, mesh.LinkDown)
 	b.uses(1)
 	b.states(Suspect, Dead)
@@ -88,6 +91,25 @@ func TestFailing(t *testing.T) {
 	b.roads[1].loss, b.roads[2].loss = 0, 0
 	b.drive(10 * time.Second)
 	b.failing()
+}
+
+// The other end has no time for a while: all paths are left in turn, and the answers come after all, with counts that show no
+// loss. Such paths do not fail, though they are tried before they are fit.
+func TestLateAnswersAreNoFailure(t *testing.T) {
+	b := newTrip(t, 5, 200, &road{}, &road{})
+	b.drive(time.Second)
+	var late []answer
+	for b.now.Sub(start) < 1500*time.Millisecond {
+		b.drive(5 * time.Millisecond)
+		late, b.mail = append(late, b.mail...), nil
+	}
+	b.failing(1, 2)
+	b.mail = late
+	b.drive(50 * time.Millisecond)
+	b.failing()
+	if !b.f.routes[0].lossy || !b.f.routes[1].lossy {
+		t.Error("no path is tried, though all were silent")
+	}
 }
 
 // detour offers the first paths of a trip and the last one as a byway.

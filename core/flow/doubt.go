@@ -57,13 +57,14 @@ func (r *route) expire(now time.Time) {
 		r.linkDoubt(now, r.link == mesh.LinkSuspect)
 	}
 	r.leans = !r.leanAt.IsZero() && !now.Before(r.leanAt)
+	r.lately = r.lately && now.Sub(r.lateAt) < lateLife
 }
 
 // doubtful reports whether packets by this path are to be copied: it may be dead, and nobody knows. One that has been silent
 // for long is not in doubt, but used for want of better.
 func (r *route) doubtful() bool {
 	switch g := r.grade(); {
-	case g == mute || g == dead:
+	case g >= mute:
 		return false
 	case g >= undecided:
 		return true

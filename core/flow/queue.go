@@ -8,14 +8,20 @@ const (
 	congestedAfter = 10
 	leastQueue     = 5 * time.Millisecond
 	leastLife      = 5 * time.Minute
+
+	// lateLife is how long after an answer that took too long loss is still the queue's: streams that ran into it pause together, and
+	// the answer that tells of what they lost finds it empty.
+	lateLife = 500 * time.Millisecond
 )
 
 // queue is how long the answers of a path take, and how many frames go by it.
 type queue struct {
 	least [2]time.Duration // of this part of the time, and of that before; 0 = nothing was measured
 	since time.Time
-	late  bool // the last answer took too long
-	over  int  // so many of them did on end, since the shares last changed
+
+	lately bool // an answer took too long, at lateAt, which is not long ago
+	lateAt time.Time
+	over   int // so many of them did on end, since the shares last changed
 
 	counted time.Time
 	rate    float64 // frames a second, smoothed
@@ -33,8 +39,9 @@ func (q *queue) took(now time.Time, rtt time.Duration) {
 	if q.least[1] > 0 {
 		least = min(least, q.least[1])
 	}
-	if q.late = rtt-least > max(leastQueue, least/4); q.late {
+	if rtt-least > max(leastQueue, least/4) {
 		q.over++
+		q.lately, q.lateAt = true, now
 	} else {
 		q.over = 0
 	}
@@ -42,9 +49,9 @@ func (q *queue) took(now time.Time, rtt time.Duration) {
 
 func (q *queue) congested() bool { return q.over >= congestedAfter }
 
-// crowded reports whether what a path loses now is taken for what a queue has no room for: the last answer took too long, and
+// crowded reports whether what a path loses now is taken for what a queue has no room for: an answer took too long lately, and
 // flows can be led elsewhere. To leave the path with all of them would but fill another queue.
-func (r *route) crowded() bool { return r.eased && r.late }
+func (r *route) crowded() bool { return r.eased && r.lately }
 
 // passed takes how many frames were sent since the last time.
 func (q *queue) passed(now time.Time, frames float64) {

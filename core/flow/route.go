@@ -76,6 +76,7 @@ type route struct {
 	loss      meter
 	lossy     bool
 	untried   bool          // it counts as lossy until its first trial is over
+	proven    bool          // and packets were lost: it was not only late
 	pause     time.Duration // before the next trial
 	trial     tally
 	trialFrom time.Time
@@ -244,9 +245,10 @@ func (r *route) hurry(now time.Time, dear bool) {
 	}
 }
 
-// failing reports whether a path does not do what the topology offers it for, as far as packets and probes tell.
+// failing reports whether a path does not do what the topology offers it for, as far as packets and probes tell: it is silent, or
+// loses some. Where answers were only late, as they all are while the other end has no time, it does.
 func (r *route) failing() bool {
-	return r.link != mesh.LinkDown && (r.lossy && !r.untried || r.health == lost || r.health == suspected && r.unheard)
+	return r.link != mesh.LinkDown && (r.lossy && r.proven || r.health == lost || r.health == suspected && r.unheard)
 }
 
 // answered clears the route if the probe was one of its own.

@@ -80,7 +80,7 @@ func (f *Flow) spreadOut(now time.Time) {
 		return
 	}
 	var more []*route
-	if s.on = s.on || f.cfg.Spread == SpreadAlways; s.on || f.current.late {
+	if s.on = s.on || f.cfg.Spread == SpreadAlways; s.on || f.current.lately {
 		more = f.furtherWays(now)
 	}
 	if !s.on && f.current.congested() && len(more) > 0 {
@@ -116,7 +116,7 @@ func (r *route) serves() bool { return r.grade() == fit || r.grade() == undecide
 // furtherWays returns the paths that may carry flows too: fit, not congested, and apart from all others.
 func (f *Flow) furtherWays(now time.Time) (more []*route) {
 	for _, r := range f.routes {
-		if r == f.current || r.grade() != fit || r.congested() || now.Before(r.benched) || uint64(r.path.Cost) > dearest*uint64(f.current.path.Cost) {
+		if r == f.current || r.grade() != fit || r.congested() || now.Before(r.benched) || f.tooDear(r) {
 			continue
 		}
 		meets := func(o *route) bool { links, relays := overlap(r.path, o.path); return o == r || links+relays > 0 }
@@ -126,6 +126,12 @@ func (f *Flow) furtherWays(now time.Time) (more []*route) {
 		}
 	}
 	return more
+}
+
+// tooDear reports whether a path takes so much longer than the preferred one that the queue there is better.
+func (f *Flow) tooDear(r *route) bool {
+	own, cost := uint64(f.current.path.Cost), uint64(r.path.Cost)
+	return cost > dearest*own && cost > own+uint64(leastQueue/time.Microsecond)
 }
 
 func (f *Flow) begin(now time.Time) {

@@ -50,6 +50,7 @@ func (r *route) counted(now time.Time, c Counts) {
 		r.over = max(r.over, congestedAfter)
 	case proven:
 		r.condemn(now)
+		r.proven = true
 	}
 }
 
@@ -57,6 +58,7 @@ func (r *route) counted(now time.Time, c Counts) {
 func (r *route) try(now time.Time, t tally) {
 	if r.trialFrom.IsZero() {
 		r.trialFrom, r.trial = now, tally{}
+		r.proven = r.proven || t.lost > trialLoss*t.sent
 		return
 	}
 	r.trial.add(t)
@@ -69,7 +71,7 @@ func (r *route) try(now time.Time, t tally) {
 }
 
 func (r *route) fail(now time.Time) {
-	r.trialFrom, r.untried = time.Time{}, false
+	r.trialFrom, r.untried, r.proven = time.Time{}, false, true
 	r.pause = min(2*r.pause, maxPause)
 	if r.health == alive {
 		r.next = now.Add(r.pause)
@@ -78,7 +80,7 @@ func (r *route) fail(now time.Time) {
 
 // absolve ends the time as a lossy path. It counts as struck now: only quiet from here on shortens its next trial.
 func (r *route) absolve(now time.Time) {
-	r.lossy, r.untried, r.struck = false, false, now
+	r.lossy, r.untried, r.proven, r.struck = false, false, false, now
 	r.loss.score, r.loss.recent, r.loss.doubt = proof/2, r.trial, tally{} // half convicted: chance may have helped it
 	if r.health == alive {
 		r.next = time.Time{}

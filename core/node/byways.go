@@ -14,11 +14,12 @@ import (
 // fail is avoided, and can do no more to others than be on a path with them.
 const (
 	maxByways   = 2
-	maxFailed   = 16              // failed paths that are remembered of one destination
-	failedLife  = 2 * time.Minute // for which they are, and for which a path of the set must do before byways go
-	quickByways = 8               // that are looked for without a pause; a path shows that it fails in a tenth of a second
-	bywayPause  = time.Second     // before the next one; it doubles
-	bywayRest   = time.Minute     // at most, and where there is none
+	bywayAfter  = 200 * time.Millisecond // that all paths have failed for: it may be the other end that has no time
+	maxFailed   = 16                     // failed paths that are remembered of one destination
+	failedLife  = 2 * time.Minute        // for which they are, and for which a path of the set must do before byways go
+	quickByways = 8                      // that are looked for without a pause; a path shows that it fails in a tenth of a second
+	bywayPause  = time.Second            // before the next one; it doubles
+	bywayRest   = time.Minute            // at most, and where there is none
 )
 
 // PathsFail says which of the paths offered to a destination fail now, as far as packets and probes tell.
@@ -36,6 +37,7 @@ type byways struct {
 	failed  []failure   // the oldest first
 	found   int         // byways, since the set did last
 	next    time.Time   // before it no other one is looked for
+	stuck   bool        // all that are offered fail
 	does    time.Time   // since when a path of the set does not fail; zero: all do, or no byway was ever wanted
 }
 
@@ -81,6 +83,10 @@ func (c *Control) settleByways(now time.Time, p *peer) {
 	} else if b.does.IsZero() {
 		b.does = now
 	}
+	was := b.stuck
+	if b.stuck = p.stuck(); b.stuck && !was && b.found == 0 {
+		b.next = later(b.next, now.Add(bywayAfter))
+	}
 	switch {
 	case !b.does.IsZero() && now.Sub(b.does) >= failedLife:
 		had := len(b.paths) > 0
@@ -88,8 +94,9 @@ func (c *Control) settleByways(now time.Time, p *peer) {
 		if had {
 			c.tellPeer(p)
 		}
-	case p.stuck() && !now.Before(b.next):
+	case b.stuck && !now.Before(b.next):
 		c.findByway(now, p)
+		b.stuck = p.stuck()
 	}
 }
 
@@ -142,7 +149,7 @@ func (p *peer) bywayDeadline() time.Time {
 		return time.Time{}
 	case !b.does.IsZero():
 		return b.does.Add(failedLife)
-	case p.stuck():
+	case b.stuck:
 		return b.next
 	}
 	return time.Time{}

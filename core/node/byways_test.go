@@ -62,6 +62,14 @@ func TestBywaysComeAndGo(t *testing.T) {
 		t.Fatalf("told %+v though a path does", got)
 	}
 	r.fail(set...)
+	r.pass(bywayAfter - time.Millisecond)
+	r.fail(set[1]) // the other end had no time
+	r.fail(set...)
+	r.pass(bywayAfter - time.Millisecond)
+	if got := r.offered(); got.Node == zeta {
+		t.Fatalf("told %+v at once", got)
+	}
+	r.pass(time.Millisecond)
 	first := r.offered()
 	if len(first.Paths) != 2 || len(first.Byways) != 1 || slices.ContainsFunc(set, first.Byways[0].Same) || len(first.Byways[0].Nodes) != 4 {
 		t.Fatalf("offered %+v", first)
@@ -90,6 +98,7 @@ func TestBywaysStayWhileTheSetIsUnsteady(t *testing.T) {
 	r, _ := twoRows(t)
 	set := r.peer(zeta).paths
 	r.fail(set...)
+	r.pass(bywayAfter)
 	r.offered()
 	for range 10 {
 		r.do(Wanted{Addr: mesh.Addr(domain, zeta)})
@@ -151,6 +160,7 @@ func TestBywaysFollowTheTopology(t *testing.T) {
 	r, conn := twoRows(t)
 	set := r.peer(zeta).paths
 	r.fail(set...)
+	r.pass(bywayAfter)
 	byway := r.offered().Byways[0]
 	first, second := byway.Nodes[1], byway.Nodes[2]
 	var links []mesh.Adjacency
