@@ -101,3 +101,23 @@ func TestLiarsAreOfTheMap(t *testing.T) {
 		}
 	}
 }
+
+// Errors that a liar invents about links which work cost nothing but the way by it: no packet is lost, and no stream stays away
+// or swings.
+func TestFalseErrors(t *testing.T) {
+	for _, lies := range []bool{false, true} {
+		cfg := Config{Seed: 1, Duration: 20 * time.Second, Packet: 10 * time.Millisecond, Protect: true, Promises: true,
+			Between: []Pair{{mesh.MustNodeID("n1"), mesh.MustNodeID("n3")}}}
+		if lies {
+			cfg.Liars = []mesh.NodeID{mesh.MustNodeID("n2")}
+		}
+		w := world(t, "ring:6", "", cfg)
+		r, err := w.Run()
+		if err != nil || r.Slandered > 0 != lies || r.Lost != 0 {
+			t.Errorf("lies %v: %v, %d false errors, %d packets lost", lies, err, r.Slandered, r.Lost)
+		}
+		if past := w.flows[0].way.Nodes[1] == mesh.MustNodeID("n2"); past == lies {
+			t.Errorf("lies %v: the way is %v", lies, w.flows[0].way.Nodes)
+		}
+	}
+}

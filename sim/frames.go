@@ -164,6 +164,7 @@ func (w *World) relay(s *simNode, in mesh.Label, g *flight, f wire.Frame) {
 		if l.Suspect {
 			w.double(s, in, g, &f, l)
 		}
+		w.slander(s, in, g, &f, out)
 		if _, err := wire.SwapLabel(b, in); err == nil {
 			w.launch(s, out, g)
 		}

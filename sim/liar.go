@@ -47,3 +47,16 @@ func (w *World) lie(s *simNode, l wire.LSA) wire.LSA {
 	slices.SortFunc(l.Links, func(x, y mesh.Adjacency) int { return cmp.Compare(x.Label, y.Label) })
 	return l
 }
+
+// slandered is the share of packets about which a liar that forwards them tells their source that the next link failed.
+const slandered = 0.02
+
+// slander has a liar answer a packet that it forwards with an error, of any kind that a relay sends.
+func (w *World) slander(s *simNode, in mesh.Label, g *flight, f *wire.Frame, out mesh.Label) {
+	if !s.lies || f.Type != wire.TypeData || !w.chance(slandered) {
+		return
+	}
+	codes := [...]wire.ErrorCode{wire.ErrorLinkDown, wire.ErrorNoLabel, wire.ErrorLinkSuspect}
+	w.stats.Slandered++
+	w.sendError(s, g.back(in), f, wire.ErrorFrame{Code: codes[w.rng.IntN(len(codes))], Hop: f.Hop, Label: out, Quote: wire.QuoteOf(f.Payload)})
+}

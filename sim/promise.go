@@ -10,8 +10,9 @@ import (
 // How often a flow may take another path: see promise.
 const (
 	switchesFirst = 4
-	switchesEach  = 3
-	switchesLossy = 6
+	switchesEach  = 2
+	switchesLossy = 4
+	switchesLiar  = 10
 )
 
 // promises are those to all flows.
@@ -87,6 +88,8 @@ func (p *Promised) Add(q *Promised) {
 // No oscillation. A flow takes another path at most switchesFirst times, and switchesEach more for each link or node that is
 // struck or works again;
 // switchesLossy more if something begins to lose packets, which looks whole again at times: it is tried at intervals that double.
+// A liar that says of links which work that they failed makes flows leave it, and they come back after 1, 2, 4, 8 and 16 s: that is
+// switchesLiar in a run of 20 s.
 type promise struct {
 	since    time.Duration // of the bound
 	within   time.Duration // 0 = nothing
@@ -205,7 +208,7 @@ func (p *promises) sent(w *World, f *trafficFlow, k *packet) {
 		p.ByOne = max(p.ByOne, q.switches)
 	}
 	q.last = first
-	most := switchesFirst + switchesEach*p.changes + switchesLossy*p.lossy
+	most := switchesFirst + switchesEach*p.changes + switchesLossy*p.lossy + switchesLiar*len(w.cfg.Liars)
 	if p.Swing = max(p.Swing, float64(q.switches)/float64(most)); q.switches > most {
 		w.check.fail("the flow from %v to %v has taken another path %d times in %d changes of the network, want %d", f.from.id, f.to.id, q.switches, p.changes, most)
 	}

@@ -48,7 +48,7 @@ type Config struct {
 	Between  []Pair        // the flows, if they are not to be between random pairs
 	Protect  bool          // each flow has a twin between the same ends whose packets are of the protected class
 	Packet   time.Duration // interval of a flow's packets; 0 = 20 ms
-	Liars    []mesh.NodeID // members that announce links which they have as the best there can be, and some that they do not have
+	Liars    []mesh.NodeID // members that announce links which they have as the best there can be, and some that they do not have, and tell sources of failures that are none
 	Promises bool          // what flows are promised is checked too: see promise
 
 	// Stepwise makes a run without short cuts: slow, and the same to the bit. See the package comment.
@@ -131,6 +131,7 @@ type Stats struct {
 	Delivered uint64 `json:"packets_delivered"`
 	NoSession uint64 `json:"packets_waiting"` // offered while a session was being opened
 	Looped    uint64 `json:"frames_looped"`   // met a node twice while news was travelling
+	Slandered uint64 `json:"false_errors"`    // that liars sent
 	Rerouted  uint64 `json:"frames_rerouted"` // sent by a relay's detour: around a link that is down, or a copy around one in doubt
 	Lost      uint64 `json:"packets_lost"`
 	Verified  uint64 `json:"announcements_verified"`
