@@ -28,6 +28,8 @@ var (
 	ErrClosed     = errors.New("transport closed")
 	ErrNoConn     = errors.New("no such connection")
 	ErrQueueFull  = errors.New("send queue full")
+	ErrNoStream   = errors.New("the peer takes no stream for the state")
+	ErrNotOpener  = errors.New("the stream for the state is the peer's to open")
 )
 
 // Codes of CONNECTION_CLOSE by the application. They only inform: every one ends the connection.
