@@ -16,7 +16,7 @@ import (
 
 // serveAPI answers on the unix socket, and on TCP if the configuration says so.
 func (d *Daemon) serveAPI(ctx context.Context) error {
-	s, err := api.Listen(api.ServerOptions{Socket: d.opt.Socket, Listen: d.opt.Config.API.Listen, Backend: d, Log: d.log, Metrics: d.metrics()})
+	s, err := api.Listen(api.ServerOptions{Socket: d.opt.Socket, Listen: d.opt.Config.API.Listen, Backend: d, State: d.shared, Log: d.log, Metrics: d.metrics()})
 	if err != nil {
 		return err
 	}

@@ -31,6 +31,8 @@ type meetings struct {
 	meet    func(context.Context, mesh.NodeID, io.ReadWriteCloser) error // until the stream ends
 	log     *slog.Logger
 	changed chan struct{} // the table has, or a meeting ended
+	ctx     context.Context
+	cancel  context.CancelFunc
 
 	mu      sync.Mutex
 	current map[mesh.NodeID]*meeting
@@ -54,10 +56,12 @@ type attempt struct {
 }
 
 func newMeetings(self mesh.NodeID, log *slog.Logger, table func() *mesh.Forwarding) *meetings {
-	return &meetings{
+	m := &meetings{
 		self: self, log: log, table: table, changed: make(chan struct{}, 1),
 		current: map[mesh.NodeID]*meeting{}, last: map[mesh.NodeID]*attempt{},
 	}
+	m.ctx, m.cancel = context.WithCancel(context.Background())
+	return m
 }
 
 // look has the loop look at the table again. It never waits.
@@ -68,7 +72,7 @@ func (m *meetings) look() {
 	}
 }
 
-// loop keeps up the meetings that are ours to begin, until ctx ends, and waits for their end.
+// loop keeps up the meetings that are ours to begin, until ctx ends, which ends all, and waits for the end of those.
 func (m *meetings) loop(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -82,14 +86,15 @@ func (m *meetings) loop(ctx context.Context) {
 		case <-timer.C:
 		}
 		timer.Stop()
-		if next := m.arrange(ctx, time.Now()); !next.IsZero() {
+		if next := m.arrange(time.Now()); !next.IsZero() {
 			timer.Reset(max(0, time.Until(next)))
 		}
 	}
 }
 
-// end closes every stream, which ends the meetings.
+// end closes every stream, which ends the meetings, and begins no other.
 func (m *meetings) end() {
+	m.cancel()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, x := range m.current {
@@ -98,7 +103,7 @@ func (m *meetings) end() {
 }
 
 // arrange begins the meetings that are missing and returns when to look again; zero: when something changes.
-func (m *meetings) arrange(ctx context.Context, now time.Time) (next time.Time) {
+func (m *meetings) arrange(now time.Time) (next time.Time) {
 	ways := m.ways()
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -123,7 +128,7 @@ func (m *meetings) arrange(ctx context.Context, now time.Time) (next time.Time) 
 		}
 		a.due = now.Add(a.wait)
 		a.wait = min(2*a.wait, meetMax)
-		if due := m.begin(ctx, n, a); next.IsZero() || due.Before(next) {
+		if due := m.begin(n, a); next.IsZero() || due.Before(next) {
 			next = due
 		}
 	}
@@ -142,7 +147,7 @@ func (m *meetings) ways() map[mesh.NodeID][]mesh.ConnID {
 }
 
 // begin opens a stream and returns when to look at it again. Under mu.
-func (m *meetings) begin(ctx context.Context, n mesh.NodeID, a *attempt) time.Time {
+func (m *meetings) begin(n mesh.NodeID, a *attempt) time.Time {
 	s, err := m.open(a.conn)
 	if err != nil {
 		if !errors.Is(err, quicconn.ErrNoStream) { // of an earlier version; no news
@@ -155,7 +160,7 @@ func (m *meetings) begin(ctx context.Context, n mesh.NodeID, a *attempt) time.Ti
 	m.current[n] = x
 	began := time.Now()
 	m.wg.Go(func() {
-		m.hold(ctx, n, x, before)
+		m.hold(n, x, before)
 		if time.Since(began) >= meetLong {
 			m.mu.Lock()
 			a.wait, a.due = meetFirst, time.Now().Add(meetFirst)
@@ -167,17 +172,17 @@ func (m *meetings) begin(ctx context.Context, n mesh.NodeID, a *attempt) time.Ti
 }
 
 // came holds the meeting that a neighbour began, and returns at its end.
-func (m *meetings) came(ctx context.Context, n mesh.NodeID, conn mesh.ConnID, s io.ReadWriteCloser) {
+func (m *meetings) came(n mesh.NodeID, conn mesh.ConnID, s io.ReadWriteCloser) {
 	x := &meeting{conn: conn, stream: s, over: make(chan struct{})}
 	m.mu.Lock()
 	before := m.current[n]
 	m.current[n] = x
 	m.mu.Unlock()
-	m.hold(ctx, n, x, before)
+	m.hold(n, x, before)
 }
 
 // hold ends the meeting before with a neighbour and holds the next.
-func (m *meetings) hold(ctx context.Context, n mesh.NodeID, x, before *meeting) {
+func (m *meetings) hold(n mesh.NodeID, x, before *meeting) {
 	defer close(x.over)
 	defer x.stream.Close()
 	if before != nil {
@@ -185,8 +190,8 @@ func (m *meetings) hold(ctx context.Context, n mesh.NodeID, x, before *meeting) 
 		<-before.over
 	}
 	var err error
-	if ctx.Err() == nil {
-		err = m.meet(ctx, n, x.stream)
+	if m.ctx.Err() == nil {
+		err = m.meet(m.ctx, n, x.stream)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -194,15 +199,19 @@ func (m *meetings) hold(ctx context.Context, n mesh.NodeID, x, before *meeting) 
 		return // it had to go for another
 	}
 	delete(m.current, n)
-	if err != nil && ctx.Err() == nil {
+	if err != nil && m.ctx.Err() == nil {
 		m.note(n, err)
 	}
 }
 
 // note says why a meeting failed, as far as a reader can take that in. Under mu.
 func (m *meetings) note(n mesh.NodeID, err error) {
+	if errors.Is(err, quicconn.ErrStreamEnded) || errors.Is(err, quicconn.ErrNoConn) { // as links end
+		m.log.Debug("exchange of the shared state ended", "neighbour", n, "cause", err)
+		return
+	}
 	if omitted, ok := m.lines.pass(time.Now()); ok {
-		m.log.Info("exchange of the shared state ended", "neighbour", n, "cause", err, "omitted", omitted)
+		m.log.Warn("exchange of the shared state ended", "neighbour", n, "cause", err, "omitted", omitted)
 	}
 }
 

@@ -37,19 +37,29 @@ type StateStream struct {
 
 var _ io.ReadWriteCloser = (*StateStream)(nil)
 
-// Read implements io.Reader. Bytes that are not read hold back the peer's, not its control messages.
+// Read implements io.Reader. Its errors, as those of Write, wrap ErrStreamEnded: there is no end in order. Bytes that are not read hold back the peer's, not its control messages.
 func (s *StateStream) Read(b []byte) (int, error) {
 	n, err := s.s.Read(b)
 	s.t.count.stateReceived.Add(uint64(n)) // #nosec G115 -- a length
-	return n, err
+	return n, ended(err)
 }
 
 // Write implements io.Writer. It waits while the peer or the way to it takes no more.
 func (s *StateStream) Write(b []byte) (int, error) {
 	n, err := s.s.Write(b)
 	s.t.count.stateSent.Add(uint64(n)) // #nosec G115 -- a length
-	return n, err
+	return n, ended(err)
 }
+
+func ended(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", ErrStreamEnded, err)
+}
+
+// Over is closed when nothing can be written any more, since either end closed the stream or the connection is over.
+func (s *StateStream) Over() <-chan struct{} { return s.s.Context().Done() }
 
 // Close ends the stream in both directions at once; what the peer has not read may be lost. Reads and writes that wait
 // return.
