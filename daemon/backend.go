@@ -160,6 +160,8 @@ func (d *Daemon) Counters(ctx context.Context) (api.Counters, error) {
 		add("", s.Counters())
 		add("link_", d.links[i].Counters())
 		add("link_", messageBytes(d.links[i].Messages()))
+		sent, received := d.links[i].StateBytes()
+		add("link_", map[string]uint64{"state_sent_bytes": sent, "state_received_bytes": received})
 	}
 	if s := d.names.server; s != nil {
 		add("", s.Counters()) // their names begin with dns_
