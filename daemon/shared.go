@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"x0tta6bl4/api"
@@ -34,6 +35,8 @@ type shared struct {
 	meetings *meetings
 	opened   chan struct{}    // closed when the replica is there
 	replica  *replica.Replica // from then on
+	written  atomic.Uint64    // writes of the API that were acknowledged
+	took     atomic.Int64     // and how long they took together
 
 	mu      sync.Mutex
 	trouble error // why it is not, after an attempt

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"io"
+	"time"
 
 	"x0tta6bl4/api"
 )
@@ -24,7 +25,7 @@ func (s *shared) KVPut(ctx context.Context, key, value []byte) (api.KVWritten, e
 	if err != nil {
 		return api.KVWritten{}, err
 	}
-	return r.KVPut(ctx, key, value)
+	return s.timed(func() (api.KVWritten, error) { return r.KVPut(ctx, key, value) })
 }
 
 // KVDelete implements api.StateBackend.
@@ -33,7 +34,18 @@ func (s *shared) KVDelete(ctx context.Context, key []byte) (api.KVWritten, error
 	if err != nil {
 		return api.KVWritten{}, err
 	}
-	return r.KVDelete(ctx, key)
+	return s.timed(func() (api.KVWritten, error) { return r.KVDelete(ctx, key) })
+}
+
+// timed counts a write that is acknowledged.
+func (s *shared) timed(write func() (api.KVWritten, error)) (api.KVWritten, error) {
+	began := time.Now()
+	w, err := write()
+	if err == nil {
+		s.written.Add(1)
+		s.took.Add(int64(time.Since(began)))
+	}
+	return w, err
 }
 
 // KVList implements api.StateBackend.
