@@ -80,6 +80,9 @@ func (d *Draft) Changes() (cs []Change) {
 	return cs
 }
 
+// SVID returns what Begin was told of.
+func (d *Draft) SVID() [32]byte { return d.b.SVID }
+
 // Span returns when the first and the last entry of a draft with Input were made: the SVID must be valid at both.
 func (d *Draft) Span() (oldest, newest time.Time) {
 	live := d.b.live
