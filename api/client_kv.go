@@ -3,11 +3,13 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"strconv"
+	"sync/atomic"
 )
 
 // KVGet reads one key. Without Entry it has no value.
@@ -79,15 +81,13 @@ func (c *Client) KVWatch(ctx context.Context, req KVWatchRequest, opened func(Fr
 	return c.changes(ctx, "/v1/kv/watch?"+q.Encode(), opened, each)
 }
 
-// KVLog calls each for the newest changes, the oldest of them first.
-func (c *Client) KVLog(ctx context.Context, req KVLogRequest, each func(KVChange) error) (Freshness, error) {
+// KVLog calls opened with how fresh this node is, and then each for the newest changes, the oldest of them first.
+func (c *Client) KVLog(ctx context.Context, req KVLogRequest, opened func(Freshness), each func(KVChange) error) error {
 	q := url.Values{"prefix": {string(req.Prefix)}}
 	if req.Limit > 0 {
 		q.Set("limit", strconv.Itoa(req.Limit))
 	}
-	var f Freshness
-	err := c.changes(ctx, "/v1/kv/log?"+q.Encode(), func(head Freshness) { f = head }, each)
-	return f, err
+	return c.changes(ctx, "/v1/kv/log?"+q.Encode(), opened, each)
 }
 
 func (c *Client) changes(ctx context.Context, path string, opened func(Freshness), each func(KVChange) error) error {
@@ -134,13 +134,31 @@ func (c *Client) StateSnapshot(ctx context.Context, w io.Writer) (SnapshotInfo, 
 // StateRestore sends a snapshot, which the daemon verifies and merges. It reads r as fast as the daemon does.
 func (c *Client) StateRestore(ctx context.Context, r io.Reader) (RestoreResult, error) {
 	var res RestoreResult
-	resp, err := c.do(ctx, http.MethodPost, "/v1/state/restore", io.NopCloser(r))
+	src := &source{r: r}
+	resp, err := c.do(ctx, http.MethodPost, "/v1/state/restore", src)
+	if failed := src.failed.Load(); failed != nil {
+		err = fmt.Errorf("read the snapshot: %w", *failed)
+	}
 	if err != nil {
 		return res, err
 	}
 	defer resp.Body.Close()
 	err = c.decode(resp, &res)
 	return res, err
+}
+
+// source remembers why reading failed, which is not the daemon's fault.
+type source struct {
+	r      io.Reader
+	failed atomic.Pointer[error]
+}
+
+func (s *source) Read(b []byte) (int, error) {
+	n, err := s.r.Read(b)
+	if err != nil && !errors.Is(err, io.EOF) {
+		s.failed.Store(&err)
+	}
+	return n, err
 }
 
 func keyQuery(key []byte) string { return url.Values{"key": {string(key)}}.Encode() }

@@ -215,7 +215,7 @@ func failuresOf(ctx context.Context, c *Client) map[string]error {
 	_, errs["delete"] = c.KVDelete(ctx, key)
 	_, errs["list"] = c.KVList(ctx, KVListRequest{})
 	errs["watch"] = c.KVWatch(ctx, KVWatchRequest{}, nil, func(KVChange) error { return nil })
-	_, errs["log"] = c.KVLog(ctx, KVLogRequest{}, func(KVChange) error { return nil })
+	errs["log"] = c.KVLog(ctx, KVLogRequest{}, nil, func(KVChange) error { return nil })
 	_, errs["state"] = c.State(ctx)
 	_, errs["snapshot"] = c.StateSnapshot(ctx, io.Discard)
 	_, errs["restore"] = c.StateRestore(ctx, strings.NewReader("x"))
@@ -353,16 +353,19 @@ func TestKVLog(t *testing.T) {
 	}
 	var got []string
 	req := KVLogRequest{Prefix: []byte("a/"), Limit: 9}
-	f, err := c.KVLog(t.Context(), req, func(c KVChange) error { got = append(got, string(c.Key)); return nil })
+	var f Freshness
+	opened := func(head Freshness) { f = head }
+	err := c.KVLog(t.Context(), req, opened, func(c KVChange) error { got = append(got, string(c.Key)); return nil })
 	if err != nil || strings.Join(got, " ") != "a/1 a/2" || !reflect.DeepEqual(f, fresh()) || !reflect.DeepEqual(s.asked, req) {
 		t.Errorf("%q, %+v, %v; asked %+v", got, f, err, s.asked)
 	}
-	f, err = c.KVLog(t.Context(), KVLogRequest{Prefix: []byte("none")}, func(KVChange) error { return errors.New("a change") })
+	f = Freshness{}
+	err = c.KVLog(t.Context(), KVLogRequest{Prefix: []byte("none")}, opened, func(KVChange) error { return errors.New("a change") })
 	if err != nil || !reflect.DeepEqual(f, fresh()) {
 		t.Errorf("an empty log: %+v, %v", f, err)
 	}
 	s.log = func(context.Context, KVLogRequest, func(KVChange) error) error { return Errorf(CodeTimeout, "slow") }
-	if _, err = c.KVLog(t.Context(), req, nil); !errors.Is(err, &Error{Code: CodeTimeout}) {
+	if err = c.KVLog(t.Context(), req, nil, nil); !errors.Is(err, &Error{Code: CodeTimeout}) {
 		t.Errorf("a log that fails: %v", err)
 	}
 }
