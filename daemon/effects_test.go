@@ -47,7 +47,7 @@ func bareDaemon() *Daemon {
 	}
 	return &Daemon{
 		alarm: bell, shared: newShared(testAlpha, slog.New(slog.DiscardHandler), nil),
-		log:   slog.New(slog.DiscardHandler), registry: newRegistry(), domain: testDomain, self: testAlpha,
+		log: slog.New(slog.DiscardHandler), registry: newRegistry(), domain: testDomain, self: testAlpha,
 		frames: make(chan node.ReflexEvent, 4), pings: map[uint64]ping{}, rtts: map[mesh.NodeID]time.Duration{}, answers: map[mesh.NodeID]time.Time{},
 	}
 }
