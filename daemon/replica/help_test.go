@@ -323,3 +323,5 @@ func code(err error) api.Code {
 	}
 	return ""
 }
+
+func mustNode(name string) mesh.NodeID { return mesh.MustNodeID(name) }
