@@ -220,41 +220,58 @@ func TestNewerJournal(t *testing.T) {
 	}
 }
 
-// The environment of TestKilledChild: its file, and the least value that it writes.
+// The environment of a replica that is to be killed: its file, and the least value that it writes.
 const (
 	killedPath = "X0T_REPLICA_KILLED"
 	killedFrom = "X0T_REPLICA_KILLED_FROM"
 )
 
-// TestKilledChild writes until it is killed, and says what was acknowledged. It is a part of TestKilled.
-func TestKilledChild(t *testing.T) {
-	path := os.Getenv(killedPath)
-	if path == "" {
-		t.Skip("a part of TestKilled")
+// TestMain runs the replica that is to be killed where a test has started one.
+func TestMain(m *testing.M) {
+	if path := os.Getenv(killedPath); path != "" {
+		if err := toBeKilled(path, os.Getenv(killedFrom)); err != nil {
+			fmt.Println(err)
+		}
+		os.Exit(1)
 	}
-	base, err := strconv.Atoi(os.Getenv(killedFrom))
+	os.Exit(m.Run())
+}
+
+// toBeKilled writes until it is killed, and says what was acknowledged.
+func toBeKilled(path, from string) error {
+	base, err := strconv.Atoi(from)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
-	d := newDomain(t)
-	a := d.member(t, "a", func(c *Config) { c.Path = path })
+	d, err := makeDomain()
+	if err != nil {
+		return err
+	}
+	id, err := d.issue(mustNode("a"), time.Hour)
+	if err != nil {
+		return err
+	}
+	r, err := Open(Config{Self: mustNode("a"), Domain: d.td, Path: path, Founder: true, Identity: func() Identity { return id }, Verify: d.verify})
+	if err != nil {
+		return err
+	}
+	failed := make(chan error)
 	var say sync.Mutex
-	var all sync.WaitGroup
 	for w := range 8 {
-		all.Go(func() {
+		go func() {
 			for i := base; ; i++ {
 				key := fmt.Sprintf("%d/%d", w, i%50)
-				wrote, err := a.KVPut(context.Background(), []byte(key), fmt.Append(nil, i))
+				wrote, err := r.KVPut(context.Background(), []byte(key), fmt.Append(nil, i))
 				if err != nil {
-					return
+					failed <- err
 				}
 				say.Lock()
 				fmt.Printf("ACK %s %d %s\n", key, i, wrote.Revision)
 				say.Unlock()
 			}
-		})
+		}()
 	}
-	all.Wait()
+	return <-failed
 }
 
 // A process that is killed at any moment loses nothing that it acknowledged, neither entry nor line of the journal.
@@ -263,7 +280,7 @@ func TestKilled(t *testing.T) {
 	acked := map[string]int{}
 	for round := range 5 {
 		var last string
-		cmd := exec.Command(os.Args[0], "-test.run=^TestKilledChild$", "-test.v") // #nosec G204 -- this test itself
+		cmd := exec.Command(os.Args[0]) // #nosec G204 -- this test
 		cmd.Env = append(os.Environ(), killedPath+"="+path, fmt.Sprintf("%s=%d", killedFrom, round*1_000_000))
 		out, err := cmd.StdoutPipe()
 		if err != nil {

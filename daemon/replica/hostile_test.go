@@ -167,7 +167,11 @@ func TestLiesRefused(t *testing.T) {
 		good := d.identity(mustNode("z"), time.Hour)
 		other := d.identity(mustNode("y"), time.Hour)
 		_, edKey, _ := ed25519.GenerateKey(rand.Reader)
-		ed := Identity{Chain: [][]byte{d.leaf(mustNode("z"), time.Hour, edKey.Public())}, Signer: edKey}
+		edLeaf, err := d.leaf(mustNode("z"), time.Hour, edKey.Public())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ed := Identity{Chain: [][]byte{edLeaf}, Signer: edKey}
 		foreign := newDomain(t).identity(mustNode("z"), time.Hour)
 		for _, c := range []struct {
 			what, counter string
