@@ -51,11 +51,19 @@ func newShared(self mesh.NodeID, log *slog.Logger, table func() *mesh.Forwarding
 	return s
 }
 
-// sharedLoop opens the replica and keeps it in touch with neighbours until ctx ends.
+// sharedLoop opens the replica, keeps it in touch with neighbours, and the authority log with it, until ctx ends.
 func (d *Daemon) sharedLoop(ctx context.Context) {
-	if d.shared.keepOpening(ctx, d.openReplica) {
-		d.shared.meetings.loop(ctx)
+	if !d.shared.keepOpening(ctx, d.openReplica) {
+		return
 	}
+	r := d.shared.replica
+	var wg sync.WaitGroup
+	wg.Go(func() { d.followLogs(ctx, r) })
+	if d.identity.Authority != nil {
+		wg.Go(func() { d.publishLog(ctx, r) })
+	}
+	d.shared.meetings.loop(ctx)
+	wg.Wait()
 }
 
 // keepOpening tries until the replica is open; false: ctx ended before.
@@ -184,7 +192,7 @@ func (d *Daemon) openReplica() (*replica.Replica, error) {
 	m := d.identity
 	r, err := replica.Open(replica.Config{
 		Self: d.self, Domain: d.domain, Path: path, Founder: founder,
-		Identity: m.author, Verify: m.verifyAuthor, Now: d.now, Log: d.log,
+		Identity: m.author, Verify: m.verifyAuthor, May: mayWrite, Now: d.now, Log: d.log,
 	})
 	if err == nil && first {
 		err = d.store.Write(foundingFile, []byte("{\"version\":1}\n"))

@@ -134,7 +134,13 @@ func TestSharedState(t *testing.T) {
 	opened := make(chan struct{})
 	watch.Go(func() {
 		_ = gamma.client.KVWatch(watching, api.KVWatchRequest{Prefix: []byte("t/")},
-			func(api.Freshness) { close(opened) }, func(c api.KVChange) error { watched <- c; return nil })
+			func(api.Freshness) { close(opened) }, func(c api.KVChange) error {
+				select {
+				case watched <- c:
+				case <-watching.Done():
+				}
+				return nil
+			})
 	})
 	defer watch.Wait()
 	defer stop()
