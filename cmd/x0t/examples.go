@@ -48,6 +48,7 @@ var manual = map[string]struct{ long, example string }{
 	"x0t state":          {"", "  x0t state\n  x0t state snapshot mesh.snapshot\n  x0t state restore mesh.snapshot"},
 	"x0t state restore":  {"", "  x0t state restore mesh.snapshot\n  ssh alpha x0t state snapshot - | x0t state restore -"},
 	"x0t state snapshot": {"", "  x0t state snapshot mesh.snapshot\n  x0t state snapshot - | gzip > mesh.snapshot.gz"},
+	"x0t state verify":   {"", "  x0t state verify mesh.snapshot\n  zcat mesh.snapshot.gz | x0t state verify -"},
 	"x0t state status": {"status prints how this node's replica is: whether it may write, how many neighbours hold the same, and its size.",
 		"  x0t state status\n  x0t state status -w"},
 	"x0t status":       {"status prints who this node is, how it is, and what needs care.", "  x0t status\n  x0t status --json"},
