@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"sync"
@@ -19,15 +20,23 @@ func serveWatch(w http.ResponseWriter, r *http.Request, s StateBackend) {
 		writeError(w, err)
 		return
 	}
-	info, err := s.State(r.Context())
+	now, err := glance(r.Context(), s, req.Prefix)
 	if err != nil {
 		writeError(w, err)
 		return
 	}
-	out := &changes{out: lines{w: w}, head: info.Freshness}
+	if req.From == "" && !req.Current {
+		req.From = now.Revision // whoever was told that the watch stands misses nothing from then on
+	}
+	out := &changes{out: lines{w: w}, head: now.Freshness}
 	begin := time.AfterFunc(openPatience, func() { _ = out.open() }) // if the caller went away, the next change tells
 	defer begin.Stop()
 	out.close(s.KVWatch(r.Context(), req, out.emit))
+}
+
+// glance tells how fresh the state is, and its revision.
+func glance(ctx context.Context, s StateBackend, prefix []byte) (KVList, error) {
+	return s.KVList(ctx, KVListRequest{Prefix: prefix, Limit: 1, Keys: true})
 }
 
 func watchRequest(r *http.Request) (KVWatchRequest, error) {
@@ -60,13 +69,14 @@ func serveLog(w http.ResponseWriter, r *http.Request, s StateBackend) {
 		writeError(w, err)
 		return
 	}
-	info, err := s.State(r.Context())
+	prefix := []byte(q["prefix"])
+	now, err := glance(r.Context(), s, prefix)
 	if err != nil {
 		writeError(w, err)
 		return
 	}
-	out := &changes{out: lines{w: w}, head: info.Freshness}
-	err = s.KVLog(r.Context(), KVLogRequest{Prefix: []byte(q["prefix"]), Limit: limit}, out.emit)
+	out := &changes{out: lines{w: w}, head: now.Freshness}
+	err = s.KVLog(r.Context(), KVLogRequest{Prefix: prefix, Limit: limit}, out.emit)
 	if err == nil {
 		err = out.open()
 	}

@@ -310,15 +310,22 @@ func TestKVWatch(t *testing.T) {
 
 // A watch says that it began although nothing changes.
 func TestKVWatchOfNothing(t *testing.T) {
-	c, _ := serveShared(t, &fakeState{watch: func(ctx context.Context, _ KVWatchRequest, _ func(KVChange) error) error {
+	s := &fakeState{watch: func(ctx context.Context, _ KVWatchRequest, _ func(KVChange) error) error {
 		<-ctx.Done()
 		return ctx.Err()
-	}})
+	}}
+	c, _ := serveShared(t, s)
 	ctx, cancel := context.WithCancel(t.Context())
 	opened := 0
+	if _, err := c.KVPut(ctx, []byte("k"), nil); err != nil {
+		t.Fatal(err)
+	}
 	err := c.KVWatch(ctx, KVWatchRequest{}, func(Freshness) { opened++; cancel() }, func(KVChange) error { return nil })
 	if opened != 1 || !errors.Is(err, context.Canceled) {
 		t.Errorf("opened %d times, %v", opened, err)
+	}
+	if want := (KVWatchRequest{Prefix: []byte{}, From: "j.1"}); !reflect.DeepEqual(s.asked, want) {
+		t.Errorf("the backend was asked %+v: what comes before it begins would be missed", s.asked)
 	}
 }
 

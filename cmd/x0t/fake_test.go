@@ -1,7 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
 	"io"
 	"net/netip"
 	"strings"
@@ -219,13 +223,29 @@ func (f *fakeShared) State(context.Context) (api.StateInfo, error) {
 	return api.StateInfo{Freshness: f.freshness(), Entries: 12, Bytes: 34567, Digest: "00112233", Warnings: []string{"the clock of gamma is 2m ahead"}}, nil
 }
 
-var snapshotInfo = api.SnapshotInfo{Domain: "example.mesh", Node: alpha, Time: noon, Entries: 12, Digest: "00112233"}
+var snapshotInfo = api.SnapshotInfo{Domain: "example.mesh", Node: alpha, Time: noon, Entries: 0, Digest: strings.Repeat("0123", 16)}
+
+// sound is a snapshot of a state without entries; of what is in them daemon/replica has the tests.
+var sound = snapshotWith(snapshotInfo.Digest)
+
+func snapshotWith(digest string) []byte {
+	b := []byte("x0tstate\x01\x0cexample.mesh\x05alpha")
+	b = binary.BigEndian.AppendUint64(b, uint64(noon.UnixMilli()))
+	b = append(b, make([]byte, 8)...) // entries
+	b, err := hex.AppendDecode(b, []byte(digest))
+	if err != nil {
+		panic(err)
+	}
+	b = append(b, make([]byte, 5)...) // the last part
+	sum := sha256.Sum256(b)
+	return append(b, sum[:]...)
+}
 
 func (f *fakeShared) Snapshot(_ context.Context, w io.Writer) (api.SnapshotInfo, error) {
 	if f.snapshot != nil {
 		return snapshotInfo, f.snapshot(w)
 	}
-	_, err := io.WriteString(w, "all there is\n")
+	_, err := w.Write(sound)
 	return snapshotInfo, err
 }
 
@@ -234,7 +254,7 @@ func (f *fakeShared) Restore(_ context.Context, r io.Reader) (api.RestoreResult,
 	if err != nil {
 		return api.RestoreResult{}, err
 	}
-	if string(b) != "all there is\n" {
+	if !bytes.Equal(b, sound) {
 		return api.RestoreResult{}, api.Errorf(api.CodeBadRequest, "the snapshot is torn: its checksum is missing").With("use another copy")
 	}
 	return api.RestoreResult{Snapshot: snapshotInfo, Taken: 10, Known: 1, Refused: 1}, nil

@@ -178,7 +178,7 @@ func TestNoSharedState(t *testing.T) {
 	serveKeys(t, nil)
 	for _, args := range [][]string{
 		{"kv", "get", "k"}, {"kv", "put", "k", "v"}, {"kv", "delete", "k"}, {"kv", "list"}, {"kv", "log"}, {"kv", "watch"}, {"kv", "watch", "--current"},
-		{"state"}, {"state", "snapshot", filepath.Join(t.TempDir(), "s")}, {"state", "restore", "testdata/good.yaml"},
+		{"state"}, {"state", "snapshot", filepath.Join(t.TempDir(), "s")}, {"state", "restore", "-"},
 	} {
 		if _, errs, code := runArgs(t.Context(), "", args...); code != exitFailed || !strings.Contains(errs, "keeps no shared state") {
 			t.Errorf("%v: exit %d, %s", args, code, errs)
@@ -193,11 +193,11 @@ func TestKeyCompletion(t *testing.T) {
 		{"kv delete app/t|", "app/text"},
 		{"kv put app/colour |", ""},
 		{"kv list app/c|", "app/colour"},
-		{"kv get |", "app/colour"}, // those that are escaped or have spaces are left out
+		{"kv get |", "app/colour app/empty"}, // of the first page; those that are escaped or have spaces are left out
 		{"kv get --key-format hex |", ""},
 		{"kv get --key-format |", "base64 hex text"},
 		{"kv |", "delete get list log put watch"},
-		{"state |", "restore snapshot status"},
+		{"state |", "restore snapshot status verify"},
 	} {
 		got := completions(t, strings.Split(strings.TrimSuffix(c.typed, "|"), " ")...)
 		slices.Sort(got)

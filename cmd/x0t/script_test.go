@@ -135,19 +135,19 @@ func fakeKeys() *fakeShared {
 	change := func(rev, key, value string) api.KVChange {
 		return api.KVChange{Revision: api.Revision(rev), Key: api.Bytes(key), Value: api.Bytes(value), Time: noon.Add(-time.Second), Author: beta, Taken: noon}
 	}
-	gone, stands := change("j.15", "\x00\xff", ""), change("j.16", "app/text", "two\nlines")
+	gone, stands := change("j.15", "\xff\x00", ""), change("j.16", "app/text", "two\nlines")
 	gone.Deleted, stands.Current = true, true
 	return &fakeShared{
 		pageSize: 3,
 		entries: []api.KVEntry{
-			entry("\x00\xff", "zero", noon.Add(-time.Hour), alpha), entry("a b", `back\slash`, noon, beta), entry("app/colour", "blue", noon.Add(-time.Minute), beta),
+			entry("a b", `back\slash`, noon, beta), entry("app/colour", "blue", noon.Add(-time.Minute), beta),
 			entry("app/empty", "", noon, gamma), entry("app/logo", "\x89PNG\r\n\x1a\n", noon, gamma), entry("app/long", strings.Repeat("много", 20), noon, gamma),
-			entry("app/text", "two\nlines\n", noon, gamma),
+			entry("app/text", "two\nlines\n", noon, gamma), entry("\xff\x00", "zero", noon.Add(-time.Hour), alpha),
 		},
 		changes: []api.KVChange{change("j.14", "app/colour", "blue"), gone, stands},
 		put: func(key, value []byte) error {
-			if strings.HasPrefix(string(key), "mesh/") {
-				return api.Errorf(api.CodeForbidden, "keys that begin with mesh/ are the mesh's own").With("choose another")
+			if strings.HasPrefix(string(key), "x0t/") {
+				return api.Errorf(api.CodeForbidden, "keys that begin with \"x0t/\" or a zero byte are the mesh's own").With("choose another key")
 			}
 			return nil
 		},

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"x0tta6bl4/api"
+	"x0tta6bl4/daemon/replica"
 )
 
 func (a *app) stateCmd() *cobra.Command {
@@ -27,7 +28,7 @@ func (a *app) stateCmd() *cobra.Command {
 		}
 		return status.RunE(cmd, args)
 	}
-	cmd.AddCommand(status, a.stateSnapshotCmd(), a.stateRestoreCmd())
+	cmd.AddCommand(status, a.stateSnapshotCmd(), a.stateRestoreCmd(), a.stateVerifyCmd())
 	return cmd
 }
 
@@ -73,7 +74,7 @@ func (a *app) stateSnapshotCmd() *cobra.Command {
 		Use:   "snapshot FILE",
 		Short: "copy the shared state to a file",
 		Long: "snapshot writes all entries with their signatures to a file, which is there whole or not at all, for its owner's eyes\n" +
-			"only. The FILE - is standard output.",
+			"only, and reads it again. The FILE - is standard output.",
 		Args: needs("FILE"),
 	}
 	cmd.Flags().BoolVar(&force, "force", false, "replace the file if there is one")
@@ -119,12 +120,21 @@ func (a *app) snapshotFile(ctx context.Context, c *api.Client, path string, forc
 	if err != nil {
 		return err
 	}
-	if err := f.keep(); err != nil {
+	if err := f.keep(func(r io.Reader) error { return sameSnapshot(r, info) }); err != nil {
 		return fmt.Errorf("snapshot: %w", err)
 	}
 	return a.show(snapshotMade{path, f.n, info}, func() {
 		fmt.Fprintf(a.out, "wrote %s, %s: %s\n", path, size(uint64(f.n)), a.contents(info)) // #nosec G115 -- a length
 	})
+}
+
+// sameSnapshot verifies a snapshot that is to hold what the daemon said.
+func sameSnapshot(r io.Reader, said api.SnapshotInfo) error {
+	info, err := replica.Verify(r)
+	if err == nil && (info.Digest != said.Digest || info.Entries != said.Entries) {
+		err = fmt.Errorf("it has %d entries and digest %s, the daemon sent %d and %s", info.Entries, info.Digest, said.Entries, said.Digest)
+	}
+	return err
 }
 
 // contents says what a snapshot holds.
@@ -141,23 +151,75 @@ func (a *app) stateRestoreCmd() *cobra.Command {
 			"nothing is taken. The FILE - is standard input.",
 		Args: needs("FILE"),
 		RunE: a.ask(func(ctx context.Context, c *api.Client, args []string) error {
-			in := a.in
-			if args[0] != "-" {
-				f, err := os.Open(args[0]) // #nosec G304 -- the user names the file
-				if err != nil {
-					return fmt.Errorf("snapshot: %w", err)
+			in, err := a.openSnapshot(args[0])
+			if err != nil {
+				return err
+			}
+			defer in.Close()
+			if f, ok := in.(*os.File); ok {
+				if err := a.lookAhead(f); err != nil {
+					return err
 				}
-				defer f.Close()
-				if st, err := f.Stat(); err == nil && st.IsDir() {
-					return fmt.Errorf("snapshot: %s is a directory", args[0])
-				}
-				in = f
 			}
 			r, err := c.StateRestore(ctx, io.TeeReader(in, a.progress("sent")))
 			if err != nil {
 				return err
 			}
 			return a.show(r, func() { a.printRestored(r) })
+		}),
+	}
+}
+
+// openSnapshot opens a file, or standard input for "-".
+func (a *app) openSnapshot(path string) (io.ReadCloser, error) {
+	if path == "-" {
+		return io.NopCloser(a.in), nil
+	}
+	f, err := os.Open(path) // #nosec G304 -- the user names the file
+	if err != nil {
+		return nil, fmt.Errorf("snapshot: %w", err)
+	}
+	if st, err := f.Stat(); err == nil && st.IsDir() {
+		_ = f.Close()
+		return nil, fmt.Errorf("snapshot: %s is a directory", path)
+	}
+	return f, nil
+}
+
+// lookAhead verifies a snapshot before it is sent and says what it holds, where it can be read twice.
+func (a *app) lookAhead(f *os.File) error {
+	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
+		return err
+	}
+	info, err := replica.Verify(f)
+	if err != nil {
+		return fmt.Errorf("%s: %w; nothing is restored", f.Name(), err)
+	}
+	if !a.json {
+		a.aside(fmt.Sprintf("restoring %d entries of %s from %s; what is newer here stays", info.Entries, f.Name(), a.when(info.Time)))
+	}
+	_, err = f.Seek(0, io.SeekStart)
+	return err
+}
+
+func (a *app) stateVerifyCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "verify FILE",
+		Short: "check that a snapshot is whole, without a daemon",
+		Long: "verify reads a snapshot to its end and fails if anything is missing, changed or too much. Whether the signatures in it are\n" +
+			"of members is for the node to say that restores it. The FILE - is standard input.",
+		Args: needs("FILE"),
+		RunE: a.do(func(_ context.Context, args []string) error {
+			in, err := a.openSnapshot(args[0])
+			if err != nil {
+				return err
+			}
+			defer in.Close()
+			info, err := replica.Verify(io.TeeReader(in, a.progress("read")))
+			if err != nil {
+				return fmt.Errorf("%s: %w", args[0], err)
+			}
+			return a.show(info, func() { fmt.Fprintf(a.out, "%s is whole: %s\n", args[0], a.contents(info)) })
 		}),
 	}
 }

@@ -57,8 +57,8 @@ func (w *wholeFile) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// keep makes the file durable, reads it again and puts it in its place.
-func (w *wholeFile) keep() error {
+// keep makes the file durable, reads it again, which verify has to approve of, and puts it in its place.
+func (w *wholeFile) keep(verify func(io.Reader) error) error {
 	if err := w.tmp.Sync(); err != nil {
 		return err
 	}
@@ -66,7 +66,11 @@ func (w *wholeFile) keep() error {
 		return err
 	}
 	again := sha256.New()
-	if _, err := io.Copy(again, w.tmp); err != nil {
+	in := io.TeeReader(w.tmp, again)
+	if err := verify(in); err != nil {
+		return fmt.Errorf("read %s again: %w", w.path, err)
+	}
+	if _, err := io.Copy(io.Discard, in); err != nil {
 		return fmt.Errorf("read %s again: %w", w.path, err)
 	}
 	if !bytes.Equal(again.Sum(nil), w.sum.Sum(nil)) {

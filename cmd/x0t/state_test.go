@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -47,15 +48,18 @@ func TestSnapshotFile(t *testing.T) {
 		args     []string
 		says     string
 	}{
-		"there already": {nil, nil, "--force replaces it"},
-		"torn":          {torn, []string{"--force"}, "unexpected EOF"},
-		"refused":       {func(io.Writer) error { return api.Errorf(api.CodeUnavailable, "not settled") }, []string{"--force"}, "not settled"},
+		"there already":  {nil, nil, "--force replaces it"},
+		"torn":           {torn, []string{"--force"}, "unexpected EOF"},
+		"not a snapshot": {func(w io.Writer) error { _, err := io.WriteString(w, "<html>"); return err }, []string{"--force"}, "not a snapshot"},
+		"another's": {func(w io.Writer) error { _, err := w.Write(snapshotWith(strings.Repeat("ff", 32))); return err }, []string{"--force"},
+			"the daemon sent 0 and 0123"},
+		"refused": {func(io.Writer) error { return api.Errorf(api.CodeUnavailable, "not settled") }, []string{"--force"}, "not settled"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s.snapshot = tc.snapshot
 			_, errs, code := runArgs(t.Context(), "", append([]string{"state", "snapshot", file}, tc.args...)...)
 			b, err := os.ReadFile(file)
-			if code != exitFailed || !strings.Contains(errs, tc.says) || err != nil || string(b) != "all there is\n" || !slices.Equal(ls(t, dir), []string{"mesh.snapshot"}) {
+			if code != exitFailed || !strings.Contains(errs, tc.says) || err != nil || !bytes.Equal(b, sound) || !slices.Equal(ls(t, dir), []string{"mesh.snapshot"}) {
 				t.Errorf("exit %d, %s; %q, %v; %q", code, errs, b, err, ls(t, dir))
 			}
 		})
@@ -69,7 +73,7 @@ func TestSnapshotDoesNotReplace(t *testing.T) {
 		if err := os.WriteFile(file, []byte("another's"), 0o600); err != nil {
 			return err
 		}
-		_, err := io.WriteString(w, "new")
+		_, err := w.Write(sound)
 		return err
 	}})
 	_, errs, code := runArgs(t.Context(), "", "state", "snapshot", file)
@@ -106,11 +110,39 @@ func TestSnapshotReadAgain(t *testing.T) {
 	if err := os.WriteFile(f.tmp.Name(), []byte("wound"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.keep(); err == nil || !strings.Contains(err.Error(), "otherwise than it was written") {
+	if err := f.keep(func(io.Reader) error { return nil }); err == nil || !strings.Contains(err.Error(), "otherwise than it was written") {
 		t.Error(err)
 	}
 	if f.discard(); len(ls(t, dir)) != 0 {
 		t.Errorf("%q", ls(t, dir))
+	}
+}
+
+// A snapshot passes through pipes, and is verified before a daemon is asked to take it.
+func TestSnapshotPipes(t *testing.T) {
+	serveKeys(t, &fakeShared{})
+	out, errs, code := runArgs(t.Context(), "", "state", "snapshot", "-")
+	if code != exitDone || out != string(sound) || !strings.Contains(errs, "0 entries of example.mesh by alpha") {
+		t.Errorf("snapshot: exit %d, %q, %s", code, out, errs)
+	}
+	if _, errs, code := runArgs(t.Context(), "", "state", "snapshot", "-", "--json"); code != exitDone || !strings.HasPrefix(errs, `{"domain":"example.mesh"`) {
+		t.Errorf("snapshot --json: exit %d, %s", code, errs)
+	}
+	if out, errs, code := runArgs(t.Context(), string(sound), "state", "restore", "-"); code != exitDone || !strings.Contains(out, "entries: 10 taken") {
+		t.Errorf("restore: exit %d, %s%s", code, out, errs)
+	}
+	if out, errs, code := runArgs(t.Context(), string(sound), "state", "verify", "-"); code != exitDone || !strings.HasPrefix(out, "- is whole") {
+		t.Errorf("verify: exit %d, %s%s", code, out, errs)
+	}
+	file := filepath.Join(t.TempDir(), "torn")
+	if err := os.WriteFile(file, sound[:len(sound)-1], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("X0T_SOCKET", filepath.Join(t.TempDir(), "nobody"))
+	for _, verb := range []string{"restore", "verify"} {
+		if _, errs, code := runArgs(t.Context(), "", "state", verb, file); code != exitFailed || !strings.Contains(errs, "ends too early") {
+			t.Errorf("%s of a torn file: exit %d, %s", verb, code, errs)
+		}
 	}
 }
 

@@ -69,6 +69,25 @@ func (r *Replica) spool(ctx context.Context, from io.Reader, to io.Writer) (head
 		limit = defaultBytes
 	}
 	in := newSnapshotReader(io.TeeReader(&limited{ctx: ctx, from: from, left: int64(limit) * snapshotShare}, to))
+	h, err := in.whole()
+	if err == nil && h.domain != r.cfg.Domain.Name() {
+		err = fmt.Errorf("%w: %s, this node is of %s", ErrSnapshotDomain, h.domain, r.cfg.Domain.Name())
+	}
+	return h, err
+}
+
+// Verify reads a snapshot to its end and returns what it holds, if it is whole and as it was written. Signatures are looked at by
+// the node that restores it, which knows whom to trust.
+func Verify(from io.Reader) (api.SnapshotInfo, error) {
+	h, err := newSnapshotReader(from).whole()
+	if err != nil {
+		return api.SnapshotInfo{}, err
+	}
+	return h.info(), nil
+}
+
+// whole reads all of a snapshot and checks that nothing is missing, changed or too much.
+func (in *snapshotReader) whole() (head, error) {
 	h, err := in.head()
 	if err != nil {
 		return h, err
@@ -98,12 +117,12 @@ func (r *Replica) spool(ctx context.Context, from io.Reader, to io.Writer) (head
 			entries += uint64(len(p.Leaves))
 			continue
 		}
-		return h, r.endOf(in, &h, entries)
+		return h, in.end(&h, entries)
 	}
 }
 
-// endOf checks what stands behind the last part.
-func (r *Replica) endOf(in *snapshotReader, h *head, entries uint64) error {
+// end checks what stands behind the last part.
+func (in *snapshotReader) end(h *head, entries uint64) error {
 	want := in.sum.Sum(nil)
 	got, err := in.read(len(want))
 	if err != nil {
@@ -118,8 +137,6 @@ func (r *Replica) endOf(in *snapshotReader, h *head, entries uint64) error {
 		return err
 	case entries != h.entries:
 		return fmt.Errorf("%w: %d entries of %d are there", ErrSnapshotChanged, entries, h.entries)
-	case h.domain != r.cfg.Domain.Name():
-		return fmt.Errorf("%w: %s, this node is of %s", ErrSnapshotDomain, h.domain, r.cfg.Domain.Name())
 	}
 	return nil
 }
