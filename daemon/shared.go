@@ -221,9 +221,13 @@ func (d *Daemon) founder(path string) (founder, first bool, err error) {
 	return err == nil, false, err
 }
 
-// author returns what this node signs its entries of the shared state with.
+// author returns what this node signs its entries of the shared state with: nothing if its SVID has ended, since nobody would
+// take them.
 func (m *Membership) author() replica.Identity {
 	s := m.Source.Current()
+	if m.clock.now().After(s.NotAfter()) {
+		return replica.Identity{}
+	}
 	return replica.Identity{Chain: s.Raw(), Signer: s.Key}
 }
 

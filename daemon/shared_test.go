@@ -14,6 +14,7 @@ import (
 
 	"x0tta6bl4/api"
 	"x0tta6bl4/daemon/replica"
+	"x0tta6bl4/wire/trust"
 )
 
 // A state directory of the previous release has no shared state yet. Who began the domain founds it, once.
@@ -96,6 +97,40 @@ func TestSharedStateThatCannotBeOpened(t *testing.T) {
 		}
 		s.close()
 	})
+}
+
+// With an SVID that has ended nothing is signed, and a member's entries count within the life of its SVID.
+func TestAuthorsOfSharedState(t *testing.T) {
+	d, _, err := started(copyState(t, "alpha"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.identity.Close()
+	m := d.identity
+	old := m.Source.Current()
+	if id := m.author(); time.Now().After(old.NotAfter()) != (id.Signer == nil) {
+		t.Errorf("an SVID to %s signs: %t", old.NotAfter(), id.Signer != nil)
+	}
+	if err := d.renew(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	id := m.author()
+	if id.Signer == nil {
+		t.Fatal("a new SVID does not sign")
+	}
+	now := time.Now()
+	if err := m.verifyAuthor(id.Chain, testAlpha, now, now.Add(time.Minute)); err != nil {
+		t.Error(err)
+	}
+	if err := m.verifyAuthor(id.Chain, testBeta, now, now); err == nil || !strings.Contains(err.Error(), "not of beta") {
+		t.Errorf("alpha's SVID for beta: %v", err)
+	}
+	if err := m.verifyAuthor(id.Chain, testAlpha, now.Add(-time.Hour), now); !errors.Is(err, trust.ErrNotYetValid) {
+		t.Errorf("dated back: %v", err)
+	}
+	if err := m.verifyAuthor(nil, testAlpha, now, now); !errors.Is(err, trust.ErrChain) {
+		t.Errorf("no chain: %v", err)
+	}
 }
 
 func codeOf(err error) api.Code {
