@@ -54,6 +54,7 @@ func (s *spine) stateHeal(ctx context.Context) error {
 		return err
 	}
 	fs := s.figures()
+	fs.mark(putExcess, "ms", 0)
 	fs.mark(agreeLarge, "s", agreeMark)
 	fs.mark(bytesLarge, "", bytesMark)
 	fs.mark(bytesSmall, "B", smallMark)
@@ -78,6 +79,9 @@ func (s *spine) healRun(ctx context.Context, m *topology.Map, size int) (err err
 		return err
 	}
 	if err := l.Inject(healCut); err != nil {
+		return err
+	}
+	if err := s.putAlone(ctx, l, healLeft); err != nil {
 		return err
 	}
 	began := time.Now()

@@ -152,7 +152,10 @@ func (s *shared) troubles() []string {
 	if err != nil {
 		return nil // going down, or busy
 	}
-	all := []string(info.Warnings)
+	var all []string
+	for _, w := range info.Warnings {
+		all = append(all, "shared state: "+w)
+	}
 	if info.Held > 0 {
 		all = append(all, fmt.Sprintf("%d entries of the shared state are dated in the future and wait for their time; check the clocks", info.Held))
 	}

@@ -336,6 +336,9 @@ func TestSharedStateOnABadDisk(t *testing.T) {
 		for i := range 2000 { // what the file has left takes some
 			k := fmt.Sprintf("disk/full/%d", i)
 			if _, err := beta.client.KVPut(t.Context(), []byte(k), make([]byte, 10_000)); err != nil {
+				if !strings.Contains(err.Error(), "no space left") {
+					t.Errorf("a put onto a full disk: %v", err)
+				}
 				if failed++; failed == 3 {
 					break
 				}
@@ -346,7 +349,10 @@ func TestSharedStateOnABadDisk(t *testing.T) {
 		if failed == 0 {
 			t.Error("a full disk takes everything")
 		}
-		beta.says(t, 15*time.Second, "shared state")
+		beta.says(t, 15*time.Second, "free some space")
+		if !strings.Contains(string(beta.log()), "shared state: write to") {
+			t.Errorf("the log says nothing of the shared state\n%s", tail(beta.log(), 10))
+		}
 		knockAll(t, 20*time.Second, a, b)
 		room()
 		eventually(t, 40*time.Second, "take writes again", func(ctx context.Context) error {
