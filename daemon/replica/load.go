@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"iter"
+	"os"
+	"path/filepath"
 
 	"x0tta6bl4/core/crdt"
 	"x0tta6bl4/host/store"
@@ -24,11 +26,22 @@ func (r *Replica) load() error {
 		return err
 	}
 	r.store = opened
+	r.sweep()
 	if err := r.restoreAll(damage); err != nil {
 		_ = opened.Close()
 		return fmt.Errorf("state in %s: %w", r.cfg.Path, err)
 	}
 	return nil
+}
+
+// sweep removes snapshots that a process was killed over.
+func (r *Replica) sweep() {
+	left, _ := filepath.Glob(filepath.Join(filepath.Dir(r.cfg.Path), restoreTemplate))
+	for _, name := range left {
+		if err := os.Remove(name); err != nil {
+			r.cfg.Log.Warn("shared state: a file of a snapshot is left", "err", err)
+		}
+	}
 }
 
 func (r *Replica) restoreAll(damage *store.Damage) error {
@@ -123,7 +136,7 @@ func (l *loader) pass(k, v []byte, yield func([]byte, []byte) bool) bool {
 		return true
 	case len(k) < 17:
 	case k[0] == 'b':
-		if b, _, err := wire.ParseBatch(v); err == nil && l.r.chains.kept[b.SVID] == nil {
+		if b, _, err := wire.ParseBatch(v); err == nil && !l.proven(b.SVID) {
 			l.dropped[string(k[1:17])] = true
 		}
 		fallthrough
@@ -135,6 +148,19 @@ func (l *loader) pass(k, v []byte, yield func([]byte, []byte) bool) bool {
 	}
 	l.fresh = false
 	return yield(k, v)
+}
+
+// proven reports whether a chain is there. This node's own needs no disk.
+func (l *loader) proven(svid [32]byte) bool {
+	if l.r.chains.kept[svid] != nil {
+		return true
+	}
+	own := l.r.cfg.Identity().Chain
+	if wire.ChainHash(own) != svid {
+		return false
+	}
+	l.write = append(l.write, l.r.chains.keep(wire.AppendChain(nil, own), svid)...)
+	return true
 }
 
 func (l *loader) drop(k []byte) {

@@ -40,8 +40,10 @@ func (m *mailbox) take() []func(now time.Time) {
 	return q
 }
 
-func (m *mailbox) close() {
+// close returns what is in it still.
+func (m *mailbox) close() []func(now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.closed, m.queue = true, nil
+	m.closed = true
+	return m.queue
 }

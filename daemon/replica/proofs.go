@@ -167,7 +167,7 @@ func (r *Replica) checked(now time.Time, t task, err error) {
 		r.told.count("verified_batches")
 		r.apply(now, out, r.chains.keep(t.chain, t.job.SVID)...)
 	} else {
-		r.cfg.Log.Debug("shared state: a batch is refused", "of", t.job.From.String(), "err", err.Error())
+		r.cfg.Log.Debug("shared state: a batch is refused", "of", t.job.From, "err", err)
 	}
 	if t.done != nil {
 		t.done(out, err)

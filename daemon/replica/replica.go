@@ -138,7 +138,9 @@ func (r *Replica) run() {
 		r.settle(now)
 		timer.Reset(max(r.next(now).Sub(now), 0))
 	}
-	r.box.close()
+	for _, f := range r.box.close() {
+		f(r.cfg.Now())
+	}
 	for _, s := range r.sessions {
 		s.cancel(ErrClosed)
 	}
@@ -147,14 +149,15 @@ func (r *Replica) run() {
 
 // settle does all that can be done now without waiting.
 func (r *Replica) settle(now time.Time) {
+	r.skew(now)
 	if due := r.state.Due(); !due.IsZero() && !now.Before(due) {
 		r.apply(now, r.sync.Release(now))
+		r.state.TakeSkew() // was told when they came
 	}
 	r.disk.settle(r, now)
 	r.begin(now)
 	r.expire(now)
 	r.collectSome(now)
-	r.skew(now)
 	r.handOut()
 	for _, s := range r.sessions {
 		r.fill(now, s)

@@ -19,7 +19,7 @@ const (
 	defaultBytes    = 1 << 30 // of a state in memory
 	snapshotShare   = 4       // times as large may a snapshot be
 	maxRestoring    = 8       // pieces that are checked at a time
-	restoreTemplate = "restore-*"
+	restoreTemplate = "restoring-*"
 )
 
 // Restore implements api.StateBackend. It reads all of the snapshot first, into a file beside the state, and looks at every byte; only

@@ -157,7 +157,7 @@ func (r *Replica) handle(now time.Time, s *session, m wire.StateMessage) {
 			r.check(now, job)
 		}
 		if err != nil {
-			r.cfg.Log.Debug("shared state: a piece is refused", "of", s.id.String(), "err", err.Error())
+			r.cfg.Log.Debug("shared state: a piece is refused", "of", s.id, "err", err)
 		}
 	}
 }
@@ -208,7 +208,7 @@ func (r *Replica) encode(buf []byte, m wire.StateMessage) []byte {
 	buf, err := wire.AppendStateMessage(buf, m)
 	if err != nil { // the rest goes on without it
 		r.told.count("unsendable")
-		r.cfg.Log.Error("shared state: a message cannot be sent", "err", err.Error())
+		r.cfg.Log.Error("shared state: a message cannot be sent", "err", err)
 	}
 	return buf
 }

@@ -136,7 +136,7 @@ func TestSnapshotRefused(t *testing.T) {
 	if _, err := other.restored(good); !errors.Is(err, ErrSnapshotDomain) {
 		t.Error(err)
 	}
-	left, err := filepath.Glob(filepath.Join(filepath.Dir(c.cfg.Path), "restore-*"))
+	left, err := filepath.Glob(filepath.Join(filepath.Dir(c.cfg.Path), restoreTemplate))
 	if err != nil || len(left) > 0 {
 		t.Errorf("left behind: %q, %v", left, err)
 	}

@@ -36,7 +36,7 @@ func TestFromTheFuture(t *testing.T) {
 		b.close()
 		time.Sleep(9 * time.Minute)
 		synctest.Wait()
-		if a.get("k") != "v" || a.info().Held != 0 || a.counter("chains") != 1 {
+		if a.get("k") != "v" || a.info().Held != 0 || !strings.Contains(a.info().Warnings[0], "10m0s") || a.counter("chains") != 1 {
 			t.Errorf("%q %+v", a.get("k"), a.info())
 		}
 		a.close()
