@@ -39,48 +39,68 @@ type domain struct {
 
 func newDomain(tb testing.TB) *domain {
 	tb.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	d, err := makeDomain()
 	if err != nil {
 		tb.Fatal(err)
 	}
-	d := &domain{tb: tb, td: spiffeid.RequireTrustDomainFromString("lab.internal"), key: key}
+	d.tb = tb
+	return d
+}
+
+func makeDomain() (*domain, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	d := &domain{td: spiffeid.RequireTrustDomainFromString("lab.internal"), key: key}
 	tmpl := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "ca"}, IsCA: true, BasicConstraintsValid: true,
 		KeyUsage: x509.KeyUsageCertSign, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(10000 * time.Hour),
 	}
-	d.ca = d.sign(tmpl, tmpl, &key.PublicKey)
-	return d
+	d.ca, err = d.sign(tmpl, tmpl, &key.PublicKey)
+	return d, err
 }
 
-func (d *domain) sign(tmpl, parent *x509.Certificate, key any) *x509.Certificate {
-	d.tb.Helper()
+func (d *domain) sign(tmpl, parent *x509.Certificate, key any) (*x509.Certificate, error) {
 	der, err := x509.CreateCertificate(rand.Reader, tmpl, parent, key, d.key)
 	if err != nil {
-		d.tb.Fatal(err)
+		return nil, err
 	}
-	c, err := x509.ParseCertificate(der)
-	if err != nil {
-		d.tb.Fatal(err)
-	}
-	return c
+	return x509.ParseCertificate(der)
 }
 
 // identity issues an SVID for a node that is valid for a time from an hour ago.
 func (d *domain) identity(node mesh.NodeID, valid time.Duration) Identity {
 	d.tb.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	id, err := d.issue(node, valid)
 	if err != nil {
 		d.tb.Fatal(err)
 	}
-	return Identity{Chain: [][]byte{d.leaf(node, valid, &key.PublicKey)}, Signer: key}
+	return id
 }
 
-func (d *domain) leaf(node mesh.NodeID, valid time.Duration, key any) []byte {
-	serial, _ := rand.Int(rand.Reader, big.NewInt(1<<62))
-	return d.sign(&x509.Certificate{
+func (d *domain) issue(node mesh.NodeID, valid time.Duration) (Identity, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return Identity{}, err
+	}
+	leaf, err := d.leaf(node, valid, &key.PublicKey)
+	return Identity{Chain: [][]byte{leaf}, Signer: key}, err
+}
+
+func (d *domain) leaf(node mesh.NodeID, valid time.Duration, key any) ([]byte, error) {
+	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
+	if err != nil {
+		return nil, err
+	}
+	c, err := d.sign(&x509.Certificate{
 		SerialNumber: serial, KeyUsage: x509.KeyUsageDigitalSignature, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(valid),
 		URIs: []*url.URL{{Scheme: "spiffe", Host: d.td.Name(), Path: "/node/" + node.String()}},
-	}, d.ca, key).Raw
+	}, d.ca, key)
+	if err != nil {
+		return nil, err
+	}
+	return c.Raw, nil
 }
 
 func (d *domain) setDistrust(on bool) {
@@ -323,3 +343,5 @@ func code(err error) api.Code {
 	}
 	return ""
 }
+
+func mustNode(name string) mesh.NodeID { return mesh.MustNodeID(name) }

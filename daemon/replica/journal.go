@@ -49,6 +49,7 @@ type journal struct {
 	lines   []line
 	bytes   int
 	durable uint64 // the newest number that is on disk
+	room    int    // changes
 	wake    chan struct{}
 }
 
@@ -60,7 +61,7 @@ type line struct {
 
 func newJournal(self mesh.NodeID, name uint64) journal {
 	h := wire.LeafHash([]byte(self.String()))
-	return journal{mu: new(sync.Mutex), self: binary.BigEndian.Uint32(h[:]), name: name, first: 1, wake: make(chan struct{})}
+	return journal{mu: new(sync.Mutex), self: binary.BigEndian.Uint32(h[:]), name: name, first: 1, wake: make(chan struct{}), room: maxChanges}
 }
 
 func lineKey(first uint64) []byte { return binary.BigEndian.AppendUint64([]byte{'L'}, first) }
@@ -110,7 +111,7 @@ func (j *journal) enter(n, size int) {
 // trim gives up the oldest lines.
 func (j *journal) trim() (pairs []store.Pair) {
 	n, lines := 0, 0
-	for len(j.lines)-lines > 1 && (len(j.changes)-n > maxChanges || j.bytes > maxChangeBytes) {
+	for len(j.lines)-lines > 1 && (len(j.changes)-n > j.room || j.bytes > maxChangeBytes) {
 		l := j.lines[lines]
 		pairs = append(pairs, store.Pair{Key: lineKey(l.first)})
 		j.bytes -= l.size

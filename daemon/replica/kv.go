@@ -112,6 +112,9 @@ func (r *Replica) KVList(ctx context.Context, req api.KVListRequest) (api.KVList
 		l := api.KVList{Freshness: r.freshness(now), Revision: r.journal.revision(r.journal.shown())}
 		size := 0
 		r.state.List(req.Prefix, req.After, func(key []byte, v crdt.Value) bool {
+			if req.Keys {
+				v.Bytes = nil
+			}
 			if n := len(l.Entries); n == limit || n > 0 && size+len(v.Bytes) > maxPageBytes {
 				l.After = l.Entries[n-1].Key
 				return false

@@ -231,6 +231,12 @@ func TestList(t *testing.T) {
 	if len(keys) != 10 || pages != 1 || keys[9] != "p/9" {
 		t.Errorf("%d pages more, %q", pages, keys)
 	}
+	if l, _ := a.KVList(context.Background(), api.KVListRequest{Keys: true}); len(l.Entries) != 11 || l.Entries[0].Value != nil || l.After != nil {
+		t.Errorf("keys: %d entries, after %q", len(l.Entries), l.After)
+	}
+	if l, _ := a.KVList(context.Background(), api.KVListRequest{Prefix: []byte("q")}); len(l.Entries) != 1 || l.Entries[0].Value == nil {
+		t.Errorf("an empty value: %+v", l.Entries)
+	}
 	if l, _ := a.KVList(context.Background(), api.KVListRequest{Limit: 3}); len(l.Entries) != 3 || string(l.After) != "p/2" {
 		t.Errorf("%d entries, after %q", len(l.Entries), l.After)
 	}
