@@ -244,7 +244,7 @@ func TestKVListPages(t *testing.T) {
 func TestKVListBounded(t *testing.T) {
 	s := &fakeState{kv: map[string][]byte{}}
 	for i := range 20 {
-		s.kv[fmt.Sprintf("%02d", i)] = bytes.Repeat([]byte{'&'}, MaxValue)
+		s.kv[fmt.Sprintf("%02d", i)] = bytes.Repeat([]byte{'x'}, MaxValue)
 	}
 	c, _ := serveShared(t, s)
 	var req KVListRequest
@@ -310,11 +310,12 @@ func TestKVWatch(t *testing.T) {
 
 // A watch says that it began although nothing changes.
 func TestKVWatchOfNothing(t *testing.T) {
-	s := &fakeState{watch: func(ctx context.Context, _ KVWatchRequest, _ func(KVChange) error) error {
+	asked := make(chan KVWatchRequest, 1)
+	c, _ := serveShared(t, &fakeState{watch: func(ctx context.Context, req KVWatchRequest, _ func(KVChange) error) error {
+		asked <- req
 		<-ctx.Done()
 		return ctx.Err()
-	}}
-	c, _ := serveShared(t, s)
+	}})
 	ctx, cancel := context.WithCancel(t.Context())
 	opened := 0
 	if _, err := c.KVPut(ctx, []byte("k"), nil); err != nil {
@@ -324,8 +325,8 @@ func TestKVWatchOfNothing(t *testing.T) {
 	if opened != 1 || !errors.Is(err, context.Canceled) {
 		t.Errorf("opened %d times, %v", opened, err)
 	}
-	if want := (KVWatchRequest{Prefix: []byte{}, From: "j.1"}); !reflect.DeepEqual(s.asked, want) {
-		t.Errorf("the backend was asked %+v: what comes before it begins would be missed", s.asked)
+	if got, want := <-asked, (KVWatchRequest{Prefix: []byte{}, From: "j.1"}); !reflect.DeepEqual(got, want) {
+		t.Errorf("the backend was asked %+v: what comes before it begins would be missed", got)
 	}
 }
 

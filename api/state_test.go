@@ -83,8 +83,17 @@ func TestTornSnapshot(t *testing.T) {
 		_, _ = w.Write(make([]byte, n))
 		return SnapshotInfo{}, Errorf(CodeInternal, "the disk is on fire")
 	}}
-	c, _ := serveShared(t, s)
+	c, socket := serveShared(t, s)
 	for _, n = range []int{1, 100_000} {
+		// Another's client does not know our trailer: HTTP itself tells it.
+		resp, err := NewClient(socket).send(t.Context(), "GET", "/v1/state/snapshot", nil)
+		if err == nil {
+			_, err = io.Copy(io.Discard, resp.Body)
+			_ = resp.Body.Close()
+		}
+		if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("torn after %d bytes: %v", n, err)
+		}
 		if i, err := c.StateSnapshot(t.Context(), io.Discard); err == nil || i != (SnapshotInfo{}) {
 			t.Errorf("torn after %d bytes: %+v, %v", n, i, err)
 		}

@@ -284,7 +284,7 @@ func TestWatchGivesUp(t *testing.T) {
 		"never began":        {false, fmt.Errorf("%w on /s", api.ErrNoDaemon), io.Discard, api.ErrNoDaemon},
 		"not there":          {false, api.Errorf(api.CodeUnavailable, "none"), io.Discard, &api.Error{Code: api.CodeUnavailable}},
 		"foreign revision":   {true, api.Errorf(api.CodeBadRequest, "none"), io.Discard, &api.Error{Code: api.CodeBadRequest}},
-		"nowhere to write":   {true, io.EOF, failing{full}, full},
+		"nowhere to write":   {true, io.EOF, failing{io.ErrUnexpectedEOF}, io.ErrUnexpectedEOF}, // not the daemon's
 		"another's language": {true, full, io.Discard, full},
 	} {
 		t.Run(name, func(t *testing.T) {
