@@ -498,14 +498,25 @@ func FuzzRequests(f *testing.F) {
 	f.Add("/v1/ping?node=beta&count=3&interval_ms=20", "")
 	f.Add("/v1/paths?node=beta", "")
 	f.Add("/v1/token", `{"node":"beta","ttl_ms":1000,"addresses":["192.0.2.1:7420"]}`)
+	for _, target := range []string{"/v1/kv?key=%00%ff", "/v1/kv/list?prefix=a&after=b&limit=9&keys=true", "/v1/kv/watch?from=j.1&current=true",
+		"/v1/kv/log?limit=3", "/v1/state", "/v1/state/snapshot", "/v1/state/restore"} {
+		f.Add(target, "value")
+	}
 	b := &fake{
 		token: func(r TokenRequest) (Token, error) { return Token{Node: r.Node}, nil },
 		ping:  func(_ context.Context, _ PingRequest, emit func(PingReply) error) error { return emit(PingReply{}) },
 		trace: func(_ context.Context, _ mesh.NodeID, emit func(TraceHop) error) error { return emit(TraceHop{}) },
 	}
-	h := NewHandler(b, nil)
 	f.Fuzz(func(t *testing.T, target, body string) {
-		for _, method := range []string{"GET", "POST"} {
+		h := NewHandler(b, &fakeState{
+			watch:    func(_ context.Context, _ KVWatchRequest, emit func(KVChange) error) error { return emit(KVChange{}) },
+			snapshot: func(w io.Writer) (SnapshotInfo, error) { _, err := w.Write([]byte{1}); return SnapshotInfo{}, err },
+			restore: func(r io.Reader) (RestoreResult, error) {
+				_, err := io.Copy(io.Discard, r)
+				return RestoreResult{}, err
+			},
+		}, nil)
+		for _, method := range []string{"GET", "POST", "PUT", "DELETE"} {
 			req, err := http.NewRequestWithContext(t.Context(), method, "http://x"+target, strings.NewReader(body))
 			if err != nil {
 				return

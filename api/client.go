@@ -25,7 +25,7 @@ var ErrNoDaemon = errors.New("no x0t daemon answers")
 // Limits of what a client accepts and how long it waits for an answer that is not a stream.
 const (
 	maxAnswer   = 64 << 20
-	maxLine     = 1 << 20
+	maxLine     = 8 << 20 // a change with the largest value, each byte of which JSON may write as six
 	callTimeout = 15 * time.Second
 )
 
@@ -136,11 +136,16 @@ func get[T any](ctx context.Context, c *Client, path string) (T, error) {
 func (c *Client) call(ctx context.Context, method, path string, body []byte, v any) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	resp, err := c.do(ctx, method, path, body)
+	resp, err := c.do(ctx, method, path, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
+	return c.decode(resp, v)
+}
+
+// decode reads the one JSON value of an answer.
+func (c *Client) decode(resp *http.Response, v any) error {
 	b, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	if err != nil {
 		return fmt.Errorf("answer of the daemon on %s: %w", c.socket, err)
@@ -181,8 +186,21 @@ func (c *Client) stream(ctx context.Context, path string, each func(line []byte)
 }
 
 // do returns an answer of status 200, or the error that the daemon told.
-func (c *Client) do(ctx context.Context, method, path string, body []byte) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, method, "http://x0t"+path, bytes.NewReader(body))
+func (c *Client) do(ctx context.Context, method, path string, body io.Reader) (*http.Response, error) {
+	resp, err := c.send(ctx, method, path, body)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode == http.StatusOK {
+		return resp, nil
+	}
+	defer resp.Body.Close()
+	return nil, c.told(resp)
+}
+
+// send returns an answer of any status.
+func (c *Client) send(ctx context.Context, method, path string, body io.Reader) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://x0t"+path, body)
 	if err != nil {
 		return nil, err
 	}
@@ -190,16 +208,17 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte) (*htt
 	if err != nil {
 		return nil, c.explain(err)
 	}
-	if resp.StatusCode == http.StatusOK {
-		return resp, nil
-	}
-	defer resp.Body.Close()
+	return resp, nil
+}
+
+// told returns the error that an answer tells.
+func (c *Client) told(resp *http.Response) error {
 	var e errorBody
 	b, err := io.ReadAll(io.LimitReader(resp.Body, maxLine))
 	if err == nil && json.Unmarshal(b, &e) == nil && e.Error != nil {
-		return nil, e.Error
+		return e.Error
 	}
-	return nil, fmt.Errorf("daemon on %s answered %s", c.socket, resp.Status)
+	return fmt.Errorf("daemon on %s answered %s", c.socket, resp.Status)
 }
 
 func (c *Client) explain(err error) error {

@@ -1,8 +1,8 @@
 // Package api is how programs and people ask a running daemon: the JSON that goes over its unix socket, the
 // handlers that answer, and the client that asks.
 //
-// Every call is HTTP/1.1 under /v1. Answers are one JSON value, except ping and trace, which stream one JSON value
-// a line (NDJSON) while they run. Field names are stable: fields are added, never renamed or given another meaning.
+// Every call is HTTP/1.1 under /v1. Answers are one JSON value, except ping, trace, watch and log, which stream one JSON
+// value a line (NDJSON) while they run, and snapshots. Field names are stable: fields are added, never renamed or given another meaning.
 // Lengths of time are milliseconds in fields that end in _ms, moments are RFC 3339, amounts of data are bytes.
 // A moment that has not come is left out; a length of time that was never measured is 0; a list is never null.
 //
@@ -16,6 +16,20 @@
 //	GET  /v1/trace?node=NAME                             NDJSON: hops
 //	POST /v1/token   {"node":…,"ttl_ms":…,"replace":…,"addresses":[…]}
 //	GET  /healthz                                        503 when the node is down
+//
+//	GET    /v1/kv?key=K                                  with Accept: application/octet-stream the bare value; 404 if there is none
+//	PUT    /v1/kv?key=K                                  the body is the value, 1 MiB at most
+//	DELETE /v1/kv?key=K
+//	GET    /v1/kv/list[?prefix=P][&after=K][&limit=N][&keys=true]      one page; its field after is where the next goes on
+//	GET    /v1/kv/watch[?prefix=P][&from=REVISION][&current=true]      NDJSON: {"freshness":…}, then changes as they come
+//	GET    /v1/kv/log[?prefix=P][&limit=N]                             NDJSON: {"freshness":…}, then the newest changes
+//	GET    /v1/state
+//	GET    /v1/state/snapshot                            bytes; one that is torn tears the connection
+//	POST   /v1/state/restore                             the body is a snapshot of any length
+//
+// Keys, prefixes and values are any bytes: percent-encoded in a query, in JSON a string or {"base64":"…"}. Every answer of
+// these says how fresh it is; a bare value does so in the header X0t-Freshness, a snapshot tells what it holds in the
+// trailer X0t-Snapshot.
 //
 // An error is {"error":{"code":…,"message":…,"remedy":…}} with a fitting HTTP status. If a stream fails after it
 // began, its last line is {"failure":{…}} with the same three fields.

@@ -18,8 +18,8 @@ const (
 	CodeNotAuthority Code = "not_authority" // this node cannot sign for the domain
 	CodeConflict     Code = "conflict"      // the name is taken
 	CodeForbidden    Code = "forbidden"     // not by this way
-	CodeNotFound     Code = "not_found"     // no such endpoint
-	CodeUnavailable  Code = "unavailable"   // not yet, or no longer: the daemon starts or stops
+	CodeNotFound     Code = "not_found"     // no such endpoint, or no value at the key
+	CodeUnavailable  Code = "unavailable"   // not yet, or no longer: the daemon starts or stops, the shared state takes no writes
 	CodeTooLarge     Code = "too_large"     // beyond a limit of size
 	CodeTimeout      Code = "timeout"
 	CodeInternal     Code = "internal"

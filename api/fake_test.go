@@ -72,8 +72,14 @@ func socketDir(t *testing.T) string {
 // serve runs a server of b on a socket of its own and returns a client of it. Both end with the test.
 func serve(t *testing.T, b Backend) (*Client, string) {
 	t.Helper()
+	return serveOptions(t, ServerOptions{Backend: b})
+}
+
+func serveOptions(t *testing.T, opt ServerOptions) (*Client, string) {
+	t.Helper()
 	path := filepath.Join(socketDir(t), "run", "x0t.sock")
-	s, err := Listen(ServerOptions{Socket: path, Backend: b})
+	opt.Socket = path
+	s, err := Listen(opt)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -39,8 +39,9 @@ const (
 	maxInterval     = time.Hour
 )
 
-// NewHandler returns the whole API, for the unix socket. A nil metrics serves none.
-func NewHandler(b Backend, metrics http.Handler) http.Handler {
+// NewHandler returns the whole API, for the unix socket. Without state, what asks for it is answered with CodeUnavailable; a
+// nil metrics serves none.
+func NewHandler(b Backend, state StateBackend, metrics http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /v1/status", answer(func(r *http.Request) (any, error) {
 		return noArgs(r, b.Status)
@@ -79,6 +80,7 @@ func NewHandler(b Backend, metrics http.Handler) http.Handler {
 	}))
 	mux.HandleFunc("GET /v1/ping", func(w http.ResponseWriter, r *http.Request) { servePing(w, r, b) })
 	mux.HandleFunc("GET /v1/trace", func(w http.ResponseWriter, r *http.Request) { serveTrace(w, r, b) })
+	shared(mux, state)
 	public(mux, b, metrics)
 	return mux
 }
@@ -234,6 +236,18 @@ func (q query) integer(name string, def, least, most int) (int, error) {
 		return 0, Errorf(CodeBadRequest, "parameter %q is %q", name, s).With("use a whole number from %d to %d", least, most)
 	}
 	return n, nil
+}
+
+func (q query) flag(name string) (bool, error) {
+	s, ok := q[name]
+	if !ok {
+		return false, nil
+	}
+	v, err := strconv.ParseBool(s)
+	if err != nil {
+		return false, Errorf(CodeBadRequest, "parameter %q is %q", name, s).With("use true or false")
+	}
+	return v, nil
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {

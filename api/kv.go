@@ -90,8 +90,8 @@ type Freshness struct {
 // KVEntry is a register: a key with its value, and who wrote it when.
 type KVEntry struct {
 	Key    Bytes       `json:"key"`
-	Value  Bytes       `json:"value"`
-	Time   time.Time   `json:"time"` // by the hybrid clock of its author
+	Value  Bytes       `json:"value,omitzero"` // nil: not asked for; an empty one is not nil
+	Time   time.Time   `json:"time"`           // by the hybrid clock of its author
 	Author mesh.NodeID `json:"author"`
 }
 
@@ -121,7 +121,8 @@ type KVList struct {
 // KVListRequest asks for registers whose key has a prefix and comes after another key.
 type KVListRequest struct {
 	Prefix, After []byte
-	Limit         int // 0: 1000
+	Limit         int  // 0: 1000
+	Keys          bool // values are not wanted
 }
 
 // Revision is a place in a replica's journal, "JOURNAL.NUMBER" as text: changes are numbered from 1 in the order in which

@@ -26,6 +26,7 @@ type ServerOptions struct {
 	Socket  string         // path of the unix socket; must not be empty
 	Listen  netip.AddrPort // also serve health, counters and metrics on TCP here; the zero value means no TCP
 	Backend Backend
+	State   StateBackend // nil = there is no shared state
 	Metrics http.Handler // serves /metrics on both; nil = nobody does
 	Log     *slog.Logger // nil = nothing is logged
 }
@@ -92,7 +93,7 @@ func (s *Server) Serve(ctx context.Context) error {
 			cancel()
 		})
 	}
-	serve(s.unix, NewHandler(s.opt.Backend, s.opt.Metrics))
+	serve(s.unix, NewHandler(s.opt.Backend, s.opt.State, s.opt.Metrics))
 	if s.tcp != nil {
 		serve(s.tcp, NewPublicHandler(s.opt.Backend, s.opt.Metrics))
 	}

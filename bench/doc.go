@@ -4,7 +4,7 @@
 //	Throughput  x0t and its peers on one line of namespaces, in turn: TCP, round trips, processor, memory
 //	Failover    x0t and its peers on links of one shape, struck by the same faults: outages, and what was lost
 //	Spine       all figures: a 3×3 grid and nodes with four and eight neighbours (convergence, first packets, outages, idle
-//	            cost), a flood of garbage, single computations, and the two above
+//	            cost), the shared state, a flood of garbage, single computations, and the two above
 //	Figure      one number: its samples, its mark, and whether the mark is met
 //	Report      all figures of Spine and what machine they are from
 //

@@ -49,6 +49,9 @@ var parts = []struct {
 }{
 	{"grid", (*spine).grid},
 	{"idle", (*spine).idle},
+	{"state", (*spine).stateGrid},
+	{"state-heal", (*spine).stateHeal},
+	{"state-million", (*spine).stateMillion},
 	{"throughput", (*spine).throughput},
 	{"flood", (*spine).flood},
 	{"code", (*spine).code},

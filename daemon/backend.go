@@ -16,7 +16,7 @@ import (
 
 // serveAPI answers on the unix socket, and on TCP if the configuration says so.
 func (d *Daemon) serveAPI(ctx context.Context) error {
-	s, err := api.Listen(api.ServerOptions{Socket: d.opt.Socket, Listen: d.opt.Config.API.Listen, Backend: d, Log: d.log, Metrics: d.metrics()})
+	s, err := api.Listen(api.ServerOptions{Socket: d.opt.Socket, Listen: d.opt.Config.API.Listen, Backend: d, State: d.shared, Log: d.log, Metrics: d.metrics()})
 	if err != nil {
 		return err
 	}
@@ -160,6 +160,8 @@ func (d *Daemon) Counters(ctx context.Context) (api.Counters, error) {
 		add("", s.Counters())
 		add("link_", d.links[i].Counters())
 		add("link_", messageBytes(d.links[i].Messages()))
+		sent, received := d.links[i].StateBytes()
+		add("link_", map[string]uint64{"state_sent_bytes": sent, "state_received_bytes": received})
 	}
 	if s := d.names.server; s != nil {
 		add("", s.Counters()) // their names begin with dns_

@@ -82,6 +82,7 @@ type Daemon struct {
 	sources    sources
 	roaming    roaming
 	names      names
+	shared     *shared
 	discovery  *discovery.Discovery // nil = not wanted; its methods know that
 	alarm      *alarm.Alarm         // of the fast loop
 	turnAt     appointment          // of the fast loop
@@ -168,6 +169,8 @@ func newDaemon(opt Options, m *Membership) *Daemon {
 		pings:   map[uint64]ping{}, rtts: map[mesh.NodeID]time.Duration{}, answers: map[mesh.NodeID]time.Time{}, failures: map[netip.AddrPort]string{},
 	}
 	d.table.Store(&mesh.Forwarding{})
+	d.shared = newShared(d.self, d.log, d.table.Load)
+	d.shared.meetings.open = d.openStateStream
 	d.nextProbe.Store(1 << 32) // below: probes of the fast loop; above: pings of operators
 	return d
 }
@@ -339,6 +342,7 @@ func (d *Daemon) run(ctx context.Context) error {
 	loop(d.contactsLoop)
 	loop(d.pulseLoop)
 	loop(d.stateLoop)
+	loop(d.sharedLoop)
 	if d.opt.Manager != nil {
 		loop(func(ctx context.Context) { d.attend(ctx, d.statusLine) })
 	}
@@ -349,6 +353,7 @@ func (d *Daemon) run(ctx context.Context) error {
 	d.log.Info("going down")
 	d.tellManager(d.opt.Manager.Stopping())
 	close(d.done)
+	d.shared.meetings.end()
 	d.sayBye()
 	_ = d.tun.Close() // ends the packet loop
 	wg.Wait()
@@ -369,6 +374,7 @@ func (d *Daemon) sayBye() {
 }
 
 func (d *Daemon) close() {
+	d.shared.close()
 	if m := d.roaming.monitor; m != nil {
 		_ = m.Close()
 	}

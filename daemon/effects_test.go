@@ -46,8 +46,8 @@ func bareDaemon() *Daemon {
 		panic(err)
 	}
 	return &Daemon{
-		alarm: bell,
-		log:   slog.New(slog.DiscardHandler), registry: newRegistry(), domain: testDomain, self: testAlpha,
+		alarm: bell, shared: newShared(testAlpha, slog.New(slog.DiscardHandler), nil),
+		log: slog.New(slog.DiscardHandler), registry: newRegistry(), domain: testDomain, self: testAlpha,
 		frames: make(chan node.ReflexEvent, 4), pings: map[uint64]ping{}, rtts: map[mesh.NodeID]time.Duration{}, answers: map[mesh.NodeID]time.Time{},
 	}
 }

@@ -286,13 +286,20 @@ func (d *Daemon) rotate(next *authority.SVID) error {
 
 // adopt keeps a newer log of authorities.
 func (m *Membership) adopt(l *trust.Log) error {
+	m.adopting.Lock()
+	defer m.adopting.Unlock()
 	if l.Head() == m.Log().Head() {
 		return nil
 	}
-	if err := m.Log().Follow(l); err != nil {
-		return err
+	err := m.Log().Follow(l)
+	switch {
+	case err != nil:
+	case m.Authority != nil:
+		err = m.Authority.AdoptLog(l)
+	default:
+		err = authority.SaveLog(m.Store, l)
 	}
-	if err := authority.SaveLog(m.Store, l); err != nil {
+	if err != nil {
 		return err
 	}
 	m.setLog(l)

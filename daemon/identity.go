@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -33,6 +34,7 @@ type Membership struct {
 	clock     *labClock            // nil but in a lab
 	Issuer    mesh.NodeID          // who issued our SVID last
 	Bootstrap []netip.AddrPort     // members that were told to us at the join
+	adopting  sync.Mutex           // of newer logs, one after the other
 	log       atomic.Pointer[trust.Log]
 	roots     atomic.Pointer[trust.Roots]
 }

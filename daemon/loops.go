@@ -77,6 +77,7 @@ func (d *Daemon) effect(out node.ReflexEffects) {
 	if out.Publish != nil {
 		d.table.Store(out.Publish)
 		d.plane.Publish(out.Publish)
+		d.shared.meetings.look()
 	}
 	for _, h := range out.Hellos {
 		d.plane.SendHello(h.Label, h.Hello, h.Size)

@@ -43,6 +43,10 @@ func fullSnapshot() snapshot {
 		udp:   map[string]uint64{"sent": 1}, quic: map[string]map[string]uint64{"link": {"dials": 1}}, mesh: map[string]uint64{"moves": 1}, dns: map[string]uint64{"answered": 1},
 		messages:  map[string][]quicconn.MessageTraffic{"link": {{Kind: "lsa", Sent: 1, SentBytes: 100, Received: 2, ReceivedBytes: 200}}},
 		loopDrops: map[string]uint64{"frames": 1}, queues: map[string]int{"events": 1},
+		shared: sharedSnapshot{
+			open: true, info: api.StateInfo{Freshness: api.Freshness{Neighbours: 3, Agreeing: 2}, Entries: 5},
+			counts: map[string]uint64{"future": 6, "sessions": 7, "chains": 8}, writes: 9, took: 1500 * time.Millisecond, sent: 10,
+		},
 	}
 	for i := range 100 {
 		n := mesh.MustNodeID(fmt.Sprintf("n%03d", i))
@@ -85,6 +89,9 @@ func TestMetricsAreOpenMetrics(t *testing.T) {
 		`x0t_peers{state="connected"} 1.0`, `x0t_lsdb_rejected_total{reason="future"} 3.0`, `x0t_lsdb_accepted_total{kind="lsa"} 2.0`,
 		`x0t_dropped_total{reason="link_bad_mac"} 9.0`, `x0t_dataplane_events_total{event="delivered"} 10.0`,
 		`x0t_hello_bytes_total{direction="out"} 12.0`, `x0t_control_bytes_total{carrier="link",direction="in",kind="lsa"} 200.0`,
+		`x0t_shared_open 1.0`, `x0t_shared_settled 0.0`, `x0t_shared_entries 5.0`, `x0t_shared_neighbours{state="differing"} 1.0`,
+		`x0t_shared_refused_total{reason="future"} 6.0`, `x0t_shared_events_total{event="sessions"} 7.0`,
+		`x0t_shared_writes_total 9.0`, `x0t_shared_write_seconds_total 1.5`, `x0t_shared_stream_bytes_total{direction="out"} 10.0`,
 		`x0t_clock_ahead_seconds{neighbour="beta"} -1.0`, `x0t_svid_expiry_timestamp_seconds 1.7723484e+09`,
 	} {
 		if !strings.Contains(body, "\n"+line+"\n") {

@@ -49,7 +49,9 @@ func (d *Daemon) transport(pc net.PacketConn, p wire.Purpose, ids func() []byte)
 			Refused: func(remote net.Addr, err error) { d.refuse(remote.String(), err) },
 		},
 	}
-	if p == wire.PurposeE2E {
+	if p == wire.PurposeLink {
+		cfg.Callbacks.State = d.shared.came
+	} else {
 		cfg.KeepAlive = 10 * time.Second
 		cfg.Networks = d.carrier.networks
 	}

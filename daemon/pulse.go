@@ -272,5 +272,5 @@ func (d *Daemon) allWarnings() []string {
 		ws = append(ws, "the SVID was not renewed: "+d.renewError)
 	}
 	d.mu.Unlock()
-	return slices.Concat(ws, d.store.Troubles(), d.unresolved(), d.nameTroubles(), d.silentInterfaces())
+	return slices.Concat(ws, d.store.Troubles(), d.shared.troubles(), d.unresolved(), d.nameTroubles(), d.silentInterfaces())
 }

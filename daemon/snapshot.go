@@ -42,6 +42,7 @@ type snapshot struct {
 	dns       map[string]uint64
 	loopDrops map[string]uint64
 	queues    map[string]int
+	shared    sharedSnapshot
 }
 
 func (d *Daemon) snapshot(ctx context.Context) (snapshot, error) {
@@ -80,6 +81,7 @@ func (d *Daemon) snapshot(ctx context.Context) (snapshot, error) {
 	}
 	d.pulse.mu.Unlock()
 	d.snapTransports(&s)
+	s.shared = d.snapShared(ctx)
 	if d.names.server != nil {
 		for name, n := range d.names.server.Counters() {
 			s.dns[strings.TrimPrefix(name, "dns_")] = n
@@ -190,6 +192,7 @@ func (s *snapshot) emit(e emitter) {
 	e(mAccepted, float64(s.accepted[1]), "lsa")
 	each(e, mRejected, s.rejected)
 	s.emitPlane(e)
+	s.shared.emit(e)
 	each(e, mUDP, s.udp)
 	each(e, mMesh, s.mesh)
 	each(e, mDNS, s.dns)

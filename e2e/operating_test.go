@@ -41,6 +41,7 @@ func TestOperating(t *testing.T) {
 		"Health":                 o.health(),
 		"Doctor":                 o.doctor(),
 		"Shared risks":           o.risks(p),
+		"Shared state":           o.shared(),
 		"Service":                o.service(),
 		"State, backup, upgrade": o.state(),
 		"Leave":                  o.leaving(),
@@ -266,6 +267,40 @@ func (o *operation) risks(p *page) []step {
 			return err
 		})
 	}}}
+}
+
+func (o *operation) shared() []step {
+	a, b := o.alpha, o.beta
+	gone := func(t *testing.T) {
+		eventually(t, 20*time.Second, "lose the key", func(ctx context.Context) error {
+			r, err := b.try(ctx, b.inside("x0t kv get app/colour")...)
+			if err == nil && (r.code != 1 || !strings.Contains(r.err, "no value at app/colour here")) {
+				err = fmt.Errorf("%s", r)
+			}
+			return err
+		})
+	}
+	return []step{
+		a.sees("x0t kv put app/colour blue", "put app/colour, revision "), // it may have to learn what others have first
+		b.sees("x0t kv get app/colour", "blue"), b.on("x0t kv list app/", "app/colour", "alpha", "blue"),
+		b.on("x0t kv log app/", "alpha  put     app/colour  blue"),
+		{"x0t kv watch app/ --current", func(t *testing.T, line string) {
+			r := b.run(t, b.inside("timeout --signal=INT 3 "+line)...) // Ctrl-C
+			if !strings.Contains(r.out, "alpha  stands  app/colour  blue") || !strings.Contains(r.err, "consistency: eventual") {
+				t.Errorf("%s: %s", line, r)
+			}
+		}},
+		a.on("x0t kv delete app/colour", "deleted app/colour").then(gone),
+		a.sees("x0t state", "eventual", "settled      yes", "2, of which 2 hold the same"),
+		a.on("x0t state snapshot mesh.snapshot", "wrote mesh.snapshot", "of example.mesh by alpha"),
+		a.on("x0t state verify mesh.snapshot", "mesh.snapshot is whole"),
+		a.on("x0t state restore mesh.snapshot", "entries: 0 taken", "0 refused"),
+		a.on("curl -s --unix-socket /run/x0t/x0t.sock -T mesh.snapshot 'http://x0t/v1/kv?key=app/copy'", `"consistency":"eventual"`),
+		a.on("curl -s --unix-socket /run/x0t/x0t.sock -H 'Accept: application/octet-stream' 'http://x0t/v1/kv?key=app/copy' -o copy").then(func(t *testing.T) {
+			a.shell(t, "cmp copy mesh.snapshot")
+			a.shell(t, "x0t kv delete app/copy && rm copy mesh.snapshot")
+		}),
+	}
 }
 
 func (o *operation) service() []step {

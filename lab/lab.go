@@ -313,6 +313,15 @@ func (l *Lab) Nodes() []mesh.NodeID { return l.m.Nodes }
 // Client returns a client of the daemon on a node of the map.
 func (l *Lab) Client(id mesh.NodeID) *api.Client { return l.nodes[id].client }
 
+// NewClient returns another client of a node's daemon, with connections of its own; the caller closes it.
+func (l *Lab) NewClient(id mesh.NodeID) (*api.Client, error) {
+	n, err := l.node(id)
+	if err != nil {
+		return nil, err
+	}
+	return api.NewClient(n.socket()), nil
+}
+
 // Addr returns the underlay address of a node towards its neighbour.
 func (l *Lab) Addr(id, neighbour mesh.NodeID) (string, bool) {
 	for _, w := range l.wires {

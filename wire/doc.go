@@ -147,6 +147,8 @@
 //	7 heads   dots: how far the sender's entries of these incarnations go
 //	8 fetch   dots: a request for the batches of these incarnations that begin after these entries
 //	9 grown   dots, as heads, of incarnations that the sender is still fetching; wants no answer
+//	10 ask    count (2, at most 256) ‖ SVID hashes (32 each): a request for the chains of these leaves
+//	11 chain  certificate count (1) ‖ certificates: length (2) ‖ DER, as in a node record
 //
 // A ref is the first 6 bytes of the hash of what an entry writes to, its hybrid time (8) and the first 10 bytes of its hash;
 // dots are as in an entry, but at most 4096. A path is its number of nibbles (1, at most 32) and its bytes, the second half of the last zero if the number is odd.

@@ -44,11 +44,7 @@ func (rec Record) SigningInput() []byte {
 	b = be.AppendUint64(b, rec.Incarnation)
 	b = be.AppendUint64(b, rec.Seq)
 	b = be.AppendUint64(b, uint64(rec.Time.UnixMilli()))
-	b = append(b, byte(min(len(rec.Chain), math.MaxUint8)))
-	for _, der := range rec.Chain {
-		b = be.AppendUint16(b, uint16(min(len(der), math.MaxUint16)))
-		b = append(b, der...)
-	}
+	b = AppendChain(b, rec.Chain)
 	b = be.AppendUint32(b, rec.Roles)
 	b = append(b, byte(min(len(rec.Addresses), math.MaxUint8)))
 	for _, a := range rec.Addresses {

@@ -102,6 +102,8 @@ const (
 	stateHeads
 	stateFetch
 	stateGrown
+	stateAsk
+	stateChain
 )
 
 // AppendStateMessage appends the length, the type and the body of m. On an error dst is returned as it was.
@@ -147,6 +149,10 @@ func appendStateBody(dst []byte, m StateMessage) ([]byte, error) {
 		return appendHeads(append(dst, stateFetch), m.After)
 	case StateGrown:
 		return appendHeads(append(dst, stateGrown), m.Dots)
+	case StateAsk:
+		return appendStateAsk(append(dst, stateAsk), m.SVIDs)
+	case StateChain:
+		return appendStateChain(append(dst, stateChain), m.Chain)
 	}
 	return nil, fmt.Errorf("%w: %T", ErrUnknownMessage, m)
 }
@@ -256,6 +262,10 @@ func parseStateBody(kind uint8, r *reader) StateMessage {
 		return StateFetch{r.dots(MaxStateHeads)}
 	case stateGrown:
 		return StateGrown{r.dots(MaxStateHeads)}
+	case stateAsk:
+		return parseStateAsk(r)
+	case stateChain:
+		return StateChain{parseChain(r)}
 	}
 	r.fail(ErrUnknownMessage)
 	return nil

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"testing"
@@ -42,6 +43,8 @@ var (
 		"state-heads": StateHeads{testDots},
 		"state-grown": StateGrown{testDots[:1]},
 		"state-fetch": StateFetch{[]Dot{{testDots[0].Author, 1, 0}}},
+		"state-ask":   StateAsk{[][32]byte{testSVID, reversed(testSVID)}},
+		"state-chain": StateChain{[][]byte{[]byte("leaf"), []byte("issuer")}},
 	}
 )
 
@@ -260,6 +263,10 @@ func TestStateMessageRefuses(t *testing.T) {
 		"many refs":       {[]byte{4, 0xff, 0xff}, ErrTooLong},
 		"refs, not there": {[]byte{4, 0x3f, 0xff}, ErrTruncated},
 		"many heads":      {[]byte{7, 0xff, 0xff}, ErrTooLong},
+		"many asked for":  {[]byte{10, 0xff, 0xff}, ErrTooLong},
+		"no certificate":  {[]byte{11, 0}, ErrMalformed},
+		"an empty one":    {[]byte{11, 1, 0, 0}, ErrMalformed},
+		"many of them":    {[]byte{11, MaxChain + 1, 0, 1, 1}, ErrTooLong},
 	} {
 		if _, err := ParseStateMessage(c.b); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", name, err, c.want)
@@ -267,7 +274,8 @@ func TestStateMessageRefuses(t *testing.T) {
 	}
 	for _, m := range []StateMessage{StateNodes{make([]StateNode, MaxStateNodes+1)}, StateItems{make([]StateItem, MaxStateItems+1)},
 		StateOffer{make([]Ref, MaxStateRefs+1)}, StateItems{[]StateItem{{Refs: make([]Ref, MaxStateRefs+1)}}}, StatePiece{make([]byte, MaxPiece+1)},
-		StateHeads{make([]Dot, MaxStateHeads+1)}, StateFetch{make([]Dot, MaxStateHeads+1)}} {
+		StateHeads{make([]Dot, MaxStateHeads+1)}, StateFetch{make([]Dot, MaxStateHeads+1)},
+		StateAsk{make([][32]byte, MaxStateAsk+1)}, StateChain{make([][]byte, MaxChain+1)}, StateChain{[][]byte{make([]byte, MaxCertificate+1)}}} {
 		if b, err := AppendStateMessage([]byte("x"), m); !errors.Is(err, ErrTooLong) || string(b) != "x" {
 			t.Errorf("%T: %v", m, err)
 		}
@@ -306,6 +314,22 @@ func FuzzPiece(f *testing.F) {
 		}
 		_ = p.Root()
 	})
+}
+
+func TestChain(t *testing.T) {
+	chain := [][]byte{[]byte("leaf"), []byte("issuer")}
+	b := AppendChain(nil, chain)
+	got, err := ParseChain(b)
+	same(t, "chain", got, chain, err)
+	if _, err := ParseChain(append(b, 0)); !errors.Is(err, ErrMalformed) {
+		t.Errorf("trailing byte: %v", err)
+	}
+	if _, err := ParseChain(b[:len(b)-1]); !errors.Is(err, ErrTruncated) {
+		t.Errorf("short: %v", err)
+	}
+	if ChainHash(chain) != sha256.Sum256([]byte("leaf")) || ChainHash(nil) != [32]byte{} {
+		t.Error("a chain is named by its leaf")
+	}
 }
 
 func FuzzStateMessage(f *testing.F) {

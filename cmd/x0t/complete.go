@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -34,7 +35,10 @@ func (a *app) complete(root *cobra.Command) {
 		if strings.HasSuffix(cmd.Use, " FAULT") {
 			cmd.ValidArgsFunction = first(faultKinds)
 		}
-		if path == "x0t config check" {
+		if strings.Contains(cmd.Use, " KEY") || strings.Contains(cmd.Use, " [PREFIX]") {
+			cmd.ValidArgsFunction = first(a.keyNames)
+		}
+		if path == "x0t config check" || strings.HasSuffix(cmd.Use, " FILE") {
 			cmd.ValidArgsFunction = func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
 				return nil, cobra.ShellCompDirectiveDefault // files
 			}
@@ -42,7 +46,7 @@ func (a *app) complete(root *cobra.Command) {
 		if f := cmd.Flags().Lookup("faults"); f != nil {
 			_ = cmd.RegisterFlagCompletionFunc("faults", faultKinds)
 		}
-		for _, name := range []string{"token-file", "keep", "dir"} {
+		for _, name := range []string{"token-file", "keep", "dir", "file"} {
 			if cmd.Flags().Lookup(name) != nil {
 				_ = cmd.MarkFlagFilename(name)
 			}
@@ -68,8 +72,8 @@ func first(f completer) completer {
 	}
 }
 
-// nodeNames asks the daemon for the members it knows.
-func (a *app) nodeNames(cmd *cobra.Command, _ []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
+// ofDaemon completes with what ask learns of the daemon.
+func (a *app) ofDaemon(cmd *cobra.Command, typed string, ask func(context.Context, *api.Client) ([]cobra.Completion, error)) ([]cobra.Completion, cobra.ShellCompDirective) {
 	ctx := cmd.Context()
 	if ctx == nil {
 		ctx = context.Background()
@@ -78,15 +82,41 @@ func (a *app) nodeNames(cmd *cobra.Command, _ []string, typed string) ([]cobra.C
 	defer cancel()
 	c := api.NewClient(a.socket)
 	defer c.Close()
-	peers, err := c.Peers(ctx)
+	names, err := ask(ctx, c)
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	var names []cobra.Completion
-	for _, p := range peers {
-		names = append(names, p.Node.String())
-	}
 	return begin(names, typed), cobra.ShellCompDirectiveNoFileComp
+}
+
+// nodeNames asks the daemon for the members it knows.
+func (a *app) nodeNames(cmd *cobra.Command, _ []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	return a.ofDaemon(cmd, typed, func(ctx context.Context, c *api.Client) (names []cobra.Completion, err error) {
+		peers, err := c.Peers(ctx)
+		for _, p := range peers {
+			names = append(names, p.Node.String())
+		}
+		return names, err
+	})
+}
+
+// maxKeys is how many keys a completion offers; more is no help.
+const maxKeys = 200
+
+// keyNames asks the daemon for keys that begin so. Those that a shell would split or that are shown escaped are left out.
+func (a *app) keyNames(cmd *cobra.Command, _ []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	if f := cmd.Flags().Lookup("key-format"); f != nil && f.Value.String() != string(keyText) {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return a.ofDaemon(cmd, typed, func(ctx context.Context, c *api.Client) (names []cobra.Completion, err error) {
+		page, err := c.KVList(ctx, api.KVListRequest{Prefix: []byte(typed), Limit: maxKeys, Keys: true})
+		for _, e := range page.Entries {
+			if key := string(e.Key); escaped(e.Key) == key && !strings.ContainsFunc(key, unicode.IsSpace) {
+				names = append(names, key)
+			}
+		}
+		return names, err
+	})
 }
 
 // topologies completes the built-in shapes up to their numbers, and files.

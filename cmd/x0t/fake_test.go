@@ -1,8 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"io"
 	"net/netip"
+	"strings"
 	"time"
 
 	"x0tta6bl4/api"
@@ -127,4 +133,129 @@ func (fake) CreateToken(_ context.Context, r api.TokenRequest) (api.Token, error
 		ttl = 10 * time.Minute
 	}
 	return api.Token{Node: r.Node, Token: "x0t1-abc", Join: "x0t join x0t1-abc", Expires: noon.Add(ttl)}, nil
+}
+
+// fakeShared is the shared state of alpha: what entries has, or what its functions say.
+type fakeShared struct {
+	entries  []api.KVEntry
+	changes  []api.KVChange
+	fresh    *api.Freshness // nil: as good as can be
+	put      func(key, value []byte) error
+	snapshot func(w io.Writer) error
+	pageSize int // of a list; 0: as asked for
+}
+
+func (f *fakeShared) freshness() api.Freshness {
+	if f.fresh != nil {
+		return *f.fresh
+	}
+	ago := msec(1500)
+	return api.Freshness{Consistency: api.ConsistencyEventual, Settled: true, Neighbours: 2, Agreeing: 2, Agreed: &ago}
+}
+
+func (f *fakeShared) KVGet(_ context.Context, key []byte) (api.KVGet, error) {
+	got := api.KVGet{Freshness: f.freshness()}
+	for _, e := range f.entries {
+		if string(e.Key) == string(key) {
+			got.Entry = &e
+		}
+	}
+	return got, nil
+}
+
+func (f *fakeShared) written(key, value []byte) (api.KVWritten, error) {
+	if f.put != nil {
+		if err := f.put(key, value); err != nil {
+			return api.KVWritten{}, err
+		}
+	}
+	return api.KVWritten{Freshness: f.freshness(), Time: noon, Revision: "j.17"}, nil
+}
+
+func (f *fakeShared) KVPut(_ context.Context, key, value []byte) (api.KVWritten, error) {
+	return f.written(key, value)
+}
+
+func (f *fakeShared) KVDelete(_ context.Context, key []byte) (api.KVWritten, error) {
+	return f.written(key, nil)
+}
+
+func (f *fakeShared) KVList(_ context.Context, req api.KVListRequest) (api.KVList, error) {
+	l := api.KVList{Freshness: f.freshness(), Revision: "j.16"}
+	if f.pageSize > 0 {
+		req.Limit = min(req.Limit, f.pageSize)
+	}
+	for _, e := range f.entries {
+		if !strings.HasPrefix(string(e.Key), string(req.Prefix)) || string(e.Key) <= string(req.After) {
+			continue
+		}
+		if len(l.Entries) == req.Limit {
+			l.After = l.Entries[req.Limit-1].Key
+			break
+		}
+		l.Entries = append(l.Entries, e)
+	}
+	return l, nil
+}
+
+func (f *fakeShared) KVWatch(ctx context.Context, req api.KVWatchRequest, emit func(api.KVChange) error) error {
+	if req.From != "j.16" && !req.Current {
+		return api.Errorf(api.CodeBadRequest, "revision %q is of another replica", req.From).With("leave out --from")
+	}
+	if err := f.KVLog(ctx, api.KVLogRequest{Prefix: req.Prefix}, emit); err != nil {
+		return err
+	}
+	return api.Errorf(api.CodeInternal, "the journal cannot be read")
+}
+
+func (f *fakeShared) KVLog(_ context.Context, req api.KVLogRequest, emit func(api.KVChange) error) error {
+	for _, c := range f.changes {
+		if strings.HasPrefix(string(c.Key), string(req.Prefix)) {
+			if err := emit(c); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (f *fakeShared) State(context.Context) (api.StateInfo, error) {
+	return api.StateInfo{Freshness: f.freshness(), Entries: 12, Bytes: 34567, Digest: "00112233", Warnings: []string{"the clock of gamma is 2m ahead"}}, nil
+}
+
+var snapshotInfo = api.SnapshotInfo{Domain: "example.mesh", Node: alpha, Time: noon, Entries: 0, Digest: strings.Repeat("0123", 16)}
+
+// sound is a snapshot of a state without entries; of what is in them daemon/replica has the tests.
+var sound = snapshotWith(snapshotInfo.Digest)
+
+func snapshotWith(digest string) []byte {
+	b := []byte("x0tstate\x01\x0cexample.mesh\x05alpha")
+	b = binary.BigEndian.AppendUint64(b, uint64(noon.UnixMilli()))
+	b = append(b, make([]byte, 8)...) // entries
+	b, err := hex.AppendDecode(b, []byte(digest))
+	if err != nil {
+		panic(err)
+	}
+	b = append(b, make([]byte, 5)...) // the last part
+	sum := sha256.Sum256(b)
+	return append(b, sum[:]...)
+}
+
+func (f *fakeShared) Snapshot(_ context.Context, w io.Writer) (api.SnapshotInfo, error) {
+	if f.snapshot != nil {
+		return snapshotInfo, f.snapshot(w)
+	}
+	_, err := w.Write(sound)
+	return snapshotInfo, err
+}
+
+func (f *fakeShared) Restore(_ context.Context, r io.Reader) (api.RestoreResult, error) {
+	b, err := io.ReadAll(r)
+	if err != nil {
+		return api.RestoreResult{}, err
+	}
+	if !bytes.Equal(b, sound) {
+		return api.RestoreResult{}, api.Errorf(api.CodeBadRequest, "the snapshot is torn: its checksum is missing").With("use another copy")
+	}
+	return api.RestoreResult{Snapshot: snapshotInfo, Taken: 10, Known: 1, Refused: 1}, nil
 }

@@ -44,9 +44,10 @@ type cell struct{ text, colour string }
 func text(s string) cell                 { return cell{orDash(s), plain} }
 func textf(format string, v ...any) cell { return cell{fmt.Sprintf(format, v...), plain} }
 
-// table prints rows in columns two spaces apart.
+// table prints rows in columns two spaces apart. What is printed in pieces keeps the widths that it has.
 type table struct {
-	rows [][]cell
+	rows  [][]cell
+	width []int
 }
 
 func (t *table) head(names ...string) {
@@ -60,13 +61,12 @@ func (t *table) head(names ...string) {
 func (t *table) row(cells ...cell) { t.rows = append(t.rows, cells) }
 
 func (t *table) print(a *app) {
-	var width []int
 	for _, r := range t.rows {
 		for i, c := range r {
-			if i == len(width) {
-				width = append(width, 0)
+			if i == len(t.width) {
+				t.width = append(t.width, 0)
 			}
-			width[i] = max(width[i], utf8.RuneCountInString(c.text))
+			t.width[i] = max(t.width[i], utf8.RuneCountInString(c.text))
 		}
 	}
 	for _, r := range t.rows {
@@ -74,11 +74,12 @@ func (t *table) print(a *app) {
 		for i, c := range r {
 			b.WriteString(a.paint(c))
 			if i < len(r)-1 {
-				b.WriteString(strings.Repeat(" ", width[i]-utf8.RuneCountInString(c.text)+2))
+				b.WriteString(strings.Repeat(" ", t.width[i]-utf8.RuneCountInString(c.text)+2))
 			}
 		}
 		fmt.Fprintln(a.out, b.String())
 	}
+	t.rows = nil
 }
 
 func (a *app) paint(c cell) string {

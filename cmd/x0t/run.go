@@ -131,7 +131,7 @@ func (a *app) root() *cobra.Command {
 
 func (a *app) verbs() []*cobra.Command {
 	return []*cobra.Command{
-		a.statusCmd(), a.peersCmd(), a.linksCmd(), a.pathsCmd(), a.pingCmd(), a.traceCmd(), a.tokenCmd(), a.identityCmd(),
+		a.statusCmd(), a.peersCmd(), a.linksCmd(), a.pathsCmd(), a.pingCmd(), a.traceCmd(), a.tokenCmd(), a.identityCmd(), a.kvCmd(), a.stateCmd(),
 		a.initCmd(), a.joinCmd(), a.upCmd(), a.serviceCmd(), a.doctorCmd(), a.labCmd(), a.simCmd(), a.benchCmd(), a.configCmd(), a.versionCmd(),
 		a.manCmd(),
 	}
@@ -199,9 +199,12 @@ func writeJSON(w io.Writer, v any) error {
 }
 
 // needs accepts exactly the named arguments.
-func needs(names ...string) cobra.PositionalArgs {
+func needs(names ...string) cobra.PositionalArgs { return takes(len(names), names...) }
+
+// takes accepts the named arguments, of which the last may be left out, down to least.
+func takes(least int, names ...string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
-		if len(args) < len(names) {
+		if len(args) < least {
 			return usagef("%s: %s is missing", cmd.CommandPath(), names[len(args)])
 		}
 		if len(args) > len(names) {

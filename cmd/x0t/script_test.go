@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"x0tta6bl4/api"
+	"x0tta6bl4/mesh"
 )
 
 var update = flag.Bool("update", false, "rewrite testdata/*.script with what the commands print now")
@@ -123,12 +124,44 @@ func runArgs(ctx context.Context, stdin string, args ...string) (stdout, stderr 
 
 func serveFake(t *testing.T, socket string) {
 	t.Helper()
-	serveBackend(t, socket, fake{})
+	serveOptions(t, api.ServerOptions{Socket: socket, Backend: fake{}, State: fakeKeys()})
+}
+
+// fakeKeys is a shared state with keys of every kind.
+func fakeKeys() *fakeShared {
+	entry := func(key, value string, at time.Time, author mesh.NodeID) api.KVEntry {
+		return api.KVEntry{Key: api.Bytes(key), Value: api.Bytes(value), Time: at, Author: author}
+	}
+	change := func(rev, key, value string) api.KVChange {
+		return api.KVChange{Revision: api.Revision(rev), Key: api.Bytes(key), Value: api.Bytes(value), Time: noon.Add(-time.Second), Author: beta, Taken: noon}
+	}
+	gone, stands := change("j.15", "\xff\x00", ""), change("j.16", "app/text", "two\nlines")
+	gone.Deleted, stands.Current = true, true
+	return &fakeShared{
+		pageSize: 3,
+		entries: []api.KVEntry{
+			entry("a b", `back\slash`, noon, beta), entry("app/colour", "blue", noon.Add(-time.Minute), beta),
+			entry("app/empty", "", noon, gamma), entry("app/logo", "\x89PNG\r\n\x1a\n", noon, gamma), entry("app/long", strings.Repeat("много", 20), noon, gamma),
+			entry("app/text", "two\nlines\n", noon, gamma), entry("\xff\x00", "zero", noon.Add(-time.Hour), alpha),
+		},
+		changes: []api.KVChange{change("j.14", "app/colour", "blue"), gone, stands},
+		put: func(key, value []byte) error {
+			if strings.HasPrefix(string(key), "x0t/") {
+				return api.Errorf(api.CodeForbidden, "keys that begin with \"x0t/\" or a zero byte are the mesh's own").With("choose another key")
+			}
+			return nil
+		},
+	}
 }
 
 func serveBackend(t *testing.T, socket string, b api.Backend) {
 	t.Helper()
-	s, err := api.Listen(api.ServerOptions{Socket: socket, Backend: b})
+	serveOptions(t, api.ServerOptions{Socket: socket, Backend: b})
+}
+
+func serveOptions(t *testing.T, opt api.ServerOptions) {
+	t.Helper()
+	s, err := api.Listen(opt)
 	if err != nil {
 		t.Fatal(err)
 	}

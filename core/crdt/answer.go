@@ -188,6 +188,14 @@ func (y *Sync) Next(now time.Time) (next time.Time) {
 	return next
 }
 
+// NextOf returns when Pull of one neighbour may have something, if nothing happens before; zero: it is none.
+func (y *Sync) NextOf(now time.Time, id mesh.NodeID) time.Time {
+	if p := y.peers[id]; p != nil {
+		return p.next(now)
+	}
+	return time.Time{}
+}
+
 // Ready reports whether Pull of a neighbour has something now.
 func (y *Sync) Ready(now time.Time, id mesh.NodeID) bool {
 	p := y.peers[id]

@@ -132,7 +132,9 @@ func (s *State) Rejoin(now time.Time, incarnation uint64) (unseen []Entry, out O
 		}
 	}
 	for _, it := range all {
-		out.Changed = append(out.Changed, Change{it.kind, it.key()})
+		c := changeOf(it)
+		c.Gone, c.Value.Bytes = true, nil
+		out.Changed = append(out.Changed, c)
 		s.drop(it)
 	}
 	s.clear()

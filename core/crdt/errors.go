@@ -14,6 +14,7 @@ var (
 	ErrBusy      = errors.New("too much waits for verification")
 	ErrShunned   = errors.New("the neighbour that passed it on sent too much that does not verify")
 	ErrRefused   = errors.New("not signed by its author")
+	ErrUnproven  = errors.New("the certificate of its author is missing, or not valid here")
 	ErrKnownBad  = errors.New("the same did not verify a while ago")
 	ErrEquivocal = errors.New("its author used one number for two entries")
 	ErrTwin      = errors.New("entries appear under this node's name and incarnation that it did not write: stop its double, or make a new state directory")
@@ -44,6 +45,7 @@ var named = [...]struct {
 	{ErrBusy, "busy"},
 	{ErrShunned, "shunned"},
 	{ErrRefused, "refused"},
+	{ErrUnproven, "unproven"},
 	{ErrKnownBad, "known_bad"},
 	{ErrEquivocal, "equivocal"},
 	{ErrTwin, "twin"},

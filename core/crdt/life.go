@@ -29,6 +29,7 @@ func compareBatches(a, b *batch) int {
 // enter adds a batch to those that are held; leave takes it out.
 func (s *State) enter(b *batch) {
 	s.batches[b.id] = b
+	s.svids[b.SVID]++
 	l := life{b.Author, b.Incarnation}
 	i, _ := slices.BinarySearchFunc(s.lives[l], b, compareBatches)
 	s.lives[l] = slices.Insert(s.lives[l], i, b)
@@ -36,6 +37,9 @@ func (s *State) enter(b *batch) {
 
 func (s *State) leave(b *batch) {
 	delete(s.batches, b.id)
+	if s.svids[b.SVID]--; s.svids[b.SVID] == 0 {
+		delete(s.svids, b.SVID)
+	}
 	l := life{b.Author, b.Incarnation}
 	if i, ok := slices.BinarySearchFunc(s.lives[l], b, compareBatches); ok {
 		s.lives[l] = slices.Delete(s.lives[l], i, i+1)

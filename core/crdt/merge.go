@@ -24,16 +24,27 @@ type Job struct {
 	b    *batch
 }
 
-// Change says that reading a key may give something else than before.
+// Change says that reading a key may give something else than before, and what did it. Neither Key nor Value may be changed.
 type Change struct {
-	Kind wire.EntryKind
-	Key  []byte
+	Kind  wire.EntryKind
+	Key   []byte
+	Gone  bool  // a deletion, a removal, a withdrawal; or the replica was emptied
+	Value Value // its bytes: of a register or a multi-value key
+}
+
+func changeOf(it *item) Change {
+	c := Change{Kind: it.kind, Key: it.key(), Gone: it.gone, Value: Value{Time: it.time, Dot: it.dot()}}
+	if it.kind == wire.EntryRegister || it.kind == wire.EntryMulti {
+		c.Value.Bytes = it.entry().Value
+	}
+	return c
 }
 
 // Outcome is what follows from a merge.
 type Outcome struct {
 	Write   []Pair // to disk, together
 	Changed []Change
+	Refused int   // entries that their author made and that are not taken, or not yet: Counters says why
 	Alarm   error // ErrTwin
 
 	fresh []*item // to be told to others
@@ -93,6 +104,10 @@ func (s *State) verified(now time.Time, job *Job, err error) Outcome {
 	if !s.pending.done(job.hash) {
 		return Outcome{}
 	}
+	if errors.Is(err, ErrUnproven) {
+		_ = s.count(err)
+		return Outcome{}
+	}
 	if err != nil {
 		_ = s.count(fmt.Errorf("%w: %w", ErrRefused, err))
 		s.pending.refused.put(now, job.hash)
@@ -110,6 +125,7 @@ func (s *State) merge(now time.Time, b *batch) (out Outcome) {
 			if !errors.Is(err, errKnown) {
 				_ = s.count(fmt.Errorf("%s: %w", it.batch.Author, err))
 				s.pending.unwanted.put(now, it.ref())
+				out.Refused++
 			}
 			continue
 		}
@@ -252,7 +268,7 @@ func (s *State) install(it *item, out *Outcome) {
 		out.Alarm = s.count(ErrTwin)
 	}
 	out.fresh = append(out.fresh, it)
-	out.Changed = append(out.Changed, Change{it.kind, it.key()})
+	out.Changed = append(out.Changed, changeOf(it))
 }
 
 // drop takes an item out of the state.

@@ -16,6 +16,7 @@ func (y *Sync) onRoot(now time.Time, p *peer, r wire.StateRoot) {
 		p.rootDue = now // so that they learn it
 	case !p.differs:
 		y.s.agreed(now)
+		y.agreed = now
 		p.agreed, p.active, p.passDue, p.idle = now, time.Time{}, time.Time{}, 0
 	}
 }
@@ -64,6 +65,7 @@ func (y *Sync) endPass(now time.Time, p *peer) {
 	}
 	if p.answered && !p.lost && p.wanted == 0 {
 		y.s.agreed(now)
+		y.agreed = now
 	}
 	p.answered = false
 }

@@ -27,6 +27,9 @@
 package crdt
 
 import (
+	"bytes"
+	"maps"
+	"slices"
 	"time"
 
 	"x0tta6bl4/mesh"
@@ -88,6 +91,7 @@ type State struct {
 	index   index
 	batches map[[32]byte]*batch
 	lives   map[life][]*batch // the same, ascending by First
+	svids   map[[32]byte]int  // how many of them name it
 	used    map[mesh.NodeID]int
 	bytes   int
 	draft   *Draft
@@ -123,6 +127,7 @@ func (s *State) clear() {
 	s.tree, s.index, s.sweep = tree{}, index{}, sweep{}
 	s.batches, s.lives = map[[32]byte]*batch{}, map[life][]*batch{}
 	s.used, s.bytes = map[mesh.NodeID]int{}, 0
+	s.svids = map[[32]byte]int{}
 }
 
 // Digest stands for the whole state: replicas with the same one hold the same entries. Count is how many.
@@ -135,6 +140,21 @@ func (s *State) Bytes() int { return s.bytes }
 
 // Held returns how many entries wait for their time.
 func (s *State) Held() int { return len(s.held.all) }
+
+// Kept returns how many entries are kept aside.
+func (s *State) Kept() int { return len(s.aside.all) }
+
+// SVIDs returns the hashes of all leaf certificates that something here needs as its proof, ascending.
+func (s *State) SVIDs() [][32]byte {
+	all := slices.Collect(maps.Keys(s.svids))
+	for _, on := range [...]*shelf{&s.held, &s.aside} {
+		for i := range on.all {
+			all = append(all, on.all[i].it.batch.SVID)
+		}
+	}
+	slices.SortFunc(all, func(a, b [32]byte) int { return bytes.Compare(a[:], b[:]) })
+	return slices.Compact(all)
+}
 
 // Skew is how far the clock of an author was ahead of ours when an entry of it came: the worst since the last report.
 type Skew struct {

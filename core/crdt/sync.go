@@ -1,6 +1,7 @@
 package crdt
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -51,6 +52,7 @@ type Sync struct {
 	flown  []flown        // ascending by until
 	failed memo[wire.Ref] // asked for and never came: more than one neighbour may be asked at a time
 	lives  map[life]fetching
+	agreed time.Time // when it was last found to have all that some neighbour has
 }
 
 // flight is who was asked for something, and until when nobody else is.
@@ -230,9 +232,10 @@ func (y *Sync) Full(id mesh.NodeID) bool {
 	return l.count > maxPending/8 || l.bytes > maxPendingByte/8
 }
 
-// Verified takes the host's answer to a job.
+// Verified takes the host's answer to a job. What is refused with ErrUnproven is neither remembered nor held against the
+// neighbour: its own view of the domain may be ahead of ours.
 func (y *Sync) Verified(now time.Time, job *Job, err error) Outcome {
-	if p := y.peers[job.From]; p != nil && err != nil {
+	if p := y.peers[job.From]; p != nil && err != nil && !errors.Is(err, ErrUnproven) {
 		if p.blame++; p.blame >= maxBlame {
 			p.blame, p.shunned = 0, now.Add(shunned)
 		}
@@ -247,3 +250,30 @@ func (y *Sync) Commit(now time.Time, d *Draft) Outcome {
 
 // Release merges the entries of the future whose time has come.
 func (y *Sync) Release(now time.Time) Outcome { return y.after(now, y.s.release(now), mesh.NodeID{}) }
+
+// Import takes a piece that no neighbour brought, as Handle takes one. Its job has no From.
+func (y *Sync) Import(now time.Time, raw []byte) (Outcome, *Job, error) {
+	_, out, job, err := y.s.offer(now, mesh.NodeID{}, raw)
+	if err != nil {
+		return Outcome{}, nil, err
+	}
+	return y.after(now, out, mesh.NodeID{}), job, nil
+}
+
+// Agreement is how far a replica and its neighbours agree.
+type Agreement struct {
+	Neighbours int
+	Agreeing   int       // of these, who last said that they hold the very same as this replica does now
+	Last       time.Time // when this replica last had all that some neighbour had; zero: never in this process
+}
+
+// Agreement returns how far they agree now.
+func (y *Sync) Agreement() Agreement {
+	a := Agreement{Neighbours: len(y.order), Last: y.agreed}
+	for _, id := range y.order {
+		if p := y.peers[id]; !p.agreed.IsZero() && p.theirs == y.s.Digest() {
+			a.Agreeing++
+		}
+	}
+	return a
+}

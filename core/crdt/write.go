@@ -72,6 +72,23 @@ type Draft struct {
 	b *batch
 }
 
+// Changes returns what Commit will change if nothing newer comes before it, one for each operation that writes.
+func (d *Draft) Changes() (cs []Change) {
+	for _, it := range d.b.live {
+		cs = append(cs, changeOf(it))
+	}
+	return cs
+}
+
+// SVID returns what Begin was told of.
+func (d *Draft) SVID() [32]byte { return d.b.SVID }
+
+// Span returns when the first and the last entry of a draft with Input were made: the SVID must be valid at both.
+func (d *Draft) Span() (oldest, newest time.Time) {
+	live := d.b.live
+	return live[0].time.Time(), live[len(live)-1].time.Time()
+}
+
 // Begin makes the first of ops into a draft: as many as are signed together, up to one that is refused. Its error is that of
 // the first, then nothing was done. A draft without Input has nothing to write. svid is the hash of the leaf certificate
 // that will sign.
@@ -224,8 +241,11 @@ func (s *State) commit(now time.Time, d *Draft) (out Outcome) {
 	}
 	s.draft = nil
 	for _, it := range s.adopt(d.b) {
+		if it.batch == nil { // a later one of the draft took its place
+			continue
+		}
 		out.fresh = append(out.fresh, it)
-		out.Changed = append(out.Changed, Change{it.kind, it.key()})
+		out.Changed = append(out.Changed, changeOf(it))
 	}
 	out.Write = s.takePairs()
 	return out

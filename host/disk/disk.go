@@ -43,6 +43,8 @@ const (
 	lockFile    = "lock"
 	tmpPrefix   = ".tmp-"
 	maxFile     = 64 << 20
+
+	foreignFolder = "shared"
 )
 
 // Dir is an open state directory. Its methods may be called from several goroutines.

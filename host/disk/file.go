@@ -83,6 +83,23 @@ func (d *Dir) Remove(name string) error {
 	return d.syncDir()
 }
 
+// Foreign makes sure of the folder for files of another writer, who sees to their format and that they are whole, and returns
+// its absolute path. Upgrades leave it alone.
+func (d *Dir) Foreign() (string, error) {
+	p := d.path + "/" + foreignFolder
+	err := d.disk.Mkdir(foreignFolder)
+	if err == nil {
+		return p, d.syncDir()
+	}
+	if fi, was := d.root.Lstat(foreignFolder); was == nil && !fi.IsDir() {
+		err = errors.New("it is no folder; move it away")
+	}
+	if !errors.Is(err, fs.ErrExist) {
+		return "", unwritable(p, err)
+	}
+	return p, nil
+}
+
 // List returns the names that are written, sorted.
 func (d *Dir) List() ([]string, error) {
 	names, err := d.names()
@@ -102,7 +119,7 @@ func (d *Dir) syncDir() error {
 func checkName(name string) error {
 	const allowed = "abcdefghijklmnopqrstuvwxyz0123456789.-_"
 	if name == "" || len(name) > 200 || name[0] == '.' || strings.Trim(name, allowed) != "" ||
-		name == versionFile || name == lockFile || name == "lost+found" ||
+		name == versionFile || name == lockFile || name == foreignFolder || name == "lost+found" ||
 		strings.HasPrefix(name, backupPrefix) || strings.HasPrefix(name, stagePrefix) {
 		return fmt.Errorf("%w: %.80q", ErrName, name)
 	}

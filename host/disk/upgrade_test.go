@@ -386,3 +386,51 @@ func TestRootWritesForTheOwner(t *testing.T) {
 		t.Errorf("%d files", all)
 	}
 }
+
+// A folder of another writer's is left as it is by everything.
+func TestForeign(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state")
+	makeV1(t, path)
+	d, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder, err := d.Foreign()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m := mode(t, folder); m != 0o700 {
+		t.Errorf("mode %v", m)
+	}
+	if err := os.WriteFile(filepath.Join(folder, "big"), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := d.Foreign(); err != nil || again != folder {
+		t.Errorf("the second time: %q, %v", again, err)
+	}
+	if err := d.Write(filepath.Base(folder), nil); !errors.Is(err, ErrName) {
+		t.Errorf("write to its name: %v", err)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := holds(path, stateV3, testSteps...); err != nil {
+		t.Errorf("upgraded: %v", err)
+	}
+	if b, err := os.ReadFile(filepath.Join(folder, "big")); err != nil || string(b) != "x" {
+		t.Errorf("%q, %v", b, err)
+	}
+	if err := os.RemoveAll(folder); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(folder, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if d, err = Open(path, testSteps...); err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if _, err := d.Foreign(); !errors.Is(err, ErrUnwritable) || !strings.Contains(err.Error(), "move it away") {
+		t.Errorf("a file in its place: %v", err)
+	}
+}

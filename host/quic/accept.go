@@ -83,6 +83,7 @@ func (t *Transport) needRetry(net.Addr) bool {
 
 type counters struct {
 	dials, failed, established, refused, abandoned, busy, crowded, retries, paced, queueFull, unknown, sendErrors atomic.Uint64
+	states, statesUnknown, stateSent, stateReceived                                                               atomic.Uint64
 
 	sent, received [wire.Kinds]traffic // control messages, by kind
 }
@@ -102,5 +103,7 @@ func (t *Transport) Counters() map[string]uint64 {
 		"quic_queue_full":       t.count.queueFull.Load(),
 		"quic_unknown_messages": t.count.unknown.Load(),
 		"quic_send_errors":      t.count.sendErrors.Load(),
+		"quic_state_streams":    t.count.states.Load(),
+		"quic_unknown_streams":  t.count.statesUnknown.Load(),
 	}
 }

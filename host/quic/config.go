@@ -52,7 +52,9 @@ func (c Config) complete() (Config, error) {
 	case c.TrustDomain.IsZero() || c.Identity == nil || c.Verify == nil || c.NextConn == nil:
 		return c, fmt.Errorf("quic: trust domain, identity, verification and handles must be given")
 	case cb.Established == nil || cb.Failed == nil || cb.Message == nil || cb.Closed == nil:
-		return c, fmt.Errorf("quic: all callbacks but Refused must be given")
+		return c, fmt.Errorf("quic: all callbacks but Refused and State must be given")
+	case cb.State != nil && c.Purpose != wire.PurposeLink:
+		return c, fmt.Errorf("quic: the state goes by links only")
 	}
 	keepAlive, idle, perNetwork := 3*time.Second, 10*time.Second, 16
 	if c.Purpose == wire.PurposeE2E {

@@ -17,14 +17,17 @@ import (
 	"x0tta6bl4/wire"
 )
 
-// conn is an established connection: one goroutine reads and owns its life, one writes.
+// conn is an established connection: one goroutine reads and owns its life, one writes, and one
+// takes what streams the peer opens besides (state.go).
 type conn struct {
 	t       *Transport
 	id      mesh.ConnID
+	self    mesh.NodeID
 	peer    mesh.NodeID
 	qc      *quic.Conn
 	dialled bool
 	queue   *sendQueue
+	ready   atomic.Bool // the first stream is there
 
 	mu     sync.Mutex
 	ending *ending // why this side closes, once it does
@@ -37,7 +40,7 @@ type ending struct {
 }
 
 func newConn(t *Transport, qc *quic.Conn, e Established) *conn {
-	return &conn{t: t, id: e.Conn, peer: e.Peer, qc: qc, dialled: e.Dial != 0, queue: newSendQueue(t.cfg.QueueBytes)}
+	return &conn{t: t, id: e.Conn, self: e.self, peer: e.Peer, qc: qc, dialled: e.Dial != 0, queue: newSendQueue(t.cfg.QueueBytes)}
 }
 
 // decide fixes why this side closes: the first reason counts.
@@ -72,11 +75,16 @@ func (c *conn) fail(code quic.ApplicationErrorCode, text string, err error) {
 func (c *conn) run() error {
 	s, err := c.stream()
 	if err == nil {
-		var writer sync.WaitGroup
-		writer.Go(func() { c.write(s) })
+		s.SetPriority(controlUrgency, true)
+		c.ready.Store(true)
+		var others sync.WaitGroup
+		others.Go(func() { c.write(s) })
+		if c.t.cfg.Callbacks.State != nil {
+			others.Go(c.acceptStates)
+		}
 		err = c.read(s)
 		c.giveUp(err)
-		writer.Wait()
+		others.Wait()
 	}
 	c.giveUp(err)
 	cause := context.Cause(c.qc.Context())
@@ -100,7 +108,7 @@ func (c *conn) giveUp(err error) {
 	}
 }
 
-// stream returns the one stream. An acceptor waits for it no longer than for a handshake, or a silent peer would
+// stream returns the stream of control messages, the first. An acceptor waits for it no longer than for a handshake, or a silent peer would
 // hold the connection for ever.
 func (c *conn) stream() (*quic.Stream, error) {
 	if c.dialled {

@@ -140,6 +140,7 @@ func (a *attempt) established(qc *quic.Conn, client bool) (Established, error) {
 	}
 	return Established{
 		Peer:     a.peer,
+		self:     a.self,
 		Remote:   qc.RemoteAddr(),
 		Secret:   secret,
 		NotAfter: notAfter,

@@ -34,6 +34,11 @@ type MessageTraffic struct {
 	ReceivedBytes             uint64
 }
 
+// StateBytes returns what was written to the streams of the shared state, and what was read.
+func (t *Transport) StateBytes() (sent, received uint64) {
+	return t.count.stateSent.Load(), t.count.stateReceived.Load()
+}
+
 // Messages returns the traffic of every kind of control message, zeros included, always in the same order.
 func (t *Transport) Messages() []MessageTraffic {
 	all := make([]MessageTraffic, wire.Kinds)

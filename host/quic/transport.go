@@ -54,6 +54,9 @@ type Callbacks struct {
 	Message func(mesh.ConnID, wire.Message)
 	// Closed: the connection is over and its handle dead. The error is never nil and wraps one of this package's.
 	Closed func(mesh.ConnID, error)
+	// State: the peer opened the stream of the shared state. The stream is closed when it returns, which it must when reads
+	// fail, and Closed waits for it. nil = this transport has no such streams.
+	State func(mesh.ConnID, mesh.NodeID, *StateStream)
 }
 
 // Established describes a new connection.
@@ -65,6 +68,8 @@ type Established struct {
 	Secret   []byte    // 32 bytes from the TLS exporter, equal at both ends; the receiver owns it
 	NotAfter time.Time // the earlier end of the two leaves
 	LeafHash [32]byte  // SHA-256 of the peer's leaf (DER)
+
+	self mesh.NodeID // what we showed
 }
 
 // Transport keeps the connections over one packet connection. Its methods may be called from any goroutine.
@@ -105,7 +110,7 @@ func New(pc net.PacketConn, cfg Config) (*Transport, error) {
 		ConnContext:                      t.incoming,
 		DisableVersionNegotiationPackets: true, // nothing to negotiate, and silence for scanners
 	}
-	t.ln, err = t.qt.Listen(t.serverTLS(), t.quicConfig(1))
+	t.ln, err = t.qt.Listen(t.serverTLS(), t.quicConfig(t.streams(1)))
 	if err != nil {
 		t.cancel()
 		return nil, fmt.Errorf("quic: listen on %s: %w", pc.LocalAddr(), err)
@@ -114,7 +119,8 @@ func New(pc net.PacketConn, cfg Config) (*Transport, error) {
 	return t, nil
 }
 
-// quicConfig allows the peer that many streams: one when it dialled, else none (negative).
+// quicConfig allows the peer that many streams at once, none if negative. The window of a connection is half as large again
+// as that of one stream, so that who does not read the one goes on to read the other.
 func (t *Transport) quicConfig(streams int64) *quic.Config {
 	return &quic.Config{
 		Versions:                       []quic.Version{quic.Version1},
@@ -123,9 +129,10 @@ func (t *Transport) quicConfig(streams int64) *quic.Config {
 		KeepAlivePeriod:                t.cfg.KeepAlive,
 		MaxIncomingStreams:             streams,
 		MaxIncomingUniStreams:          -1,
+		RequireStreamCreditRelease:     true,
 		InitialStreamReceiveWindow:     128 << 10,
 		MaxStreamReceiveWindow:         512 << 10,
-		InitialConnectionReceiveWindow: 128 << 10,
+		InitialConnectionReceiveWindow: 192 << 10,
 		MaxConnectionReceiveWindow:     768 << 10,
 		InitialPacketSize:              1200, // fits every link and the mesh itself
 		DisablePathMTUDiscovery:        true,
@@ -157,7 +164,7 @@ func (t *Transport) tryDial(dial uint64, remote net.Addr, want mesh.NodeID) erro
 	if end := a.own.NotAfter; t.cfg.Now().After(end) {
 		return fmt.Errorf("%w: it expired at %s", ErrNoIdentity, end.UTC().Format(time.RFC3339))
 	}
-	qc, err := t.qt.Dial(t.ctx, remote, t.clientTLS(a), t.quicConfig(-1))
+	qc, err := t.qt.Dial(t.ctx, remote, t.clientTLS(a), t.quicConfig(t.streams(0)))
 	if err != nil {
 		return a.explain(err)
 	}

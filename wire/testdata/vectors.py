@@ -231,6 +231,8 @@ def state_vectors(svid):
     show("state-heads", message(7, dots))
     show("state-grown", message(9, pack(">H", 1) + name("a") + pack(">QQ", 1, 9)))
     show("state-fetch", message(8, pack(">H", 1) + name("a") + pack(">QQ", 1, 0)))
+    show("state-ask", message(10, pack(">H", 2) + svid + svid[::-1]))
+    show("state-chain", message(11, b"\2" + b"\0\4leaf" + b"\0\6issuer"))
 
 
 def main():

@@ -101,6 +101,7 @@ type Log struct {
 	entries [][]byte   // as they are on the wire
 	hashes  [][32]byte // of their signed parts
 	active  []Authority
+	gone    []retired
 	seen    map[[32]byte]bool // SHA-256 of every key ever admitted
 	last    time.Time
 	size    int
@@ -234,6 +235,7 @@ func (l *Log) certificates() []*x509.Certificate {
 func (l *Log) clone() *Log {
 	n := *l
 	n.entries, n.hashes, n.active = slices.Clone(l.entries), slices.Clone(l.hashes), slices.Clone(l.active)
+	n.gone = slices.Clone(l.gone)
 	n.seen = maps.Clone(l.seen)
 	if n.seen == nil {
 		n.seen = map[[32]byte]bool{}
@@ -263,7 +265,7 @@ func (l *Log) apply(raw []byte) error {
 	if err := l.checkSignatures(e); err != nil {
 		return err
 	}
-	if err := l.obey(e.op); err != nil {
+	if err := l.obey(e.op, e.time); err != nil {
 		return fmt.Errorf("%w: entry %d: %w", ErrLogEntry, e.seq, err)
 	}
 	l.entries, l.hashes, l.last = append(l.entries, bytes.Clone(raw)), append(l.hashes, sha256.Sum256(e.signed)), e.time
@@ -296,7 +298,7 @@ func (l *Log) checkSignatures(e entry) error {
 	return fmt.Errorf("%w: entry %d is signed by %d of %d authorities and not by the domain key", ErrLogSignature, e.seq, count, len(l.active))
 }
 
-func (l *Log) obey(op Op) error {
+func (l *Log) obey(op Op, at time.Time) error {
 	if _, first := op.(Establish); first != (len(l.entries) == 0) {
 		return errors.New("the domain is established by the first entry and by no other")
 	}
@@ -308,6 +310,7 @@ func (l *Log) obey(op Op) error {
 		if i < 0 {
 			return fmt.Errorf("it revokes %x…, which is no active authority", op.CA[:8])
 		}
+		l.gone = append(l.gone, retired{l.active[i], at})
 		l.active = slices.Delete(l.active, i, i+1)
 	}
 	return nil

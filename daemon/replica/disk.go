@@ -1,0 +1,120 @@
+package replica
+
+import (
+	"fmt"
+	"time"
+
+	"x0tta6bl4/host/store"
+)
+
+// Bounds of what waits for the disk; beyond, neighbours are not read.
+const (
+	maxFlights     = 512
+	maxFlightBytes = 16 << 20
+	retryEvery     = time.Second
+)
+
+// disk is what is on its way to the store, in order. If a write fails, those behind it may be on disk already: all of them are
+// kept, and written again together and in order, until that succeeds; meanwhile this node takes no writes and reads no neighbour.
+type disk struct {
+	flights []*flight // in order; all before the first that is not done are gone
+	out     int       // of them in the store's hands
+	bytes   int
+	failing error
+	retry   time.Time // zero: not waiting to try again
+}
+
+// flight is pairs that are written together.
+type flight struct {
+	pairs []store.Pair
+	size  int
+	upTo  uint64 // the journal is on disk up to here if this and all before are
+	done  bool
+}
+
+// put writes pairs after all that were put before. landed, if there is one, is called when they are on disk, or when they are given up:
+// only pairs without it are tried again.
+func (d *disk) put(r *Replica, pairs []store.Pair, landed func(now time.Time, err error)) {
+	if len(pairs) == 0 {
+		return
+	}
+	f := &flight{pairs: pairs, upTo: r.journal.newest()}
+	for _, p := range pairs {
+		f.size += len(p.Key) + len(p.Value)
+	}
+	d.flights = append(d.flights, f)
+	d.bytes += f.size
+	if d.failing != nil && landed == nil {
+		return
+	}
+	d.send(r, f, landed)
+}
+
+func (d *disk) send(r *Replica, f *flight, landed func(time.Time, error)) {
+	d.out++
+	err := r.store.Queue(f.pairs, func(err error) {
+		r.box.post(func(now time.Time) { d.land(r, now, f, landed, err) })
+	})
+	if err != nil {
+		r.box.post(func(now time.Time) { d.land(r, now, f, landed, err) })
+	}
+}
+
+// land takes the store's answer.
+func (d *disk) land(r *Replica, now time.Time, f *flight, landed func(time.Time, error), err error) {
+	d.out--
+	f.done = err == nil
+	if err != nil {
+		d.failing = err
+		r.told.count("disk_failures")
+		r.told.warn(now, "disk", fmt.Sprintf("%v; no writes are taken until it succeeds", err))
+		if landed != nil { // given up
+			f.pairs, f.done = nil, true
+		}
+	}
+	if d.failing == nil {
+		d.drop(r)
+		r.told.clear("disk")
+	}
+	if landed != nil {
+		landed(now, err)
+	}
+}
+
+// drop forgets what is on disk with all before it.
+func (d *disk) drop(r *Replica) {
+	n := 0
+	for ; n < len(d.flights) && d.flights[n].done; n++ {
+		d.bytes -= d.flights[n].size
+		r.journal.landed(d.flights[n].upTo)
+	}
+	clear(d.flights[:n])
+	d.flights = d.flights[n:]
+}
+
+// settle tries again.
+func (d *disk) settle(r *Replica, now time.Time) {
+	if d.failing == nil || d.out > 0 {
+		return
+	}
+	if d.retry.IsZero() {
+		d.retry = now.Add(retryEvery)
+	}
+	if now.Before(d.retry) {
+		return
+	}
+	d.retry = time.Time{}
+	all := &flight{upTo: r.journal.newest()}
+	for _, f := range d.flights {
+		all.pairs = append(all.pairs, f.pairs...)
+		all.size += f.size
+	}
+	d.flights, d.bytes = []*flight{all}, all.size
+	d.failing = nil
+	d.send(r, all, nil)
+}
+
+// behind reports whether so much waits for the disk that no neighbour should bring more.
+func (d *disk) behind() bool {
+	return d.failing != nil || d.bytes > maxFlightBytes || len(d.flights) > maxFlights
+}
