@@ -166,3 +166,42 @@ func TestBywayBecomesAPath(t *testing.T) {
 	b.f.SetPaths(b.now, []mesh.Path{way(1, 1000)})
 	b.uses(1)
 }
+
+// A byway shares relays with the paths of the set. It is of the pair while none of them delivers, and not beside one that does: the
+// other one of the set is apart from that and may be back.
+func TestBywayInThePair(t *testing.T) {
+	b := newTrip(t, 6, 200, &road{}, &road{}, &road{})
+	b.f.cfg.Protect, b.protect = true, true
+	paths := []mesh.Path{across(1000, 1, 5), across(2000, 2, 6)}
+	byway := across(3000, 3, 5) // by a relay of the first
+	b.f.SetPaths(b.now, paths)
+	b.roads[1].loss, b.roads[2].loss = 1, 1
+	b.drive(time.Second)
+	b.failing(1, 2)
+	b.f.SetPaths(b.now, paths, byway)
+	b.drive(500 * time.Millisecond)
+	pair := func() (ls []mesh.Label) {
+		for _, p := range b.f.Pair() {
+			ls = append(ls, p.Labels[0])
+		}
+		slices.Sort(ls)
+		return ls
+	}
+	if p := pair(); len(p) != 2 || !slices.Contains(p, 3) {
+		t.Fatalf("pair by %v while all paths of the set fail", p)
+	}
+	b.roads[1].loss = 0
+	for b.f.routes[0].grade() >= accused {
+		b.drive(5 * time.Millisecond)
+	}
+	if !b.f.routes[0].lossy {
+		t.Error("a path that was silent is fit with its first answer")
+	}
+	if p := pair(); !slices.Equal(p, []mesh.Label{1, 2}) {
+		t.Errorf("pair by %v, with a relay in common, though the set has two apart", p)
+	}
+	b.f.Link(b.now, 2, mesh.LinkDown)
+	if p := pair(); !slices.Equal(p, []mesh.Label{1, 3}) {
+		t.Errorf("pair by %v where the set has one", p)
+	}
+}

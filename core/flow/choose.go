@@ -37,6 +37,9 @@ func (f *Flow) choose(now time.Time) {
 	}
 	if f.current != current {
 		f.moved = now
+		if current != nil {
+			current.over = 0 // it may be a further way now
+		}
 		if f.current != nil && f.current.watched() {
 			f.current.forget() // what was missed before is old
 		}

@@ -26,7 +26,7 @@ func (f *Flow) SetPaths(now time.Time, paths []mesh.Path, byways ...mesh.Path) {
 			}
 		}
 		p.Number = r.path.Number
-		r.path = p
+		r.path, r.byway = p, i >= len(paths)
 		routes = append(routes, r)
 	}
 	for _, r := range f.routes {

@@ -61,6 +61,9 @@ func (f *Flow) pairUp(now time.Time) {
 		return
 	}
 	f.pair = slices.DeleteFunc(f.pair, func(r *route) bool { return !slices.Contains(f.routes, r) || r.grade() == dead })
+	if apart := f.pairable(); slices.ContainsFunc(f.pair, func(r *route) bool { return slices.Contains(apart, r) }) {
+		f.pair = slices.DeleteFunc(f.pair, func(r *route) bool { return !slices.Contains(apart, r) })
+	}
 	best := f.fittest(f.pair)
 	if len(best) == len(f.pair) && fitnessOf(best).compare(fitnessOf(f.pair)) >= 0 {
 		return
@@ -142,12 +145,13 @@ func (f *Flow) fittest(stay []*route) (best []*route) {
 			best, most, stays = legs, x, n
 		}
 	}
-	for i, a := range f.routes {
+	all := f.pairable()
+	for i, a := range all {
 		if a.grade() == dead {
 			continue
 		}
 		offer(a)
-		for _, b := range f.routes[i+1:] {
+		for _, b := range all[i+1:] {
 			if b.grade() != dead {
 				offer(a, b)
 			}
@@ -156,10 +160,28 @@ func (f *Flow) fittest(stay []*route) (best []*route) {
 	return best
 }
 
+// pairable returns the paths that may be of the pair. While one of the set delivers, if not all, and there is another, none of the
+// byways, which share links and relays with others: a path that delivers is worth more beside one that is apart from it, and may be
+// back any moment, than beside one that fails with it.
+func (f *Flow) pairable() []*route {
+	living, delivers, byways := 0, false, false
+	for _, r := range f.routes {
+		byways = byways || r.byway
+		if g := r.grade(); !r.byway && g != dead {
+			living++
+			delivers = delivers || g < accused
+		}
+	}
+	if !byways || !delivers || living < 2 {
+		return f.routes
+	}
+	return slices.DeleteFunc(slices.Clone(f.routes), func(r *route) bool { return r.byway })
+}
+
 // joined returns the fittest pair that a path is in.
 func (f *Flow) joined(leg *route) []*route {
 	best := []*route{leg}
-	for _, r := range f.routes {
+	for _, r := range f.pairable() {
 		if r == leg || r.grade() == dead {
 			continue
 		}

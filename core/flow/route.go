@@ -33,6 +33,7 @@ const (
 // route is one path and what is known of it.
 type route struct {
 	path   mesh.Path
+	byway  bool // it is offered besides the set
 	health health
 	link   mesh.LinkState // of the path's first link
 	rtt    time.Duration

@@ -73,7 +73,11 @@ func (f *Flow) spreadOut(now time.Time) {
 		if r.grade() > fit && r.grade() != undecided {
 			r.rest(now)
 		}
-		return r == f.current || !slices.Contains(f.routes, r) || !r.serves()
+		gone := r == f.current || !slices.Contains(f.routes, r) || !r.serves()
+		if gone && r != f.current {
+			r.over = 0 // what carries nothing is not congested
+		}
+		return gone
 	})
 	if f.cfg.Spread == SpreadOff || f.current == nil {
 		s.on, s.extra, s.check = false, nil, time.Time{}

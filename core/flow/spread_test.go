@@ -229,6 +229,40 @@ func TestBurstsAreRelieved(t *testing.T) {
 	t.Errorf("not spread: %+v", b.f.States())
 }
 
+// What is congested stays a way when another one becomes the preferred one, or was in doubt for a moment.
+func TestCongestedWaysStay(t *testing.T) {
+	b := newLoaded(t, 1, Config{}, nil, &pipe{rate: 1000, room: 200, base: 4 * time.Millisecond}, &pipe{rate: 1000, room: 200, base: 5 * time.Millisecond})
+	b.load = 300
+	b.drive(5 * time.Second)
+	b.load = 2300
+	b.drive(2 * time.Second)
+	if b.ways != 2 {
+		t.Fatalf("%d ways: %+v", b.ways, b.f.States())
+	}
+	again := func(what string, most int) {
+		t.Helper()
+		alone := 0
+		for range 600 {
+			b.drive(5 * time.Millisecond)
+			if len(carrying(b.f)) < 2 {
+				alone++
+			}
+		}
+		if alone > most {
+			t.Errorf("%s: one way for %d of 600 turns: %+v", what, alone, b.f.States())
+		}
+	}
+	b.f.SetPaths(b.now, []mesh.Path{way(2, 1000), way(1, 2000)})
+	again("the other one is preferred", 1)
+	if b.f.current.path.Labels[0] != 2 {
+		t.Errorf("preferred: %+v", b.f.States())
+	}
+	b.f.Link(b.now, 1, mesh.LinkSuspect)
+	b.drive(500 * time.Millisecond)
+	b.f.Link(b.now, 1, mesh.LinkUp)
+	again("one was in doubt", 1)
+}
+
 // Shares follow capacity where it is announced; where it is not, the thinner path comes to carry less.
 func TestSharesFollowCapacity(t *testing.T) {
 	for _, capacity := range [][]mesh.BitsPerSecond{{80e6, 20e6}, nil} {
