@@ -109,7 +109,7 @@ func TestFalseErrors(t *testing.T) {
 		cfg := Config{Seed: 1, Duration: 20 * time.Second, Packet: 10 * time.Millisecond, Protect: true, Promises: true,
 			Between: []Pair{{mesh.MustNodeID("n1"), mesh.MustNodeID("n3")}}}
 		if lies {
-			cfg.Liars = []mesh.NodeID{mesh.MustNodeID("n2")}
+			cfg.Liars, cfg.Slander = []mesh.NodeID{mesh.MustNodeID("n2")}, 0.02
 		}
 		w := world(t, "ring:6", "", cfg)
 		r, err := w.Run()

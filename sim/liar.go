@@ -48,12 +48,9 @@ func (w *World) lie(s *simNode, l wire.LSA) wire.LSA {
 	return l
 }
 
-// slandered is the share of packets about which a liar that forwards them tells their source that the next link failed.
-const slandered = 0.02
-
-// slander has a liar answer a packet that it forwards with an error, of any kind that a relay sends.
+// slander has a liar answer a packet that it forwards with an error of some kind that a relay sends.
 func (w *World) slander(s *simNode, in mesh.Label, g *flight, f *wire.Frame, out mesh.Label) {
-	if !s.lies || f.Type != wire.TypeData || !w.chance(slandered) {
+	if !s.lies || f.Type != wire.TypeData || !w.chance(w.cfg.Slander) {
 		return
 	}
 	codes := [...]wire.ErrorCode{wire.ErrorLinkDown, wire.ErrorNoLabel, wire.ErrorLinkSuspect}

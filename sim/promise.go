@@ -208,7 +208,10 @@ func (p *promises) sent(w *World, f *trafficFlow, k *packet) {
 		p.ByOne = max(p.ByOne, q.switches)
 	}
 	q.last = first
-	most := switchesFirst + switchesEach*p.changes + switchesLossy*p.lossy + switchesLiar*len(w.cfg.Liars)
+	most := switchesFirst + switchesEach*p.changes + switchesLossy*p.lossy
+	if w.cfg.Slander > 0 {
+		most += switchesLiar * len(w.cfg.Liars)
+	}
 	if p.Swing = max(p.Swing, float64(q.switches)/float64(most)); q.switches > most {
 		w.check.fail("the flow from %v to %v has taken another path %d times in %d changes of the network, want %d", f.from.id, f.to.id, q.switches, p.changes, most)
 	}

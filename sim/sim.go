@@ -48,7 +48,8 @@ type Config struct {
 	Between  []Pair        // the flows, if they are not to be between random pairs
 	Protect  bool          // each flow has a twin between the same ends whose packets are of the protected class
 	Packet   time.Duration // interval of a flow's packets; 0 = 20 ms
-	Liars    []mesh.NodeID // members that announce links which they have as the best there can be, and some that they do not have, and tell sources of failures that are none
+	Liars    []mesh.NodeID // members that announce links which they have as the best there can be, and some that they do not have
+	Slander  float64       // about such a share of the packets that they forward liars tell the source that the next link failed
 	Promises bool          // what flows are promised is checked too: see promise
 
 	// Stepwise makes a run without short cuts: slow, and the same to the bit. See the package comment.

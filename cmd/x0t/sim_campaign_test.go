@@ -50,6 +50,7 @@ func TestSimCampaignUsage(t *testing.T) {
 		"two nodes of the map":    {"ring:4", "--between", "n1:n9"},
 		"--liars":                 {"ring:4", "--liars", "UP"},
 		"not a liar":              {"ring:4", "--liars", "n9"},
+		"a share from 0 to 1":     {"ring:4", "--slander", "NaN"},
 		"not a graph":             {"paths", "--nodes", "1"},
 	} {
 		_, errs, code := runArgs(t.Context(), "", append([]string{"sim"}, args...)...)

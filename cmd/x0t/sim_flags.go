@@ -22,6 +22,7 @@ type simFlags struct {
 	duration, packet   time.Duration
 	stepwise           bool
 	between, liars     []string
+	slander            float64
 	protect, promises  bool
 }
 
@@ -40,6 +41,7 @@ func (fl *simFlags) register(cmd *cobra.Command) {
 	f.StringSliceVar(&fl.between, "between", nil, "the streams, FROM:TO each, if they are not to be between random nodes")
 	f.BoolVar(&fl.protect, "protect", false, "a twin for each stream whose packets are of the protected class")
 	f.StringSliceVar(&fl.liars, "liars", nil, "nodes that announce their links as the best there are, and links that they do not have")
+	f.Float64Var(&fl.slander, "slander", 0, "share of the packets that liars forward about which they invent an error")
 	f.BoolVar(&fl.promises, "promises", false, "check what streams are promised, too")
 }
 
@@ -89,7 +91,10 @@ func (a *app) simConfig(name string, fl simFlags) (sim.Config, error) {
 
 // members reads the flags that name nodes.
 func (fl simFlags) members(cfg *sim.Config) error {
-	cfg.Protect, cfg.Promises = fl.protect, fl.promises
+	cfg.Protect, cfg.Promises, cfg.Slander = fl.protect, fl.promises, fl.slander
+	if !(fl.slander >= 0 && fl.slander <= 1) {
+		return fmt.Errorf("--slander %v: a share from 0 to 1", fl.slander)
+	}
 	for _, s := range fl.between {
 		p, err := sim.ParsePair(s)
 		if err != nil {
@@ -147,6 +152,9 @@ func (fl simFlags) replay(name string) string {
 	}
 	if len(fl.liars) > 0 {
 		cmd += " --liars " + strings.Join(fl.liars, ",")
+	}
+	if fl.slander > 0 {
+		cmd += fmt.Sprintf(" --slander %v", fl.slander)
 	}
 	if fl.promises {
 		cmd += " --promises"

@@ -28,6 +28,8 @@ const (
 	first    = 7 * time.Second // no fault is earlier: the mesh has come together, and has been counted on for a while
 	last     = 15 * time.Second
 	packet   = 10 * time.Millisecond
+
+	slandered = 0.02
 )
 
 // draw makes the case of a seed: a map of least to most nodes on which every node has two ways to every other, mostly one to
@@ -224,10 +226,18 @@ func (c *Case) drawLiars(r *rand.Rand) {
 	}
 }
 
+// slander returns of how many packets liars say that they failed: half of the liars draw traffic and keep quiet.
+func (c *Case) slander() float64 {
+	if len(c.Liars) == 0 || c.Seed%2 == 0 {
+		return 0
+	}
+	return slandered
+}
+
 // config is what a case is run with.
 func (c *Case) config() sim.Config {
 	return sim.Config{
 		Map: c.Map, Seed: c.Seed, Duration: c.Duration, Faults: c.Faults, Liars: c.Liars, Between: c.Flows, Packet: packet,
-		Protect: true, Promises: true,
+		Protect: true, Promises: true, Slander: c.slander(),
 	}
 }

@@ -163,6 +163,9 @@ func (f *Failure) tell(c *Case) {
 	if len(c.Liars) > 0 {
 		f.Args += " --liars " + joined(c.Liars)
 	}
+	if x := c.slander(); x > 0 {
+		f.Args += fmt.Sprintf(" --slander %v", x)
+	}
 }
 
 // joined lists things with commas between.
