@@ -371,3 +371,31 @@ func signOptions(id Identity) crypto.SignerOpts {
 	}
 	return crypto.SHA256
 }
+
+// A chain comes before the first piece that needs it, and once.
+func TestChainComesFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDomain(t)
+		a := d.member(t, "a")
+		defer a.close()
+		s := meet(t, a, "z", true)
+		for i := range 3 {
+			a.put(fmt.Sprint(i), "v")
+			synctest.Wait()
+		}
+		order := ""
+		for _, m := range s.got {
+			switch m := m.(type) {
+			case wire.StateChain:
+				if wire.ChainHash(m.Chain) != wire.ChainHash(a.cfg.Identity().Chain) {
+					t.Error("another chain")
+				}
+				order += "c"
+			case wire.StatePiece:
+				order += "p"
+			}
+		}
+		want(t, "messages", order, "cppp")
+		_ = s.end()
+	})
+}
