@@ -399,3 +399,38 @@ func TestChainComesFirst(t *testing.T) {
 		_ = s.end()
 	})
 }
+
+// While signatures are checked more slowly than they come, the neighbour waits: nothing is refused for it, and all of it counts
+// in the end.
+func TestCheckedSlowly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDomain(t)
+		hold := make(chan struct{})
+		a := d.member(t, "a", func(c *Config) {
+			c.Verify = func(chain [][]byte, author mesh.NodeID, oldest, newest time.Time) error {
+				<-hold
+				return d.verify(chain, author, oldest, newest)
+			}
+		})
+		defer a.close()
+		id := d.identity(mustNode("z"), time.Hour)
+		s := meet(t, a, "z", true)
+		const n = 1500
+		go func() {
+			s.send(wire.StateChain{Chain: id.Chain})
+			for i := range n {
+				s.send(piece(t, id, "z", fmt.Sprint(i), "v", time.Now()))
+			}
+		}()
+		synctest.Wait()
+		if a.info().Entries != 0 || a.counter("busy") != 0 {
+			t.Errorf("%d entries, busy %d", a.info().Entries, a.counter("busy"))
+		}
+		close(hold)
+		synctest.Wait()
+		if a.info().Entries != n || a.counter("busy") != 0 {
+			t.Errorf("%d entries, busy %d", a.info().Entries, a.counter("busy"))
+		}
+		_ = s.end()
+	})
+}
