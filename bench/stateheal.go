@@ -35,6 +35,7 @@ const (
 	bytesLarge = "state: bytes moved for each byte of those keys"
 	agreeSmall = "state: 100,000 small keys on each side agree"
 	bytesSmall = "state: bytes moved for each small key"
+	healCPU    = "state: CPU of a core that each side takes meanwhile"
 	newsHeal   = "state: news of a lost link two links away, while that moves"
 	newsRest   = "state: the same at rest"
 	fillRate   = "state: puts by 64 callers of the API"
@@ -114,6 +115,10 @@ func (s *spine) healRun(ctx context.Context, m *topology.Map, size int) (err err
 // agree waits until both sides hold the same, and tells how long that took and what it moved.
 func (s *spine) agree(ctx context.Context, l *lab.Lab, size int, before map[mesh.NodeID]uint64, up time.Time) error {
 	large := size >= 1<<10
+	busy, err := l.Usage(healLeft)
+	if err != nil {
+		return err
+	}
 	watching, stop := context.WithCancel(ctx)
 	var news sync.WaitGroup
 	if large {
@@ -129,6 +134,11 @@ func (s *spine) agree(ctx context.Context, l *lab.Lab, size int, before map[mesh
 	if err != nil {
 		return err
 	}
+	used, err := l.Usage(healLeft)
+	if err != nil {
+		return err
+	}
+	s.figures().add(healCPU, "%", 100*(used.CPU-busy.CPU).Seconds()/same.Sub(up).Seconds())
 	moved := float64(after[healLeft] - before[healLeft] + after[healRight] - before[healRight])
 	fs := s.figures()
 	if !large {
