@@ -69,17 +69,21 @@ func putLog(ctx context.Context, r *replica.Replica, self mesh.NodeID, l *trust.
 	return err
 }
 
-// followLogs takes up newer logs as they come, until ctx ends. What members that are no authorities write there is not looked
-// at.
+// followLogs takes up newer logs as they come, until ctx ends.
 func (d *Daemon) followLogs(ctx context.Context, r *replica.Replica) {
 	err := r.Subscribe(ctx, []byte(logPrefix), func(c api.KVChange) error {
-		if _, ok := d.identity.Log().Authority(c.Author); ok && !c.Deleted {
-			d.followAll(ctx, r)
-		}
+		d.logChanged(ctx, r, c)
 		return nil
 	})
 	if ctx.Err() == nil {
 		d.log.Error("authority logs in the shared state are not followed any more; restart x0t", "error", err)
+	}
+}
+
+// logChanged looks at what an authority wrote. What other members write there is not looked at.
+func (d *Daemon) logChanged(ctx context.Context, r *replica.Replica, c api.KVChange) {
+	if _, ok := d.identity.Log().Authority(c.Author); ok && !c.Deleted {
+		d.followAll(ctx, r)
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"x0tta6bl4/api"
 	"x0tta6bl4/core/crdt"
 	"x0tta6bl4/daemon/replica"
 	"x0tta6bl4/mesh"
@@ -122,7 +123,6 @@ func TestAuthorityLogBySharedState(t *testing.T) {
 	go meet(rs["alpha"], "beta", a)
 	go meet(rs["beta"], "alpha", b)
 	go ds["alpha"].publishLog(ctx, rs["alpha"])
-	go ds["beta"].followLogs(ctx, rs["beta"])
 
 	alpha, beta := ds["alpha"].identity, ds["beta"].identity
 	if err := alpha.Authority.Append(another(t, "gamma", alpha.Domain.Name()), time.Now()); err != nil {
@@ -133,10 +133,16 @@ func TestAuthorityLogBySharedState(t *testing.T) {
 	if err := putLog(ctx, rs["alpha"], ds["alpha"].self, l); err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(20 * time.Second); beta.Log().Head() != l.Head(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("beta's log has %d entries, alpha's %d", beta.Log().Len(), l.Len())
+	arrived := errors.New("it is there")
+	limited, stop := context.WithTimeout(ctx, 20*time.Second)
+	defer stop()
+	if err := rs["beta"].Subscribe(limited, []byte(logPrefix), func(c api.KVChange) error {
+		if ds["beta"].logChanged(limited, rs["beta"], c); beta.Log().Head() == l.Head() {
+			return arrived
 		}
+		return nil
+	}); !errors.Is(err, arrived) {
+		t.Fatalf("beta's log has %d entries, alpha's %d: %v", beta.Log().Len(), l.Len(), err)
 	}
 	if got, err := beta.Store.Read("authority.log"); err != nil || string(got) != string(l.Bytes()) {
 		t.Errorf("on disk it is another: %v", err)

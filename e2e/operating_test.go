@@ -334,7 +334,7 @@ func (o *operation) state() []step {
 	a := o.alpha
 	identity := ""
 	return []step{
-		a.on("systemctl stop x0t"), a.on("tar -C /var/lib/x0t -czf x0t-alpha.tar.gz ."),
+		a.on("systemctl stop x0t"), a.on("tar -C /var/lib/x0t --exclude=./shared -czf x0t-alpha.tar.gz ."),
 		a.on("systemctl start x0t").then(func(t *testing.T) {
 			identity = a.shell(t, "x0t status --json | head -c 200")
 		}),
