@@ -19,6 +19,7 @@ type Job struct {
 	SVID           [32]byte
 	Signed, Sig    []byte
 	Oldest, Newest time.Time
+	Until          time.Time // what is not checked by then is refused all the same, and may come again
 
 	hash [32]byte // of the piece
 	b    *batch
@@ -79,7 +80,7 @@ func (s *State) offer(now time.Time, from mesh.NodeID, raw []byte) (b *batch, ou
 	for _, it := range b.live {
 		oldest, newest = min(oldest, it.time), max(newest, it.time)
 	}
-	job.Oldest, job.Newest = oldest.Time(), newest.Time()
+	job.Oldest, job.Newest, job.Until = oldest.Time(), newest.Time(), now.Add(patience)
 	return b, out, job, nil
 }
 

@@ -102,7 +102,7 @@ func (r *Replica) check(now time.Time, job *crdt.Job) {
 		chain = s.offers.get(job.SVID)
 	}
 	if chain != nil {
-		r.checks = append(r.checks, task{job: job, chain: chain})
+		r.toCheck(now, task{job: job, chain: chain})
 		return
 	}
 	w := r.chains.waits[job.SVID]
@@ -132,7 +132,7 @@ func (s *session) wants(svid [32]byte) {
 }
 
 // offered takes a chain that a neighbour sent. Whether it is one, and whose, is found out with the first piece that names it.
-func (r *Replica) offered(s *session, chain [][]byte) {
+func (r *Replica) offered(now time.Time, s *session, chain [][]byte) {
 	svid := wire.ChainHash(chain)
 	if r.chains.kept[svid] != nil {
 		return
@@ -151,7 +151,7 @@ func (r *Replica) offered(s *session, chain [][]byte) {
 		if j.From != s.id && !w.broad {
 			return false
 		}
-		r.checks = append(r.checks, task{job: j, chain: raw})
+		r.toCheck(now, task{job: j, chain: raw})
 		return true
 	})
 	if len(w.jobs) == 0 {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,10 +18,10 @@ import (
 )
 
 const (
-	maxTasks    = 64
 	maxProofs   = 4 << 10
 	proofHolds  = time.Minute // then the domain may have another view of an authority
 	proofAround = time.Minute // what is checked beyond the span of one piece, for the next
+	badHolds    = 10 * time.Second
 )
 
 // errSignature says that a batch was not signed by the key of the SVID that it names.
@@ -31,6 +32,19 @@ type proofs struct {
 	cfg   *Config
 	mu    *sync.Mutex
 	known map[[32]byte]proof // by hash of the whole chain
+	bad   map[badChain]notProven
+}
+
+// badChain is a chain that was not an author's from oldest to newest. To look again at once would be as dear, for nothing.
+type badChain struct {
+	chain          [32]byte
+	author         mesh.NodeID
+	oldest, newest time.Time
+}
+
+type notProven struct {
+	err   error
+	until time.Time
 }
 
 // proof is that a chain was valid for an author all the time from oldest to newest.
@@ -42,7 +56,7 @@ type proof struct {
 }
 
 func newProofs(cfg *Config) proofs {
-	return proofs{cfg, new(sync.Mutex), map[[32]byte]proof{}}
+	return proofs{cfg, new(sync.Mutex), map[[32]byte]proof{}, map[badChain]notProven{}}
 }
 
 // key returns the key of a chain that was valid for an author from oldest to newest; an error wraps crdt.ErrUnproven.
@@ -51,24 +65,25 @@ func (p *proofs) key(raw []byte, author mesh.NodeID, oldest, newest time.Time) (
 	now := p.cfg.Now()
 	p.mu.Lock()
 	old, ok := p.known[h]
+	bad := p.bad[badChain{h, author, oldest, newest}]
 	p.mu.Unlock()
+	if now.Before(bad.until) {
+		return nil, bad.err
+	}
 	ok = ok && old.author == author && now.Before(old.until)
 	if ok && !oldest.Before(old.oldest) && !newest.After(old.newest) {
 		return old.key, nil
 	}
-	chain, err := wire.ParseChain(raw)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", crdt.ErrUnproven, err)
-	}
-	fresh := proof{author: author, oldest: oldest.Add(-proofAround), newest: newest.Add(proofAround), until: now.Add(proofHolds)}
-	if err := p.cfg.Verify(chain, author, fresh.oldest, fresh.newest); err != nil {
-		fresh.oldest, fresh.newest = oldest, newest
-		if err := p.cfg.Verify(chain, author, oldest, newest); err != nil {
-			return nil, fmt.Errorf("%w: %w", crdt.ErrUnproven, err)
+	fresh := proof{author: author, oldest: oldest, newest: newest, until: now.Add(proofHolds)}
+	if err := p.look(raw, &fresh); err != nil {
+		err = fmt.Errorf("%w: %w", crdt.ErrUnproven, err)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if len(p.bad) >= maxProofs {
+			clear(p.bad)
 		}
-	}
-	if fresh.key, err = leafKey(chain[0]); err != nil {
-		return nil, fmt.Errorf("%w: %w", crdt.ErrUnproven, err)
+		p.bad[badChain{h, author, oldest, newest}] = notProven{err, now.Add(badHolds)}
+		return nil, err
 	}
 	if ok { // the time in which a chain is valid has no gaps
 		fresh.until = old.until
@@ -81,6 +96,22 @@ func (p *proofs) key(raw []byte, author mesh.NodeID, oldest, newest time.Time) (
 	}
 	p.known[h] = fresh
 	return fresh.key, nil
+}
+
+// look has the domain judge a chain for the time of a proof, and for a while around it if it was valid then, too.
+func (p *proofs) look(raw []byte, of *proof) error {
+	chain, err := wire.ParseChain(raw)
+	if err != nil {
+		return err
+	}
+	if of.key, err = leafKey(chain[0]); err != nil {
+		return err
+	}
+	if a, b := of.oldest.Add(-proofAround), of.newest.Add(proofAround); p.cfg.Verify(chain, of.author, a, b) == nil {
+		of.oldest, of.newest = a, b
+		return nil
+	}
+	return p.cfg.Verify(chain, of.author, of.oldest, of.newest)
 }
 
 func earlier(a, b time.Time) time.Time {
@@ -140,20 +171,60 @@ func (r *Replica) checker() {
 	}
 }
 
-// handOut gives checkers what they have room for.
-func (r *Replica) handOut() {
-	n := 0
-	for ; n < len(r.checks); n++ {
-		select {
-		case r.tasks <- r.checks[n]:
-			continue
-		default:
-		}
-		break
+// queue is batches to be checked, of each neighbour in order, of all in turn: nobody waits for what another one sends. What has
+// waited too long is taken out, so that it holds no more of a neighbour than core/crdt lets be out.
+type queue struct {
+	of   map[mesh.NodeID][]task
+	turn []mesh.NodeID // who has some, the next one first
+}
+
+// errLate says that a piece was not checked in time.
+var errLate = fmt.Errorf("%w in time: there is too much to check", crdt.ErrUnproven)
+
+func (r *Replica) toCheck(now time.Time, t task) {
+	q, from := &r.checks, t.job.From
+	for len(q.of[from]) > 0 && !now.Before(q.of[from][0].job.Until) {
+		late := q.of[from][0]
+		q.pop(from)
+		r.checked(now, late, errLate)
 	}
-	clear(r.checks[:n])
-	if r.checks = r.checks[n:]; len(r.checks) == 0 {
-		r.checks = nil
+	if len(q.of[from]) == 0 {
+		q.turn = append(q.turn, from)
+	}
+	if q.of == nil {
+		q.of = map[mesh.NodeID][]task{}
+	}
+	q.of[from] = append(q.of[from], t)
+}
+
+// pop takes out the first of a neighbour that has some.
+func (q *queue) pop(from mesh.NodeID) {
+	w := q.of[from]
+	q.turn = slices.DeleteFunc(q.turn, func(n mesh.NodeID) bool { return n == from })
+	if len(w) == 1 {
+		delete(q.of, from)
+		return
+	}
+	q.of[from] = slices.Delete(w, 0, 1)
+	q.turn = append(q.turn, from)
+}
+
+// handOut gives checkers what they have room for.
+func (r *Replica) handOut(now time.Time) {
+	for len(r.checks.turn) > 0 {
+		from := r.checks.turn[0]
+		t := r.checks.of[from][0]
+		if now.Before(t.job.Until) {
+			select {
+			case r.tasks <- t:
+			default:
+				return
+			}
+			r.checks.pop(from)
+			continue
+		}
+		r.checks.pop(from)
+		r.checked(now, t, errLate)
 	}
 }
 

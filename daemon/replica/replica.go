@@ -70,7 +70,7 @@ type Replica struct {
 	disk     disk
 	writes   writes
 	chains   chains
-	checks   []task // that no checker has taken
+	checks   queue // that no checker has taken
 	collect  struct {
 		due   time.Time
 		going bool
@@ -88,7 +88,7 @@ func Open(cfg Config) (*Replica, error) {
 		return nil, err
 	}
 	r := &Replica{
-		cfg: cfg, box: newMailbox(), ended: make(chan struct{}), tasks: make(chan task, maxTasks),
+		cfg: cfg, box: newMailbox(), ended: make(chan struct{}), tasks: make(chan task, checkers()),
 		sessions: map[mesh.NodeID]*session{}, chains: newChains(), told: newNotes(cfg.Log),
 	}
 	r.proofs = newProofs(&r.cfg)
@@ -159,7 +159,7 @@ func (r *Replica) settle(now time.Time) {
 	r.begin(now)
 	r.expire(now)
 	r.collectSome(now)
-	r.handOut()
+	r.handOut(now)
 	for _, s := range r.sessions {
 		r.fill(now, s)
 		r.allow(s)

@@ -149,7 +149,7 @@ func (r *Replica) handle(now time.Time, s *session, m wire.StateMessage) {
 			r.owe(s, h)
 		}
 	case wire.StateChain:
-		r.offered(s, m.Chain)
+		r.offered(now, s, m.Chain)
 	default:
 		out, job, err := r.sync.Handle(now, s.id, m)
 		r.apply(now, out)

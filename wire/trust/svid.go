@@ -1,6 +1,7 @@
 package trust
 
 import (
+	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
@@ -42,6 +43,10 @@ const (
 	MaxChain = 4
 	MaxCert  = 8 << 10
 )
+
+// maxRSA is the largest RSA key in bits that a signature is checked with, as in crypto/tls: who sends a chain chooses what its
+// checks cost.
+const maxRSA = 8192
 
 // VerifyOptions loosens VerifySVID. The zero value loosens nothing.
 type VerifyOptions struct {
@@ -87,6 +92,11 @@ func VerifySVID(chain []*x509.Certificate, roots *Roots, now time.Time, opt Veri
 	}
 	if err := checkUsage(leaf); err != nil {
 		return mesh.NodeID{}, fmt.Errorf("SVID of %s: %w", node, err)
+	}
+	for i, c := range chain {
+		if key, ok := c.PublicKey.(*rsa.PublicKey); ok && key.N.BitLen() > maxRSA {
+			return mesh.NodeID{}, fmt.Errorf("SVID of %s: %w: certificate %d has an RSA key of %d bits, more than %d", node, ErrChain, i, key.N.BitLen(), maxRSA)
+		}
 	}
 	if err := checkSignatures(chain, roots, now); err != nil {
 		return mesh.NodeID{}, fmt.Errorf("SVID of %s: %w", node, err)

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
+	"math/big"
 	"net/url"
 	"strings"
 	"testing"
@@ -238,5 +239,25 @@ func TestNameConstraintBindsTheAuthority(t *testing.T) {
 	leaf := ca.sign(leafTemplate("spiffe://evil.mesh/node/beta"))
 	if _, err := leaf.Verify(x509.VerifyOptions{Roots: pool, CurrentTime: now}); err == nil {
 		t.Error("crypto/x509 accepts it")
+	}
+}
+
+// Who sends a chain chooses its keys: one that is dear to check with is refused before.
+func TestLargeKeyRefused(t *testing.T) {
+	ca := newCA(td, "alpha", nil)
+	roots, err := NewRoots(td, ca.cert)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf := ca.sign(leafTemplate("spiffe://example.mesh/node/beta"))
+	for _, c := range []struct {
+		bits uint
+		want error
+	}{{maxRSA, ErrChain}, {maxRSA - 1, nil}} {
+		dear := *ca.cert
+		dear.PublicKey = &rsa.PublicKey{N: new(big.Int).Lsh(big.NewInt(1), c.bits), E: 3}
+		if _, err := VerifySVID([]*x509.Certificate{leaf, &dear}, roots, now, VerifyOptions{}); !errors.Is(err, c.want) {
+			t.Errorf("%d bits: %v", c.bits+1, err)
+		}
 	}
 }
