@@ -258,7 +258,7 @@ func TestCongestedWaysStay(t *testing.T) {
 		t.Errorf("preferred: %+v", b.f.States())
 	}
 	b.f.Link(b.now, 1, mesh.LinkSuspect)
-	b.drive(500 * time.Millisecond)
+	b.drive(250 * time.Millisecond)
 	b.f.Link(b.now, 1, mesh.LinkUp)
 	again("one was in doubt", 1)
 }
