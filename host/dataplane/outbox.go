@@ -84,8 +84,9 @@ func (p *Plane) gather(q *backlog) time.Duration {
 }
 
 // handlePacket sends b, a virtio header and a packet, on its way, or queues or drops it; if it is hit, because it waited too
-// long, it is marked or dropped. What is to leave may wait in s for more, until flush; behind a packet that comes to nothing it
-// does not: there may be any number of those.
+// long, it is marked, or the first of what it is to be cut into is dropped: its sender learns as much from one as from all. What
+// is to leave may wait in s for more, until flush; behind a packet that comes to nothing it does not: there may be any number of
+// those.
 func (p *Plane) handlePacket(s *outbox, b []byte, hit bool) {
 	if !p.sealPacket(s, b, hit) {
 		p.flush(s)
@@ -98,15 +99,19 @@ func (p *Plane) sealPacket(s *outbox, b []byte, hit bool) bool {
 	if !ok {
 		return false
 	}
-	if hit && !p.markOwn(b[segment.HeaderLen:]) {
-		return false
-	}
+	drop := hit && !p.markOwn(b[segment.HeaderLen:])
 	peer := p.view.Load().byAddr[dst]
 	ready := peer.ready() && !p.queue.holds(dst)
 	partial, err := s.cut.Cut(b, !ready)
 	if err != nil {
 		p.count.inc(tunMalformed)
 		return false
+	}
+	if drop {
+		p.count.inc(congestionDropped)
+		if !s.cut.Skip() {
+			return false
+		}
 	}
 	if ready {
 		return p.sendCut(s, peer, b[segment.HeaderLen:], partial)
@@ -118,11 +123,10 @@ func (p *Plane) sealPacket(s *outbox, b []byte, hit bool) bool {
 	return false
 }
 
-// markOwn marks a packet of this node's own congestion-experienced. False means that it must be dropped: who sent it would not
-// see the mark (RFC 3168 §5).
+// markOwn marks a packet of this node's own congestion-experienced. False means that one must be dropped instead: who sent it
+// would not see the mark (RFC 3168 §5).
 func (p *Plane) markOwn(pkt []byte) bool {
 	if packetECN(pkt) == notECT {
-		p.count.inc(congestionDropped)
 		return false
 	}
 	p.count.inc(congestionMarked)
