@@ -1,12 +1,14 @@
 package dataplane
 
 import (
+	"encoding/binary"
 	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
 
 	"x0tta6bl4/host/dataplane/segment"
+	"x0tta6bl4/mesh"
 )
 
 // ofFlow is a packet of n bytes of a flow, with a number in it.
@@ -186,6 +188,35 @@ func TestOwnPacketsThatWaitedAreTold(t *testing.T) {
 	a.wantCount("congestion_marked", 3)
 	a.plane.handlePacket(s, read([]byte{0x45, 0, 0}), true)
 	a.wantCount("tun_not_ipv6", 1)
+}
+
+// Of a large packet that waited too long, and cannot be marked, one segment is dropped, the first, and the others arrive as they
+// would have behind it; whether there is a session makes no difference.
+func TestLargePacketThatWaitedLosesOneSegment(t *testing.T) {
+	const size, count = 1000, 20
+	n := line(t)
+	a, d := n.nodes["a"], n.nodes["d"]
+	sent := largeTCP(a, d, count*size, size)
+	payload := slices.Clone(sent[segment.HeaderLen+60:])
+	a.plane.handlePacket(new(outbox), slices.Clone(sent), true)
+	got := d.tun.take()
+	if len(got) != 1 {
+		t.Fatalf("%d packets came, want what is left as one", len(got))
+	}
+	if seq := binary.BigEndian.Uint32(got[0][ipv6Header+4:]); seq != binary.BigEndian.Uint32(sent[segment.HeaderLen+ipv6Header+4:])+size {
+		t.Errorf("what came begins at %d", seq)
+	}
+	if !slices.Equal(got[0][60:], payload[size:]) {
+		t.Errorf("%d bytes of %d came, or they differ", len(got[0])-60, len(payload)-size)
+	}
+	a.wantCount("congestion_dropped", 1)
+	a.wantCount("tun_sent", count-1)
+
+	nobody := largeTCP(a, d, count*size, size)
+	copy(nobody[segment.HeaderLen+24:], mesh.Addr(testDomain, mesh.MustNodeID("nobody")).AsSlice())
+	a.plane.handlePacket(new(outbox), nobody, true)
+	a.wantCount("queue_added", count-1)
+	a.wantCount("congestion_dropped", 2)
 }
 
 func TestBacklogAllocatesNothing(t *testing.T) {

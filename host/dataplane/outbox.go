@@ -2,10 +2,7 @@ package dataplane
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net/netip"
-	"syscall"
 	"time"
 
 	"x0tta6bl4/host/dataplane/segment"
@@ -18,6 +15,8 @@ const (
 	// What one call of SendRun takes at most: the kernel allows 64 datagrams (UDP_MAX_SEGMENTS) and 64 KiB less headers.
 	maxRun      = 64
 	maxRunBytes = 65000
+
+	maxHold = time.Millisecond // that a frame may wait in an outbox for others, while more is read
 )
 
 // outbox is the buffer of one goroutine that reads the TUN. A large packet is cut where it was read; what is cut off is
@@ -54,6 +53,9 @@ func (p *Plane) RunTUN(ctx context.Context) error {
 			q.add(n, p.now())
 		}
 		now := p.gather(q)
+		if s.frames > 0 && now-s.now >= maxHold {
+			p.flush(s)
+		}
 		b, hit := q.next(now)
 		p.handlePacket(s, b, hit)
 	}
@@ -79,36 +81,49 @@ func (p *Plane) gather(q *backlog) time.Duration {
 }
 
 // handlePacket sends b, a virtio header and a packet, on its way, or queues or drops it; if it is hit, because it waited too
-// long, it is marked or dropped. What is to leave may wait in s for more, until flush.
+// long, it is marked, or the first of what it is to be cut into is dropped: its sender learns as much from one as from all. What
+// is to leave may wait in s for more, until flush; behind a packet that comes to nothing it does not: there may be any number of
+// those.
 func (p *Plane) handlePacket(s *outbox, b []byte, hit bool) {
+	if !p.sealPacket(s, b, hit) {
+		p.flush(s)
+	}
+}
+
+// sealPacket is handlePacket without the end of the wait. It reports whether the packet went into s.
+func (p *Plane) sealPacket(s *outbox, b []byte, hit bool) bool {
 	dst, ok := p.ownPacket(b[min(len(b), segment.HeaderLen):])
 	if !ok {
-		return
+		return false
 	}
-	if hit && !p.markOwn(b[segment.HeaderLen:]) {
-		return
-	}
+	drop := hit && !p.markOwn(b[segment.HeaderLen:])
 	peer := p.view.Load().byAddr[dst]
 	ready := peer.ready() && !p.queue.holds(dst)
 	partial, err := s.cut.Cut(b, !ready)
 	if err != nil {
 		p.count.inc(tunMalformed)
-		return
+		return false
+	}
+	if drop {
+		p.count.inc(congestionDropped)
+		if !s.cut.Skip() {
+			return false
+		}
 	}
 	if ready {
-		p.sendCut(s, peer, b[segment.HeaderLen:], partial)
-		return
+		return p.sendCut(s, peer, b[segment.HeaderLen:], partial)
 	}
+	p.flush(s) // it was read before what may leave now, if a session has come meanwhile
 	for pkt, ok := s.cut.Next(0); ok; pkt, ok = s.cut.Next(0) {
 		p.wait(dst, pkt, p.now())
 	}
+	return false
 }
 
-// markOwn marks a packet of this node's own congestion-experienced. False means that it must be dropped: who sent it would not
-// see the mark (RFC 3168 §5).
+// markOwn marks a packet of this node's own congestion-experienced. False means that one must be dropped instead: who sent it
+// would not see the mark (RFC 3168 §5).
 func (p *Plane) markOwn(pkt []byte) bool {
 	if packetECN(pkt) == notECT {
-		p.count.inc(congestionDropped)
 		return false
 	}
 	p.count.inc(congestionMarked)
@@ -116,8 +131,9 @@ func (p *Plane) markOwn(pkt []byte) bool {
 	return true
 }
 
-// sendCut seals the packets that s.cut gives, which are all cut from pkt, and sends a copy of each on each path.
-func (p *Plane) sendCut(s *outbox, peer *outPeer, pkt []byte, partial bool) {
+// sendCut seals the packets that s.cut gives, which are all cut from pkt, and sends a copy of each on each path. It reports
+// whether they went into s.
+func (p *Plane) sendCut(s *outbox, peer *outPeer, pkt []byte, partial bool) bool {
 	now := p.now()
 	way := p.course(peer, pkt, now)
 	n, longest := s.cut.Count()
@@ -125,13 +141,13 @@ func (p *Plane) sendCut(s *outbox, peer *outPeer, pkt []byte, partial bool) {
 		pkt, _ := s.cut.Next(0)
 		p.count.add(tunTooBig, n)
 		p.refuse(pkt, icmpTooBig, 0, uint32(max(fits, minimumMTU))) // #nosec G115 -- at most wire.MaxFrame
-		return
+		return false
 	}
 	peer.session.mark(now)
 	last := peer.session.counter.Add(uint64(n))
 	if last > maxSeals {
 		p.count.add(peerKeyUsedUp, n)
-		return
+		return false
 	}
 	in := way.inner(partial)
 	peer.session.out[in.Path%wire.PathNumbers].Add(uint32(n)) // #nosec G115 -- at most 64 KiB of packets
@@ -144,6 +160,7 @@ func (p *Plane) sendCut(s *outbox, peer *outPeer, pkt []byte, partial bool) {
 	if n > 1 { // what follows a large packet does not fit behind it
 		p.flush(s)
 	}
+	return true
 }
 
 // sealNext seals the next packet that s.cut gives with counter c, into a frame behind those in out.
@@ -233,63 +250,4 @@ func (s *outbox) relabel(was, path *outPath) []byte {
 		n += copy(s.dup[n:], f[wire.HeaderLen+len(was.labels):])
 	}
 	return s.dup[:n]
-}
-
-// sendRun sends frames of size bytes, the last may be shorter, on one path.
-func (p *Plane) sendRun(path *outPath, run []byte, size int) bool {
-	if path.first == nil || !path.first.usable {
-		p.count.add(sendLinkDown, frames(run, size))
-		return false
-	}
-	if size > wire.MaxFrame { // another path has fewer labels
-		p.count.add(sendTooBig, frames(run, size))
-		return false
-	}
-	return p.emitRun(path.first, run, size)
-}
-
-func frames(run []byte, size int) int { return (len(run) + size - 1) / size }
-
-// emitRun seals frames of size bytes, the last may be shorter, for the link and sends them. It reports whether it did; if
-// not, why not is counted.
-func (p *Plane) emitRun(o *outLink, run []byte, size int) bool {
-	n := frames(run, size)
-	s := o.session
-	switch {
-	case s == nil || !s.tx.known():
-		p.count.add(sendNoSession, n)
-		return false
-	case n == 1:
-		return p.emit(o, run)
-	case size > o.mtu:
-		ok := false
-		for at := 0; at < len(run); at += size {
-			ok = p.emit(o, run[at:min(at+size, len(run)):min(at+size, len(run))]) || ok
-		}
-		return ok
-	}
-	c := s.counter.Add(uint64(n)) - uint64(n)
-	for at := 0; at < len(run); at += size {
-		wire.Seal(run[at:min(at+size, len(run))], &s.keys.Send, s.tx.value(), c)
-		c++
-	}
-	if err := p.sendRunTo(o.remote, run, size); err != nil {
-		p.count.add(sendFailed, n)
-		if errors.Is(err, syscall.EMSGSIZE) && o.state.tooBig.allow(p.now()) {
-			p.cb.TooBig(o.label, size)
-		}
-		return false
-	}
-	o.state.tx.addAll(n, len(run))
-	return true
-}
-
-// oneByOne sends a run where the underlay takes single datagrams only.
-func oneByOne(send func(netip.AddrPort, []byte) error) func(netip.AddrPort, []byte, int) error {
-	return func(to netip.AddrPort, run []byte, size int) (err error) {
-		for at := 0; at < len(run); at += size {
-			err = errors.Join(err, send(to, run[at:min(at+size, len(run))]))
-		}
-		return err
-	}
 }

@@ -41,7 +41,12 @@ func TestSendRun(t *testing.T) {
 				"shorter last": {dest, 4100, 1000, 5, 1},
 				"one":          {dest, 700, 1000, 1, 0},
 				"the most":     {dest, 64 * 1000, 1000, 64, 1},
-				"too many":     {dest, 65 * 100, 100, 65, 0},
+				"too many":     {dest, 65 * 100, 100, 65, 1},
+				"twice":        {dest, 130*100 - 1, 100, 130, 3},
+				"too long":     {dest, 64 * 1020, 1020, 64, 1}, // 63 and one
+				"just so":      {dest, 64*1020 - 300, 1020, 64, 1},
+				"very large":   {dest, 1500, 70_000, 1, 0},
+				"far too long": {dest, 70 * 1400, 1400, 70, 2},
 				"by interface": {zoned, 3000, 1000, 3, 1},
 				"nothing":      {dest, 0, 1000, 0, 0},
 			} {

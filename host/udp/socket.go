@@ -242,14 +242,28 @@ const (
 )
 
 // SendRun writes datagrams of size bytes that lie one behind the other in run, of which only the last may be shorter, in
-// one call. Of data frames all have the ECN code point of the first. What the kernel does not take so, because an interface on the way cannot make checksums, or knows a smaller MTU,
-// is sent datagram by datagram. Otherwise it is like Send.
+// one call, or in several if there are more than the kernel takes. Of data frames all have the ECN code point of the first. What
+// the kernel does not take so, because an interface on the way cannot make checksums, or knows a smaller MTU, is sent datagram
+// by datagram. Otherwise it is like Send.
 func (s *Socket) SendRun(to netip.AddrPort, run []byte, size int) error {
 	if size <= 0 {
 		return fmt.Errorf("udp: a run of datagrams of %d bytes", size)
 	}
+	most := max(size, min(MaxRun*size, MaxRunBytes))
+	for len(run) > most {
+		n := most / size * size
+		if err := s.sendRun(to, run[:n], size); err != nil {
+			return err // what follows would fare no better, and might wait as long
+		}
+		run = run[n:]
+	}
+	return s.sendRun(to, run, size)
+}
+
+// sendRun is SendRun for no more than the kernel takes, but for a single datagram of any size.
+func (s *Socket) sendRun(to netip.AddrPort, run []byte, size int) error {
 	n := (len(run) + size - 1) / size
-	if n > 1 && n <= MaxRun && len(run) <= MaxRunBytes {
+	if n > 1 {
 		to := mesh.PlainUnderlay(to)
 		err := s.out.send(to, run, uint16(size)) // #nosec G115 -- below len(run)
 		switch {

@@ -128,6 +128,16 @@ func (c *Cutter) Next(margin int) (b []byte, ok bool) {
 	return c.all[HeaderLen+begin-c.front-margin : HeaderLen+end], true
 }
 
+// Skip leaves out the next packet, which stays where it lies. It reports whether that leaves any.
+func (c *Cutter) Skip() bool {
+	if c.front == 0 || len(c.pkt)-c.next <= c.size {
+		c.pkt = nil
+		return false
+	}
+	c.next, c.first = c.next+c.size, false
+	return true
+}
+
 // fill makes the headers those of the packet whose payload is offset bytes behind that of the first.
 func (c *Cutter) fill(pkt []byte, offset int, last bool) {
 	binary.BigEndian.PutUint16(pkt[4:], uint16(len(pkt)-ipv6Header)) // #nosec G115 -- a packet is at most 64 KiB

@@ -120,6 +120,37 @@ func TestWhatIsCutIsJoined(t *testing.T) {
 	})
 }
 
+// What is skipped is missing, whichever it is, and the others are what they are without.
+func TestSkip(t *testing.T) {
+	for name, in := range map[string][]byte{
+		"TCP":         large(protoTCP, 12, 4100, 1000, 0x99), // CWR, PSH
+		"UDP":         large(protoUDP, 0, 4100, 1000, 0),
+		"small steps": large(protoTCP, 0, 35, 8, 0x10), // the next header lies over the one before
+		"one":         large(protoTCP, 0, 900, 1000, 0x10),
+		"not cut":     append(make([]byte, HeaderLen), bytes.Repeat([]byte{0x60}, 200)...),
+	} {
+		want, _ := cutAll(t, in)
+		for skipped := range want {
+			var c Cutter
+			if _, err := c.Cut(slices.Clone(in), false); err != nil {
+				t.Fatal(err)
+			}
+			for i, pkt := range want {
+				if i == skipped {
+					if left := c.Skip(); left != (i < len(want)-1) {
+						t.Errorf("%s: Skip of %d says %v", name, i, left)
+					}
+				} else if got, ok := c.Next(0); !ok || !bytes.Equal(got, pkt) {
+					t.Errorf("%s: packet %d behind a skipped %d:\n%x\nwant\n%x", name, i, skipped, got, pkt)
+				}
+			}
+			if n, _ := c.Count(); n != 0 || c.Skip() {
+				t.Errorf("%s: %d are left behind the last", name, n)
+			}
+		}
+	}
+}
+
 func TestWhatIsNoContinuationStaysAlone(t *testing.T) {
 	pkts, _ := cutAll(t, large(protoTCP, 12, 3000, 1000, 0x10))
 	tcp := func(at int, x byte) func([]byte) { return func(p []byte) { p[ipv6Header+at] ^= x } }
