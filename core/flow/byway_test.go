@@ -24,6 +24,16 @@ func TestDeadPathsByRank(t *testing.T) {
 	b.f.Link(b.now, 2, mesh.LinkDown)
 	b.uses(1)
 	b.states(Suspect, Dead)
+
+	b = newBench(t, way(1, 1000), way(2, 1500))
+	b.f.Suspect(b.now, way(1, 0))
+	b.f.Suspect(b.now, way(2, 0))
+	for range 60 {
+		b.f.Sending(b.now, false)
+		b.pass(time.Second)
+	}
+	b.uses(1)
+	b.copies(0)
 }
 
 // While packets are sent that no path is known to deliver, the dead are tried each second, and else more and more rarely.

@@ -21,7 +21,7 @@
 // away at once if there is anywhere better, and starts probes; only their silence makes a path dead. A dead path
 // is probed again with growing pauses, and carries packets if there is nothing better and its own first link is not down: sooner
 // where silence alone speaks against it. A lossy path is used if there is no clean one, the least lossy first. A path that
-// topology no longer offers is forgotten, but not that it was lossy.
+// topology no longer offers is forgotten, but not what speaks against it: it is tried when it is back, whatever its labels are.
 //
 // Which paths fail though the topology offers them is told (Failing): where all do, a byway may be offered besides, which knows
 // better than the topology. It is tried before it carries packets if another path delivers some.
@@ -54,7 +54,7 @@ const (
 	calm        = 2 * time.Minute
 	maxNumber   = 31 // of a path; 0 is that of none
 	maxStrikes  = 6
-	maxPast     = 4 // lossy paths remembered that are not offered
+	maxPast     = 8 // paths remembered that are not offered
 
 	// firstTimeout is the most before the first measurement (RFC 6298 §2). Cost is no better guess: where links lose frames it is
 	// many times the delay, and a path that has never worked would be waited for as long.
@@ -79,7 +79,7 @@ type Flow struct {
 	rival    *route // the cheaper path that waits for its hold time
 	moveAt   time.Time
 	moved    time.Time // when current last changed
-	past     []*route  // lossy ones that are not offered now, the newest last
+	past     []*route  // those that are not offered now and not trusted, the newest last; each by other nodes
 	sent     time.Time // when packets were last being sent
 	spread   spreading
 	pair     []*route // what protected packets go by

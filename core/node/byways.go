@@ -20,6 +20,10 @@ const (
 	quickByways = 8                      // that are looked for without a pause; a path shows that it fails in a tenth of a second
 	bywayPause  = time.Second            // before the next one; it doubles
 	bywayRest   = time.Minute            // at most, and where there is none
+
+	// A search takes milliseconds in a large mesh, and one link of our own can make all destinations fail at once.
+	bywayTurn    = 50 * time.Millisecond
+	turnSearches = 4 // that are made in a turn, for all destinations together; others wait for the next one
 )
 
 // PathsFail says which of the paths offered to a destination fail now, as far as packets and probes tell.
@@ -36,7 +40,9 @@ type byways struct {
 	failing []mesh.Path // of all that are offered
 	failed  []failure   // the oldest first
 	found   int         // byways, since the set did last
+	none    int         // searches since then that found none
 	next    time.Time   // before it no other one is looked for
+	retry   time.Time   // before it none is looked for though the topology changes; zero: that is no reason
 	stuck   bool        // all that are offered fail
 	does    time.Time   // since when a path of the set does not fail; zero: all do, or no byway was ever wanted
 }
@@ -95,9 +101,31 @@ func (c *Control) settleByways(now time.Time, p *peer) {
 			c.tellPeer(p)
 		}
 	case b.stuck && !now.Before(b.next):
+		if at := c.byways.take(now); at.After(now) {
+			b.next = at
+			return
+		}
 		c.findByway(now, p)
 		b.stuck = p.stuck()
 	}
+}
+
+// bywayBudget counts the searches of a turn.
+type bywayBudget struct {
+	from time.Time
+	made int
+}
+
+// take returns when the next search may be made: now, or when the next turn begins.
+func (x *bywayBudget) take(now time.Time) time.Time {
+	if now.Sub(x.from) >= bywayTurn {
+		*x = bywayBudget{from: now}
+	}
+	if x.made == turnSearches {
+		return x.from.Add(bywayTurn)
+	}
+	x.made++
+	return now
 }
 
 // findByway offers one more path.
@@ -112,14 +140,21 @@ func (c *Control) findByway(now time.Time, p *peer) {
 	}
 	found, ok := c.graph.Byway(c.cfg.Self, p.node, avoid)
 	if !ok {
-		b.next = now.Add(bywayRest)
+		b.next, b.retry = now.Add(bywayRest), now.Add(pauseAfter(b.none))
+		b.none++
 		return
 	}
+	b.none, b.retry = 0, time.Time{}
 	if b.found++; b.found >= quickByways {
-		b.next = now.Add(min(bywayPause<<min(b.found-quickByways, 10), bywayRest))
+		b.next = now.Add(pauseAfter(b.found - quickByways))
 	}
 	b.paths = append(b.paths[max(0, len(b.paths)+1-maxByways):], found)
 	c.tellPeer(p)
+}
+
+// pauseAfter returns the pause that has doubled so often.
+func pauseAfter(doublings int) time.Duration {
+	return min(bywayPause<<min(doublings, 10), bywayRest)
 }
 
 // followByways brings byways up to date with the graph, and reports whether any is another now, or gone.
@@ -128,8 +163,8 @@ func (c *Control) followByways(now time.Time, p *peer) (changed bool) {
 	if len(b.failed) == 0 {
 		return false
 	}
-	if soon := now.Add(bywayPause); b.next.After(soon) {
-		b.next = soon // what was not there may be there now
+	if !b.retry.IsZero() && b.next.After(b.retry) {
+		b.next = later(now, b.retry) // what was not there may be there now
 	}
 	var paths []mesh.Path
 	for _, x := range b.paths {

@@ -233,3 +233,77 @@ func TestReflexTellsWhatFails(t *testing.T) {
 		t.Error("an error frame alone is told")
 	}
 }
+
+// searched returns how many byways were looked for since the last one that was found for a destination, and how many were found.
+func (r *scene) searched(n mesh.NodeID) int {
+	b := r.peer(n).byways
+	return b.found + b.none
+}
+
+// Where the topology changes each second, and there is no byway, it is looked for as rarely as if it did not: at first after
+// seconds, then once a minute.
+func TestBywaysAreBoundedWhereTheTopologyChanges(t *testing.T) {
+	r := newScene(t, Config{})
+	conn := r.linkUp(0, alpha, addr(1), 99, 1)
+	own := r.links[0].label
+	r.report(own, mesh.LinkUp)
+	r.hear(conn, alpha, 1, adjacency(self, 99, own), adjacency(zeta, 1, 1))
+	r.hear(conn, zeta, 1, adjacency(alpha, 1, 1))
+	r.pass(time.Second)
+	r.do(Wanted{Addr: mesh.Addr(domain, zeta)})
+	var made []int // in each minute
+	for minute := range 6 {
+		before := r.searched(zeta)
+		for second := range 60 {
+			p := r.peer(zeta)
+			r.fail(p.offered()...)
+			r.do(Wanted{Addr: mesh.Addr(domain, zeta)})
+			changed := adjacency(alpha, 1, 1)
+			changed.Cost += mesh.Cost(1000 * (1 + (60*minute+second)%2))
+			r.hear(conn, zeta, 1, changed)
+			r.pass(time.Second)
+		}
+		made = append(made, r.searched(zeta)-before)
+	}
+	if made[0] < 5 || made[0] > 7 || slices.Max(made[1:]) > 2 || slices.Min(made[1:]) == 0 {
+		t.Errorf("searches in each minute: %v", made)
+	}
+}
+
+// A link of our own makes all destinations fail at once: few byways are looked for in a turn, and in the end one for each.
+func TestSearchesOfATurn(t *testing.T) {
+	r := newScene(t, Config{})
+	conn := r.linkUp(0, alpha, addr(1), 99, 1)
+	own := r.links[0].label
+	r.report(own, mesh.LinkUp)
+	const many = 5 * turnSearches
+	fromAlpha, nodes := []mesh.Adjacency{adjacency(self, 99, own)}, []mesh.NodeID{}
+	for i := mesh.Label(1); i <= many; i++ {
+		n := mesh.MustNodeID(fmt.Sprint("far", i))
+		r.hear(conn, n, 1, adjacency(alpha, 1, i))
+		fromAlpha, nodes = append(fromAlpha, adjacency(n, i, 1)), append(nodes, n)
+	}
+	r.hear(conn, alpha, 1, fromAlpha...)
+	r.pass(time.Second)
+	for _, n := range nodes {
+		r.do(Wanted{Addr: mesh.Addr(domain, n)})
+	}
+	for _, n := range nodes {
+		r.do(PathsFail{Node: n, Paths: r.peer(n).paths})
+	}
+	made := func() (sum int) {
+		for _, n := range nodes {
+			sum += r.searched(n)
+		}
+		return sum
+	}
+	r.pass(bywayAfter)
+	for want := turnSearches; want <= many; want += turnSearches {
+		r.do(PathsFail{Node: nodes[many-1], Paths: r.peer(nodes[many-1]).paths})
+		r.pass(bywayTurn - time.Millisecond)
+		if got := made(); got != want {
+			t.Fatalf("%d searches, want %d", got, want)
+		}
+		r.pass(time.Millisecond)
+	}
+}

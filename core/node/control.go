@@ -51,6 +51,7 @@ type Control struct {
 	doors    []door // oldest first
 	searches []search
 	detours  detourPlan
+	byways   bywayBudget
 	alone    alone
 	tally    tally
 

@@ -12,8 +12,9 @@ type reacher struct {
 	at    []int32 // by node: its step in steps
 	seen  []int32 // nodes whose best and at are set
 	steps []step
-	bound int64    // what is no lighter leads to nothing that is looked for
-	risks []uint32 // links of these groups weigh as weak ones
+	bound int64            // what is no lighter leads to nothing that is looked for
+	risks []uint32         // links of these groups weigh as weak ones
+	guilt func(*arc) int64 // what an arc weighs besides, or banned; nil: nothing
 }
 
 // step is one improvement of one node: by this arc from the node of an earlier step.
@@ -76,6 +77,13 @@ func (g *Graph) extend(r *reacher, i, node, hops, avoid int32) {
 		w := weight + arc.weight
 		if len(r.risks) > 0 && g.meets(arc.link, r.risks) {
 			w += weakUnit
+		}
+		if r.guilt != nil {
+			more := r.guilt(arc)
+			if more == banned {
+				continue
+			}
+			w += more
 		}
 		if arc.link == avoid || w >= r.best[arc.to] || w >= r.bound {
 			continue

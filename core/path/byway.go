@@ -12,7 +12,7 @@ const bywaySearches = 24
 
 // Byway returns a path between two nodes that is none of those that failed; false if none is found. Which relay or link a path
 // failed by nobody says, so they share the guilt: of all paths the one that shares least of it with the failed is taken, of
-// equals the best by weight. Where that is a failed one itself, it is looked for again without one of its relays, or of its
+// equals the best by weight, and none of more hops than a frame can go. Where that is a failed one itself, it is looked for again without one of its relays, or of its
 // links, the guiltiest first. A set that must avoid the culprits of all, whoever they are, is a hitting set, which is NP-hard
 // (Karp 1972): there are bywaySearches searches at most.
 func (g *Graph) Byway(from, to mesh.NodeID, failed []mesh.Path) (mesh.Path, bool) {
@@ -74,7 +74,10 @@ func (b *bywayfinder) search() []int32 {
 	}
 	b.left--
 	arcs := b.shortest()
-	if len(arcs) == 0 || len(arcs) > MaxLongHops {
+	if len(arcs) > MaxLongHops { // or whoever announces a long way that nobody has blamed would hide all others
+		arcs = b.short()
+	}
+	if len(arcs) == 0 {
 		return nil
 	}
 	if p := b.g.path(arcs); !slices.ContainsFunc(b.failed, p.Same) {
@@ -140,6 +143,20 @@ func (b *bywayfinder) shortest() []int32 {
 		return nil
 	}
 	return t.arcsTo(b.to)
+}
+
+// short is shortest among the paths that frames can go.
+func (b *bywayfinder) short() []int32 {
+	r := &b.g.reach
+	r.guilt = func(a *arc) int64 {
+		link, node := b.links[a.link], b.nodes[a.to]
+		if link == banned || node == banned {
+			return banned
+		}
+		return (link + node) * guiltUnit
+	}
+	defer func() { r.guilt = nil }()
+	return b.g.bounded(b.from, b.to, MaxLongHops, -1)
 }
 
 // Follow returns a path by the same links as it is in this graph; false if it cannot be gone any more.

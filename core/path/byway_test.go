@@ -58,6 +58,36 @@ func TestBywayPrefersTheBlameless(t *testing.T) {
 	}
 }
 
+// A way of more hops than a frame can go, which nobody has blamed, hides none of those that it can go, however many there are.
+func TestBywayBesideLongWays(t *testing.T) {
+	b := newBuilder()
+	chain(b, 10, 0, 1, 2, 5)
+	chain(b, 10, 0, 3, 4, 5)
+	b.link(1, 4, 30)
+	b.link(3, 2, 40)
+	failed := NewGraph(b.edges).Disjoint(node(0), node(5), 3).Paths
+	for long := range 30 {
+		first := 100 * (long + 1)
+		from := 0
+		for i := range MaxLongHops {
+			b.link(from, first+i, 1)
+			from = first + i
+		}
+		b.link(from, 5, 1)
+	}
+	g := NewGraph(b.edges)
+	for _, want := range [][]int{{0, 1, 4, 5}, {0, 3, 2, 5}} {
+		p, ok := g.Byway(node(0), node(5), failed)
+		if !ok || !slices.Equal(numbers(p), want) {
+			t.Fatalf("after %d failed: %v, %v; want %v", len(failed), numbers(p), ok, want)
+		}
+		failed = append(failed, p)
+	}
+	if p, ok := g.Byway(node(0), node(9), failed); ok {
+		t.Errorf("a way to nowhere: %v", numbers(p))
+	}
+}
+
 func TestBywayWhereThereIsNone(t *testing.T) {
 	b := newBuilder()
 	chain(b, 1, 0, 1, 2)
