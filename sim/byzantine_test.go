@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"x0tta6bl4/mesh"
+	"x0tta6bl4/wire"
 )
 
 // attack is a ring of six in which some members announce that their links cost next to nothing, that everything crosses
@@ -119,5 +120,15 @@ func TestFalseErrors(t *testing.T) {
 		if past := w.flows[0].way.Nodes[1] == mesh.MustNodeID("n2"); past == lies {
 			t.Errorf("lies %v: the way is %v", lies, w.flows[0].way.Nodes)
 		}
+	}
+}
+
+// What a liar makes up has labels that none of its links has.
+func TestLiesHaveLabelsOfTheirOwn(t *testing.T) {
+	w := world(t, "ring:8", "", Config{Seed: 1})
+	taken := mesh.Adjacency{Neighbour: w.nodes[1].id, Label: firstInvented + 3, Remote: 7, Cost: 5000, Quality: mesh.Excellent, MTU: 1452}
+	l := wire.LSA{Origin: w.nodes[0].id, Boot: 1, Seq: 1, Time: epoch, Lifetime: time.Minute, Links: []mesh.Adjacency{taken}}
+	if err := w.lie(w.nodes[0], l).Validate(); err != nil {
+		t.Error(err)
 	}
 }
