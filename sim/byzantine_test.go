@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"x0tta6bl4/mesh"
+	"x0tta6bl4/mesh/topology"
 	"x0tta6bl4/wire"
 )
 
@@ -119,6 +120,29 @@ func TestFalseErrors(t *testing.T) {
 		}
 		if past := w.flows[0].way.Nodes[1] == mesh.MustNodeID("n2"); past == lies {
 			t.Errorf("lies %v: the way is %v", lies, w.flows[0].way.Nodes)
+		}
+	}
+}
+
+// Of a flow that has no way but by a slanderer nothing is promised about how often it moves; of one that has another, all is.
+func TestSlanderedFlows(t *testing.T) {
+	for at, want := range map[string]bool{"n2": false, "n3": true, "n1": false} {
+		cfg := Config{Seed: 1, Duration: 8 * time.Second, Promises: true, Liars: []mesh.NodeID{mesh.MustNodeID(at)}, Slander: 0.02,
+			Between: []Pair{{mesh.MustNodeID("n1"), mesh.MustNodeID("n6")}}}
+		m, err := topology.Parse("x.topo", []byte("link n1 n2\nlink n1 n4\nlink n2 n3\nlink n4 n3\nlink n3 n5\nlink n3 n6\nlink n5 n6\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg.Map = m
+		w, err := New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Run(); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.check.promises.slandered(w, w.flows[0]); got != want {
+			t.Errorf("a liar %s: %v, want %v", at, got, want)
 		}
 	}
 }
