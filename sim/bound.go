@@ -114,6 +114,21 @@ func (p *promises) slowestLink(w *World) (d time.Duration) {
 	return d
 }
 
+// slandered reports whether a liar that invents errors relays on each whole path that a source uses.
+func (p *promises) slandered(w *World, f *trafficFlow) bool {
+	if w.cfg.Slander == 0 {
+		return false
+	}
+	liar := func(n mesh.NodeID) bool { return slices.Contains(w.cfg.Liars, n) }
+	for _, st := range f.from.reflex.States(f.to.id) {
+		_, silent, swallows := p.walk(w, st.Path)
+		if !silent && !swallows && !slices.ContainsFunc(st.Path.Nodes[1:len(st.Path.Labels)], liar) {
+			return false
+		}
+	}
+	return true
+}
+
 // survey is the set of paths that a source uses.
 type survey struct {
 	whole   int           // paths on which nothing is bad

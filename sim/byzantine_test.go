@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"x0tta6bl4/mesh"
+	"x0tta6bl4/mesh/topology"
+	"x0tta6bl4/wire"
 )
 
 // attack is a ring of six in which some members announce that their links cost next to nothing, that everything crosses
@@ -119,5 +121,38 @@ func TestFalseErrors(t *testing.T) {
 		if past := w.flows[0].way.Nodes[1] == mesh.MustNodeID("n2"); past == lies {
 			t.Errorf("lies %v: the way is %v", lies, w.flows[0].way.Nodes)
 		}
+	}
+}
+
+// Of a flow that has no way but by a slanderer nothing is promised about how often it moves; of one that has another, all is.
+func TestSlanderedFlows(t *testing.T) {
+	for at, want := range map[string]bool{"n2": false, "n3": true, "n1": false} {
+		cfg := Config{Seed: 1, Duration: 8 * time.Second, Promises: true, Liars: []mesh.NodeID{mesh.MustNodeID(at)}, Slander: 0.02,
+			Between: []Pair{{mesh.MustNodeID("n1"), mesh.MustNodeID("n6")}}}
+		m, err := topology.Parse("x.topo", []byte("link n1 n2\nlink n1 n4\nlink n2 n3\nlink n4 n3\nlink n3 n5\nlink n3 n6\nlink n5 n6\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg.Map = m
+		w, err := New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Run(); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.check.promises.slandered(w, w.flows[0]); got != want {
+			t.Errorf("a liar %s: %v, want %v", at, got, want)
+		}
+	}
+}
+
+// What a liar makes up has labels that none of its links has.
+func TestLiesHaveLabelsOfTheirOwn(t *testing.T) {
+	w := world(t, "ring:8", "", Config{Seed: 1})
+	taken := mesh.Adjacency{Neighbour: w.nodes[1].id, Label: firstInvented + 3, Remote: 7, Cost: 5000, Quality: mesh.Excellent, MTU: 1452}
+	l := wire.LSA{Origin: w.nodes[0].id, Boot: 1, Seq: 1, Time: epoch, Lifetime: time.Minute, Links: []mesh.Adjacency{taken}}
+	if err := w.lie(w.nodes[0], l).Validate(); err != nil {
+		t.Error(err)
 	}
 }

@@ -38,11 +38,11 @@ func (w *World) lie(s *simNode, l wire.LSA) wire.LSA {
 		l.Links[i].Cost, l.Links[i].MTU, l.Links[i].Quality, l.Links[i].Capacity = 1, 65535, mesh.Excellent, 1<<50
 	}
 	for i, n := range w.nodes[:min(invented, len(w.nodes))] {
-		if n != s {
-			l.Links = append(l.Links, mesh.Adjacency{
-				Neighbour: n.id, Label: mesh.Label(firstInvented + i), Remote: 1, Cost: 1, Quality: mesh.Excellent, // #nosec G115 -- small
-			})
+		label := mesh.Label(firstInvented + i) // #nosec G115 -- small
+		if n == s || slices.ContainsFunc(l.Links, func(x mesh.Adjacency) bool { return x.Label == label }) {
+			continue
 		}
+		l.Links = append(l.Links, mesh.Adjacency{Neighbour: n.id, Label: label, Remote: 1, Cost: 1, Quality: mesh.Excellent})
 	}
 	slices.SortFunc(l.Links, func(x, y mesh.Adjacency) int { return cmp.Compare(x.Label, y.Label) })
 	return l

@@ -89,7 +89,7 @@ func (p *Promised) Add(q *Promised) {
 // struck or works again;
 // switchesLossy more if something begins to lose packets, which looks whole again at times: it is tried at intervals that double.
 // A liar that says of links which work that they failed makes flows leave it, and they come back after 1, 2, 4, 8 and 16 s: that is
-// switchesLiar in a run of 20 s.
+// switchesLiar in a run of 20 s. Where no whole path of the set is without one there is none to stay on, and nothing is promised.
 type promise struct {
 	since    time.Duration // of the bound
 	within   time.Duration // 0 = nothing
@@ -202,7 +202,7 @@ func (p *promises) sent(w *World, f *trafficFlow, k *packet) {
 	if len(first.Labels) == 0 || f.protected {
 		return
 	}
-	if len(q.last.Labels) > 0 && !q.last.Same(first) && now > startTime {
+	if len(q.last.Labels) > 0 && !q.last.Same(first) && now > startTime && !p.slandered(w, f) {
 		q.switches++
 		p.Switches++
 		p.ByOne = max(p.ByOne, q.switches)
