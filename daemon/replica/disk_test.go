@@ -50,6 +50,13 @@ func TestDiskFails(t *testing.T) {
 			t.Fatal(err)
 		}
 		want(t, "the log shows what is on disk", lines(logged), "before=1 ")
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		if err := a.KVWatch(ctx, api.KVWatchRequest{From: first}, func(c api.KVChange) error {
+			return fmt.Errorf("a watch shows %s", c.Key)
+		}); !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
 		if a.get("lost") != "-" || a.get("before") != "1" {
 			t.Errorf("%q %q", a.get("lost"), a.get("before"))
 		}
