@@ -12,6 +12,8 @@ const (
 	maxFlights     = 512
 	maxFlightBytes = 16 << 20
 	retryEvery     = time.Second
+	idleFor        = 50 * time.Millisecond // what nobody waits for goes with the next write, or alone after that
+	maxIdleBytes   = 1 << 20
 )
 
 // disk is what is on its way to the store, in order. If a write fails, those behind it may be on disk already: all of them are
@@ -22,12 +24,17 @@ type disk struct {
 	bytes   int
 	failing error
 	retry   time.Time // zero: not waiting to try again
+
+	idle      []store.Pair // that go before the next flight
+	idleBytes int
+	idleDue   time.Time // zero: there are none
 }
 
 // flight is pairs that are written together.
 type flight struct {
 	pairs []store.Pair
 	size  int
+	keep  int    // how many of them are written also if the rest is given up
 	upTo  uint64 // the journal is on disk up to here if this and all before are
 	done  bool
 }
@@ -35,19 +42,37 @@ type flight struct {
 // put writes pairs after all that were put before. landed, if there is one, is called when they are on disk, or when they are given up:
 // only pairs without it are tried again.
 func (d *disk) put(r *Replica, pairs []store.Pair, landed func(now time.Time, err error)) {
-	if len(pairs) == 0 {
+	if len(pairs)+len(d.idle) == 0 {
 		return
 	}
-	f := &flight{pairs: pairs, upTo: r.journal.newest()}
-	for _, p := range pairs {
-		f.size += len(p.Key) + len(p.Value)
-	}
+	f := &flight{pairs: append(d.idle, pairs...), size: d.idleBytes + sizeOf(pairs), keep: len(d.idle), upTo: r.journal.newest()}
+	d.idle, d.idleBytes, d.idleDue = nil, 0, time.Time{}
 	d.flights = append(d.flights, f)
 	d.bytes += f.size
 	if d.failing != nil && landed == nil {
 		return
 	}
 	d.send(r, f, landed)
+}
+
+// later writes pairs that nobody waits for, in their order.
+func (d *disk) later(r *Replica, now time.Time, pairs []store.Pair) {
+	if len(pairs) == 0 {
+		return
+	}
+	d.idle = append(d.idle, pairs...)
+	if d.idleBytes += sizeOf(pairs); d.idleBytes > maxIdleBytes {
+		d.put(r, nil, nil)
+	} else if d.idleDue.IsZero() {
+		d.idleDue = now.Add(idleFor)
+	}
+}
+
+func sizeOf(pairs []store.Pair) (n int) {
+	for _, p := range pairs {
+		n += len(p.Key) + len(p.Value)
+	}
+	return n
 }
 
 func (d *disk) send(r *Replica, f *flight, landed func(time.Time, error)) {
@@ -69,7 +94,7 @@ func (d *disk) land(r *Replica, now time.Time, f *flight, landed func(time.Time,
 		r.told.count("disk_failures")
 		r.told.warn(now, "disk", fmt.Sprintf("%v; no writes are taken until it succeeds", err))
 		if landed != nil { // given up
-			f.pairs, f.done = nil, true
+			f.pairs, f.done = f.pairs[:f.keep], f.keep == 0
 		}
 	}
 	if d.failing == nil {
@@ -92,8 +117,11 @@ func (d *disk) drop(r *Replica) {
 	d.flights = d.flights[n:]
 }
 
-// settle tries again.
+// settle writes what has waited long enough, and tries again what failed.
 func (d *disk) settle(r *Replica, now time.Time) {
+	if !d.idleDue.IsZero() && !now.Before(d.idleDue) {
+		d.put(r, nil, nil)
+	}
 	if d.failing == nil || d.out > 0 {
 		return
 	}

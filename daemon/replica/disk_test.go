@@ -18,6 +18,7 @@ import (
 	"x0tta6bl4/api"
 	"x0tta6bl4/core/crdt"
 	"x0tta6bl4/host/store"
+	"x0tta6bl4/wire"
 )
 
 // While the disk fails, writes are refused and none of them is there; what neighbours brought before that is written when it
@@ -44,6 +45,11 @@ func TestDiskFails(t *testing.T) {
 		if _, err := a.KVPut(t.Context(), []byte("lost"), nil); code(err) != api.CodeUnavailable {
 			t.Errorf("put: %v", err)
 		}
+		var logged []api.KVChange
+		if err := a.KVLog(t.Context(), api.KVLogRequest{}, func(c api.KVChange) error { logged = append(logged, c); return nil }); err != nil {
+			t.Fatal(err)
+		}
+		want(t, "the log shows what is on disk", lines(logged), "before=1 ")
 		if a.get("lost") != "-" || a.get("before") != "1" {
 			t.Errorf("%q %q", a.get("lost"), a.get("before"))
 		}
@@ -71,6 +77,45 @@ func TestDiskFails(t *testing.T) {
 			t.Errorf("opened again: %+v", i)
 		}
 		want(t, "the journal, opened again", lines(a.watch(3, api.KVWatchRequest{From: first})), "from b=2 from b=3 after=4 ")
+	})
+}
+
+// While the disk fails no neighbour is read further; then all comes.
+func TestDiskBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDomain(t)
+		a := d.member(t, "a")
+		defer a.close()
+		id := d.identity(mustNode("z"), time.Hour)
+		s := meet(t, a, "z", true)
+		synctest.Wait()
+		if err := a.store.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := a.KVPut(t.Context(), []byte("lost"), nil); code(err) != api.CodeUnavailable {
+			t.Fatal(err)
+		}
+		s.send(wire.StateChain{Chain: id.Chain})
+		for i := range 20 {
+			s.send(piece(t, id, "z", fmt.Sprint(i), "v", time.Now()))
+			synctest.Wait()
+		}
+		if n := a.info().Entries; n > 1 {
+			t.Errorf("%d entries were taken", n)
+		}
+		again, damage, err := store.Open(a.cfg.Path)
+		if err != nil || damage != nil {
+			t.Fatal(damage, err)
+		}
+		if err := a.do(t.Context(), func(time.Time) { a.store = again }); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * retryEvery)
+		synctest.Wait()
+		if n := a.info().Entries; n != 20 {
+			t.Errorf("%d entries", n)
+		}
+		_ = s.end()
 	})
 }
 

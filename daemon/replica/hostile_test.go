@@ -371,3 +371,66 @@ func signOptions(id Identity) crypto.SignerOpts {
 	}
 	return crypto.SHA256
 }
+
+// A chain comes before the first piece that needs it, and once.
+func TestChainComesFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDomain(t)
+		a := d.member(t, "a")
+		defer a.close()
+		s := meet(t, a, "z", true)
+		for i := range 3 {
+			a.put(fmt.Sprint(i), "v")
+			synctest.Wait()
+		}
+		order := ""
+		for _, m := range s.got {
+			switch m := m.(type) {
+			case wire.StateChain:
+				if wire.ChainHash(m.Chain) != wire.ChainHash(a.cfg.Identity().Chain) {
+					t.Error("another chain")
+				}
+				order += "c"
+			case wire.StatePiece:
+				order += "p"
+			}
+		}
+		want(t, "messages", order, "cppp")
+		_ = s.end()
+	})
+}
+
+// While signatures are checked more slowly than they come, the neighbour waits: nothing is refused for it, and all of it counts
+// in the end.
+func TestCheckedSlowly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDomain(t)
+		hold := make(chan struct{})
+		a := d.member(t, "a", func(c *Config) {
+			c.Verify = func(chain [][]byte, author mesh.NodeID, oldest, newest time.Time) error {
+				<-hold
+				return d.verify(chain, author, oldest, newest)
+			}
+		})
+		defer a.close()
+		id := d.identity(mustNode("z"), time.Hour)
+		s := meet(t, a, "z", true)
+		const n = 1500
+		go func() {
+			s.send(wire.StateChain{Chain: id.Chain})
+			for i := range n {
+				s.send(piece(t, id, "z", fmt.Sprint(i), "v", time.Now()))
+			}
+		}()
+		synctest.Wait()
+		if a.info().Entries != 0 || a.counter("busy") != 0 {
+			t.Errorf("%d entries, busy %d", a.info().Entries, a.counter("busy"))
+		}
+		close(hold)
+		synctest.Wait()
+		if a.info().Entries != n || a.counter("busy") != 0 {
+			t.Errorf("%d entries, busy %d", a.info().Entries, a.counter("busy"))
+		}
+		_ = s.end()
+	})
+}

@@ -141,6 +141,7 @@ func (r *Replica) run() {
 	for _, f := range r.box.close() {
 		f(r.cfg.Now())
 	}
+	r.disk.put(r, nil, nil)
 	for _, s := range r.sessions {
 		s.cancel(ErrClosed)
 	}
@@ -168,7 +169,7 @@ func (r *Replica) settle(now time.Time) {
 // next returns when settle may have something to do if nothing happens before.
 func (r *Replica) next(now time.Time) time.Time {
 	next := now.Add(never)
-	for _, t := range [...]time.Time{r.state.Due(), r.disk.retry, r.chains.due(), r.collect.due} {
+	for _, t := range [...]time.Time{r.state.Due(), r.disk.retry, r.disk.idleDue, r.chains.due(), r.collect.due} {
 		if !t.IsZero() && t.Before(next) {
 			next = t
 		}
@@ -204,7 +205,11 @@ func (r *Replica) apply(now time.Time, out crdt.Outcome, more ...store.Pair) {
 	if out.Alarm != nil {
 		r.told.warn(now, "twin", out.Alarm.Error())
 	}
-	r.disk.put(r, pairs, nil)
+	if len(out.Changed) > 0 { // watchers wait
+		r.disk.put(r, pairs, nil)
+	} else {
+		r.disk.later(r, now, pairs)
+	}
 }
 
 func toStore(ps []crdt.Pair) []store.Pair {
@@ -224,7 +229,7 @@ func (r *Replica) collectSome(now time.Time) {
 	r.apply(now, out)
 	if r.collect.going = !done; done {
 		r.collect.due = now.Add(collectEvery)
-		r.disk.put(r, r.chains.forget(r.state.SVIDs()), nil)
+		r.disk.later(r, now, r.chains.forget(r.state.SVIDs()))
 		if r.state.Silent(now) {
 			r.told.warn(now, "silent", "no neighbour for longer than deletions are remembered: others may have forgotten what this node deletes again")
 		}

@@ -128,6 +128,9 @@ func TestSnapshotRefused(t *testing.T) {
 	b[len(snapshotMagic)]++
 	refused("newer", b, ErrSnapshotNewer)
 	b = bytes.Clone(good)
+	b[len(snapshotMagic)+1+1+len("lab.internal")+1+len("a")+8+7]++
+	refused("another number of entries", resum(b), ErrSnapshotChanged)
+	b = bytes.Clone(good)
 	b[len(snapshotMagic)+2] = 'x'
 	refused("another domain", resum(b), ErrSnapshotDomain)
 	// The same of a replica of another domain is refused for that only.
