@@ -78,13 +78,11 @@ func TestSnapshotAndRestore(t *testing.T) {
 
 // A snapshot that fails is an error to the client, however much of it came.
 func TestTornSnapshot(t *testing.T) {
-	n := 0
-	s := &fakeState{snapshot: func(w io.Writer) (SnapshotInfo, error) {
-		_, _ = w.Write(make([]byte, n))
-		return SnapshotInfo{}, Errorf(CodeInternal, "the disk is on fire")
-	}}
-	c, socket := serveShared(t, s)
-	for _, n = range []int{1, 100_000} {
+	for _, n := range []int{1, 100_000} {
+		c, socket := serveShared(t, &fakeState{snapshot: func(w io.Writer) (SnapshotInfo, error) {
+			_, _ = w.Write(make([]byte, n))
+			return SnapshotInfo{}, Errorf(CodeInternal, "the disk is on fire")
+		}})
 		// Another's client does not know our trailer: HTTP itself tells it.
 		resp, err := NewClient(socket).send(t.Context(), "GET", "/v1/state/snapshot", nil)
 		if err == nil {
@@ -98,16 +96,15 @@ func TestTornSnapshot(t *testing.T) {
 			t.Errorf("torn after %d bytes: %+v, %v", n, i, err)
 		}
 	}
-	c = answerWith(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "half") }))
+	c := answerWith(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "half") }))
 	if _, err := c.StateSnapshot(t.Context(), io.Discard); err == nil || !strings.Contains(err.Error(), "whole") {
 		t.Errorf("without its last word: %v", err)
 	}
 	full := errors.New("no space left")
-	s.snapshot = func(w io.Writer) (SnapshotInfo, error) {
+	c, _ = serveShared(t, &fakeState{snapshot: func(w io.Writer) (SnapshotInfo, error) {
 		_, err := w.Write(make([]byte, 1<<20))
 		return SnapshotInfo{}, err
-	}
-	c, _ = serveShared(t, s)
+	}})
 	if _, err := c.StateSnapshot(t.Context(), failingWriter{full}); !errors.Is(err, full) {
 		t.Errorf("nowhere to write: %v", err)
 	}

@@ -14,8 +14,12 @@ import (
 	"x0tta6bl4/mesh/topology"
 )
 
-// healMap has a link of 100 Mbit/s, and behind one of its ends a node of which news come over it.
-const healMap = "name heal\nlink left right rate=100M\nlink right far\n"
+// pairMap is a link of 100 Mbit/s; in newsMap there is a node behind it of which news come over that link. It takes what the
+// others write, too, so how fast they agree is measured without it.
+const (
+	pairMap = "name pair\nlink left right rate=100M\n"
+	newsMap = "name news\nlink left right rate=100M\nlink right far\n"
+)
 
 const (
 	stateKeys  = 100_000 // written on each side of the cut
@@ -35,6 +39,7 @@ const (
 	bytesLarge = "state: bytes moved for each byte of those keys"
 	agreeSmall = "state: 100,000 small keys on each side agree"
 	bytesSmall = "state: bytes moved for each small key"
+	healCPU    = "state: CPU of a core that each side takes meanwhile"
 	newsHeal   = "state: news of a lost link two links away, while that moves"
 	newsRest   = "state: the same at rest"
 	fillRate   = "state: puts by 64 callers of the API"
@@ -49,19 +54,17 @@ var (
 
 // stateHeal has two nodes write while they are apart, and measures how they agree afterwards.
 func (s *spine) stateHeal(ctx context.Context) error {
-	m, err := topology.Parse("heal.txt", []byte(healMap))
-	if err != nil {
-		return err
-	}
 	fs := s.figures()
 	fs.mark(putExcess, "ms", 0)
 	fs.mark(agreeLarge, "s", agreeMark)
 	fs.mark(bytesLarge, "", bytesMark)
 	fs.mark(bytesSmall, "B", smallMark)
 	for run := range s.opt.Runs {
-		for _, size := range []int{1 << 10, 16} {
-			s.say("%d keys of %d bytes on each side of a cut, run %d of %d", stateKeys, size, run+1, s.opt.Runs)
-			if err := s.healRun(ctx, m, size); err != nil {
+		for _, h := range []heal{
+			{"large", pairMap, 1 << 10, s.toldLarge}, {"small", pairMap, 16, s.toldSmall}, {"news", newsMap, 1 << 10, nil},
+		} {
+			s.say("%d %s keys on each side of a cut, run %d of %d", stateKeys, h.name, run+1, s.opt.Runs)
+			if err := s.healRun(ctx, h); err != nil {
 				return fmt.Errorf("agree after a cut, run %d: %w", run+1, err)
 			}
 		}
@@ -69,37 +72,50 @@ func (s *spine) stateHeal(ctx context.Context) error {
 	return nil
 }
 
-func (s *spine) healRun(ctx context.Context, m *topology.Map, size int) (err error) {
-	l, err := s.up(ctx, m, linkDelay, "state-heal")
+// heal is one way to have two nodes agree.
+type heal struct {
+	name, text string
+	size       int // of a value
+	told       func(h healed)
+}
+
+// healed is what it took.
+type healed struct {
+	took  time.Duration // from when the link was up
+	moved float64       // bytes that left sent and received
+	cpu   float64       // percent of a core, at left
+}
+
+func (s *spine) toldLarge(h healed) {
+	fs := s.figures()
+	fs.add(agreeLarge, "s", h.took.Seconds())
+	fs.add(bytesLarge, "", h.moved/float64(2*stateKeys*(1<<10+len(fillKey(healLeft.String(), 0)))))
+	fs.add(healCPU, "%", h.cpu)
+}
+
+func (s *spine) toldSmall(h healed) {
+	s.figures().add(agreeSmall, "s", h.took.Seconds())
+	s.figures().add(bytesSmall, "B", h.moved/(2*stateKeys))
+}
+
+func (s *spine) healRun(ctx context.Context, h heal) (err error) {
+	m, err := topology.Parse(h.name+".txt", []byte(h.text))
+	if err != nil {
+		return err
+	}
+	l, err := s.up(ctx, m, linkDelay, "state-"+h.name)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
-	if err := s.writable(ctx, l, l.Nodes()); err != nil {
+	if err := s.apart(ctx, l, h); err != nil {
 		return err
 	}
-	if err := l.Inject(healCut); err != nil {
-		return err
-	}
-	if err := s.putAlone(ctx, l, healLeft); err != nil {
-		return err
-	}
-	began := time.Now()
-	var sides sync.WaitGroup
-	errs := make([]error, 2)
-	for i, id := range []mesh.NodeID{healLeft, healRight} {
-		sides.Go(func() { errs[i] = fill(ctx, l, id, id.String(), stateKeys, size) })
-	}
-	sides.Wait()
-	if err := errors.Join(errs...); err != nil {
-		return err
-	}
-	s.figures().add(fillRate, "/s", 2*stateKeys/time.Since(began).Seconds())
-	before, err := stateSent(ctx, l)
+	before, busy, err := leftState(ctx, l)
 	if err != nil {
 		return err
 	}
-	began = time.Now()
+	began := time.Now()
 	if err := l.Mend(healCut); err != nil {
 		return err
 	}
@@ -108,37 +124,65 @@ func (s *spine) healRun(ctx context.Context, m *topology.Map, size int) (err err
 		return err
 	}
 	s.figures().add(linkBack, "ms", millis(up.Sub(began)))
-	return s.agree(ctx, l, size, before, up)
-}
-
-// agree waits until both sides hold the same, and tells how long that took and what it moved.
-func (s *spine) agree(ctx context.Context, l *lab.Lab, size int, before map[mesh.NodeID]uint64, up time.Time) error {
-	large := size >= 1<<10
-	watching, stop := context.WithCancel(ctx)
-	var news sync.WaitGroup
-	if large {
-		news.Go(func() { s.news(watching, l, newsHeal) })
+	if h.told == nil {
+		return s.newsBeside(ctx, l)
 	}
 	same, err := sameState(ctx, l)
+	if err != nil {
+		return err
+	}
+	after, used, err := leftState(ctx, l)
+	took := same.Sub(up)
+	h.told(healed{took, after - before, 100 * (used - busy).Seconds() / took.Seconds()})
+	return err
+}
+
+// apart has both sides of a cut write.
+func (s *spine) apart(ctx context.Context, l *lab.Lab, h heal) error {
+	if err := s.writable(ctx, l, l.Nodes()); err != nil {
+		return err
+	}
+	if err := l.Inject(healCut); err != nil {
+		return err
+	}
+	if h.told != nil {
+		if err := s.putAlone(ctx, l, healLeft); err != nil {
+			return err
+		}
+	}
+	began := time.Now()
+	var sides sync.WaitGroup
+	errs := make([]error, 2)
+	for i, id := range []mesh.NodeID{healLeft, healRight} {
+		sides.Go(func() { errs[i] = fill(ctx, l, id, id.String(), stateKeys, h.size) })
+	}
+	sides.Wait()
+	s.figures().add(fillRate, "/s", 2*stateKeys/time.Since(began).Seconds())
+	return errors.Join(errs...)
+}
+
+// leftState returns what left has sent and received of the state, and the CPU time that it took.
+func leftState(ctx context.Context, l *lab.Lab) (bytes float64, cpu time.Duration, err error) {
+	c, err := l.Client(healLeft).Counters(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	u, err := l.Usage(healLeft)
+	return float64(c["link_state_sent_bytes"] + c["link_state_received_bytes"]), u.CPU, err
+}
+
+// newsBeside measures how soon news come while the state moves, and then at rest.
+func (s *spine) newsBeside(ctx context.Context, l *lab.Lab) error {
+	moving, stop := context.WithCancel(ctx)
+	var news sync.WaitGroup
+	news.Go(func() { s.news(moving, l, newsHeal) })
+	_, err := sameState(ctx, l)
 	stop()
 	news.Wait()
 	if err != nil {
 		return err
 	}
-	after, err := stateSent(ctx, l)
-	if err != nil {
-		return err
-	}
-	moved := float64(after[healLeft] - before[healLeft] + after[healRight] - before[healRight])
-	fs := s.figures()
-	if !large {
-		fs.add(agreeSmall, "s", same.Sub(up).Seconds())
-		fs.add(bytesSmall, "B", moved/(2*stateKeys))
-		return nil
-	}
-	fs.add(agreeLarge, "s", same.Sub(up).Seconds())
-	fs.add(bytesLarge, "", moved/float64(2*stateKeys*(size+len(fillKey(healLeft.String(), 0)))))
-	resting, stop := context.WithTimeout(ctx, 3*newsEvery)
+	resting, stop := context.WithTimeout(ctx, 5*newsEvery)
 	defer stop()
 	s.news(resting, l, newsRest)
 	return nil

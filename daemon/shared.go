@@ -23,7 +23,7 @@ import (
 const (
 	stateFile    = "state.db"    // the replica, in the folder of the state directory that its own format governs
 	foundingFile = "shared.json" // that this node's replica was the first of the domain
-	sharedRetry  = 30 * time.Second
+	sharedRetry  = 10 * time.Second
 
 	sharedPatience = 2 * time.Second // of who only wants to know how it is
 )

@@ -90,7 +90,7 @@ func TestSharedStateThatCannotBeOpened(t *testing.T) {
 	})
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared(testAlpha, slog.New(slog.DiscardHandler), nil)
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
 		if s.keepOpening(ctx, func() (*replica.Replica, error) { return nil, errors.New("no") }) {
 			t.Error("opened what cannot be")

@@ -117,6 +117,18 @@ func (m *machine) onDisk(t *testing.T) (full func() func()) {
 	}
 }
 
+// sharedApart gives a machine's shared state another file system than the rest: while its file is open the kernel makes none
+// read-only that it lies in.
+func (m *machine) sharedApart(t *testing.T) {
+	t.Helper()
+	shared := filepath.Join(m.disk(), "state", "shared")
+	if err := m.do(func() error {
+		return errors.Join(os.Mkdir(shared, 0o700), unix.Mount("tmpfs", shared, "tmpfs", 0, "size=8m,mode=700"))
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // says waits until a machine's status is as healthy as wanted and, if words are given, has a warning of them.
 func (m *machine) says(t *testing.T, limit time.Duration, words string) {
 	t.Helper()
@@ -144,6 +156,7 @@ func TestDiskFaults(t *testing.T) {
 	alpha, beta := n.at("alpha"), n.at("beta")
 	fillAlpha, fillBeta := alpha.onDisk(t), beta.onDisk(t)
 	n.found(alpha)
+	alpha.sharedApart(t)
 	alpha.up(t)
 	n.converged(alpha)
 
