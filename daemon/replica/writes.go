@@ -151,10 +151,8 @@ func (r *Replica) signed(now time.Time, d *crdt.Draft, chain, sig []byte, err er
 		r.giveUp(d, api.Errorf(api.CodeUnavailable, "this node cannot sign: %v", err).With("see x0t identity"))
 		return
 	}
+	r.disk.later(r, now, r.chains.keep(chain, d.SVID())) // also if the draft is given up: others' entries may need it by then
 	pairs := toStore(r.state.Seal(d, sig))
-	svid := d.SVID()
-	kept := r.chains.kept[svid] != nil
-	pairs = append(pairs, r.chains.keep(chain, svid)...)
 	lines, first := r.journal.add(now, d.Changes())
 	n := uint64(d.Ops)
 	r.disk.put(r, append(pairs, lines...), func(now time.Time, err error) {
@@ -163,9 +161,6 @@ func (r *Replica) signed(now time.Time, d *crdt.Draft, chain, sig []byte, err er
 			return
 		}
 		r.journal.void(first, n)
-		if !kept {
-			delete(r.chains.kept, svid)
-		}
 		r.giveUp(d, api.Errorf(api.CodeUnavailable, "%v", err).With("see to the disk; the write can then be repeated"))
 	})
 }
