@@ -16,8 +16,9 @@ const (
 	maxIdleBytes   = 1 << 20
 )
 
-// disk is what is on its way to the store, in order. If a write fails, those behind it may be on disk already: all of them are
-// kept, and written again together and in order, until that succeeds; meanwhile this node takes no writes and reads no neighbour.
+// disk is what is on its way to the store, in order. If a write fails, so do those behind it, since pairs mean something only after those
+// before. All of them are kept, and written again together, until that succeeds; meanwhile this node takes no writes and reads no
+// neighbour.
 type disk struct {
 	flights []*flight // in order; all before the first that is not done are gone
 	out     int       // of them in the store's hands
@@ -77,6 +78,10 @@ func sizeOf(pairs []store.Pair) (n int) {
 
 func (d *disk) send(r *Replica, f *flight, landed func(time.Time, error)) {
 	d.out++
+	if err := d.failing; err != nil {
+		r.box.post(func(now time.Time) { d.land(r, now, f, landed, err) })
+		return
+	}
 	err := r.store.Queue(f.pairs, func(err error) {
 		r.box.post(func(now time.Time) { d.land(r, now, f, landed, err) })
 	})
@@ -139,6 +144,7 @@ func (d *disk) settle(r *Replica, now time.Time) {
 	}
 	d.flights, d.bytes = []*flight{all}, all.size
 	d.failing = nil
+	r.store.Resume()
 	d.send(r, all, nil)
 }
 

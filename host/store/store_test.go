@@ -222,3 +222,35 @@ func TestNewerRefused(t *testing.T) {
 		t.Error("it was changed")
 	}
 }
+
+// What comes after a write that failed is not written, whatever the disk does by then, until the owner says so.
+func TestNothingOvertakes(t *testing.T) {
+	s := mustOpen(t, filepath.Join(t.TempDir(), "db"))
+	var was []byte
+	head := func(f func(*bbolt.Bucket) error) {
+		if err := s.db.Update(func(tx *bbolt.Tx) error { return f(tx.Bucket(headBucket)) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	head(func(b *bbolt.Bucket) error {
+		was = bytes.Clone(b.Get(sumKey))
+		return b.Delete(sumKey)
+	})
+	first, second := []Pair{{[]byte("1"), []byte("v")}}, []Pair{{[]byte("2"), []byte("v")}}
+	if err := s.Write(first); !errors.Is(err, ErrDamaged) {
+		t.Fatal(err)
+	}
+	head(func(b *bbolt.Bucket) error { return b.Put(sumKey, was) })
+	if err := s.Write(second); !errors.Is(err, ErrDamaged) || len(contents(t, s)) > 0 {
+		t.Errorf("%v, and %v is there", err, contents(t, s))
+	}
+	s.Resume()
+	if err := errors.Join(s.Write(first), s.Write(second)); err != nil || len(contents(t, s)) != 2 {
+		t.Errorf("%v, and %v is there", err, contents(t, s))
+	}
+	head(func(b *bbolt.Bucket) error { return b.Delete(sumKey) })
+	_ = s.Write(first)
+	if err := s.Close(); !errors.Is(err, ErrDamaged) {
+		t.Errorf("closed with %v", err)
+	}
+}
