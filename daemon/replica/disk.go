@@ -122,6 +122,13 @@ func (d *disk) drop(r *Replica) {
 	d.flights = d.flights[n:]
 }
 
+// shorten takes note that the newest changes of the journal were taken back: their numbers will be given again.
+func (d *disk) shorten(newest uint64) {
+	for _, f := range d.flights {
+		f.upTo = min(f.upTo, newest)
+	}
+}
+
 // settle writes what has waited long enough, and tries again what failed.
 func (d *disk) settle(r *Replica, now time.Time) {
 	if !d.idleDue.IsZero() && !now.Before(d.idleDue) {

@@ -182,7 +182,7 @@ func TestCloseAnswers(t *testing.T) {
 	}
 }
 
-// Where there is no room, a write is refused as a whole, and the next one that fits is taken.
+// Where there is no room, a write is refused as a whole, and after that one that fits is taken.
 func TestNoRoom(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "db")
 	s := mustOpen(t, path)
@@ -194,6 +194,7 @@ func TestNoRoom(t *testing.T) {
 	if err := s.Write(pairs); !errors.Is(err, bolterrors.ErrMaxSizeReached) {
 		t.Errorf("%v", err)
 	}
+	s.Resume()
 	if err := s.Write([]Pair{{[]byte("k"), []byte("v")}}); err != nil {
 		t.Error(err)
 	}
