@@ -196,8 +196,8 @@ func (r *Replica) next(now time.Time) time.Time {
 func (r *Replica) apply(now time.Time, out crdt.Outcome, more ...store.Pair) {
 	pairs := append(toStore(out.Write), more...)
 	if len(out.Changed) > 0 {
-		lines, _ := r.journal.add(now, out.Changed)
-		pairs = append(pairs, lines...)
+		lines, over, _ := r.journal.add(now, out.Changed)
+		pairs = append(append(pairs, lines...), over...)
 		for _, s := range r.sessions {
 			s.rest = time.Time{}
 		}

@@ -153,14 +153,16 @@ func (r *Replica) signed(now time.Time, d *crdt.Draft, chain, sig []byte, err er
 	}
 	r.disk.later(r, now, r.chains.keep(chain, d.SVID())) // also if the draft is given up: others' entries may need it by then
 	pairs := toStore(r.state.Seal(d, sig))
-	lines, first := r.journal.add(now, d.Changes())
-	n := uint64(d.Ops)
+	lines, over, first := r.journal.add(now, d.Changes()) // one line: a draft is shorter
+	r.disk.later(r, now, over)                            // that are over also if the draft is given up
+	n := r.journal.newest() + 1 - first
 	r.disk.put(r, append(pairs, lines...), func(now time.Time, err error) {
 		if err == nil {
 			r.commit(now, d, first)
 			return
 		}
 		r.journal.void(first, n)
+		r.disk.shorten(r.journal.newest())
 		r.giveUp(d, api.Errorf(api.CodeUnavailable, "%v", err).With("see to the disk; the write can then be repeated"))
 	})
 }

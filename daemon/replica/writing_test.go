@@ -6,6 +6,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"x0tta6bl4/api"
+	"x0tta6bl4/host/store"
 )
 
 // hold has the store write nothing until it is let.
@@ -66,4 +69,64 @@ func TestSnapshotWithoutAChain(t *testing.T) {
 	if _, err := a.Snapshot(t.Context(), &b); !errors.Is(err, errUnproven) || b.Len() > 0 {
 		t.Errorf("%d bytes, %v", b.Len(), err)
 	}
+}
+
+// broken has the store fail once and then work again.
+func (m *member) broken(f func()) {
+	m.tb.Helper()
+	if err := m.store.Close(); err != nil {
+		m.tb.Fatal(err)
+	}
+	f()
+	again, damage, err := store.Open(m.cfg.Path)
+	if err != nil || damage != nil {
+		m.tb.Fatal(damage, err)
+	}
+	m.in(func(time.Time) { m.store = again })
+	time.Sleep(2 * retryEvery)
+	synctest.Wait()
+}
+
+// A number whose write was given up is not shown to stand for nothing: after a restart another change would have it.
+func TestNumberGivenUpAtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newDomain(t).member(t, "a")
+		defer a.close()
+		a.put("one", "1")
+		a.broken(func() {
+			if _, err := a.KVPut(t.Context(), []byte("lost"), nil); code(err) != api.CodeUnavailable {
+				t.Error(err)
+			}
+		})
+		l, err := a.KVList(t.Context(), api.KVListRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.close()
+		a.open()
+		a.put("two", "2")
+		want(t, "what came after the list", lines(a.watch(1, api.KVWatchRequest{From: l.Revision})), "two=2 ")
+	})
+}
+
+// What the journal forgot with a write that was given up is forgotten on disk as well, or a watch would skip what is between.
+func TestForgottenWithWhatIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newDomain(t).member(t, "a")
+		defer a.close()
+		a.in(func(time.Time) { a.journal.room = 3 })
+		first := a.put("one", "1").Revision
+		a.put("two", "2")
+		a.put("three", "3")
+		a.broken(func() { _, _ = a.KVPut(t.Context(), []byte("lost"), nil) })
+		for _, key := range []string{"four", "five", "six", "seven"} {
+			a.put(key, "v")
+		}
+		a.close()
+		a.open()
+		cs := a.watch(7, api.KVWatchRequest{From: first})
+		if !cs[0].Current || !cs[6].Current {
+			t.Errorf("a watch of what is forgotten: %s", lines(cs))
+		}
+	})
 }
