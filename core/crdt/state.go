@@ -175,6 +175,9 @@ func (s *State) TakeSkew() Skew {
 // Settled reports whether this replica may write: it founded the domain, or has learnt what another had.
 func (s *State) Settled() bool { return s.settled }
 
+// Found settles a replica that was the first of its domain when it was last on disk.
+func (s *State) Found() { s.settled = true }
+
 // agreed notes that this replica has what a neighbour has.
 func (s *State) agreed(now time.Time) {
 	if now.Sub(s.synced) >= time.Hour || !s.settled {
