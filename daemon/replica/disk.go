@@ -155,6 +155,14 @@ func (d *disk) settle(r *Replica, now time.Time) {
 	d.send(r, all, nil)
 }
 
+// due returns when settle may try again; zero: not before the store has answered.
+func (d *disk) due() time.Time {
+	if d.out > 0 {
+		return time.Time{}
+	}
+	return d.retry
+}
+
 // behind reports whether so much waits for the disk that no neighbour should bring more.
 func (d *disk) behind() bool {
 	return d.failing != nil || d.bytes > maxFlightBytes || len(d.flights) > maxFlights

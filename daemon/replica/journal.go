@@ -22,6 +22,7 @@ const (
 	maxChanges     = 100_000
 	maxChangeBytes = 64 << 20
 	maxLine        = 2 << 20 // a store's value holds one line
+	stands         = "now"   // in place of a number
 	changeOverhead = 64      // what a change is counted with besides key and value
 )
 
@@ -209,6 +210,11 @@ func (j *journal) revision(n uint64) api.Revision {
 	return api.Revision(fmt.Sprintf("%08x%016x.%d", j.self, j.name, n))
 }
 
+// standing returns the revision of what is told though it is no change: a watch from there begins with what stands.
+func (j *journal) standing() api.Revision {
+	return api.Revision(fmt.Sprintf("%08x%016x.%s", j.self, j.name, stands))
+}
+
 // What is wrong with a revision.
 var (
 	errRevision = errors.New("not a revision of this replica: those of others mean nothing here")
@@ -218,12 +224,14 @@ var (
 // parse reads a revision. lost: it is of an earlier journal of this replica, or of none.
 func (j *journal) parse(rev api.Revision) (n uint64, lost bool, err error) {
 	name, number, _ := strings.Cut(string(rev), ".")
-	n, err = strconv.ParseUint(number, 10, 64)
+	if number != stands {
+		n, err = strconv.ParseUint(number, 10, 64)
+	}
 	id, idErr := strconv.ParseUint(name[min(8, len(name)):], 16, 64)
 	switch {
 	case err != nil || idErr != nil || len(name) != 24 || name[:8] != fmt.Sprintf("%08x", j.self):
 		return 0, false, fmt.Errorf("%.64q: %w", string(rev), errRevision)
-	case id != j.name || n == 0:
+	case id != j.name || number == stands:
 		return 0, true, nil
 	case n > j.shown():
 		return 0, false, fmt.Errorf("%s: %w", rev, errYetTo)

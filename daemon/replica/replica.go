@@ -170,7 +170,7 @@ func (r *Replica) settle(now time.Time) {
 // next returns when settle may have something to do if nothing happens before.
 func (r *Replica) next(now time.Time) time.Time {
 	next := now.Add(never)
-	for _, t := range [...]time.Time{r.state.Due(), r.disk.retry, r.disk.idleDue, r.chains.due(), r.collect.due} {
+	for _, t := range [...]time.Time{r.state.Due(), r.disk.due(), r.disk.idleDue, r.chains.due(), r.collect.due} {
 		if !t.IsZero() && t.Before(next) {
 			next = t
 		}

@@ -130,3 +130,34 @@ func TestForgottenWithWhatIsGivenUp(t *testing.T) {
 		}
 	})
 }
+
+// While the store answers nothing, the loop rests, also if the disk failed before.
+func TestLoopRestsWhileTheDiskFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newDomain(t).member(t, "a")
+		defer a.close()
+		a.in(func(now time.Time) {
+			a.disk.out, a.disk.retry = 1, now.Add(-time.Second)
+			if next := a.next(now); !next.After(now) {
+				t.Errorf("it is to turn again %v from now", next.Sub(now))
+			}
+			a.disk.out, a.disk.retry = 0, time.Time{}
+		})
+	})
+}
+
+// A watch from the revision of an empty replica is told changes, not what stands.
+func TestWatchFromTheBeginning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newDomain(t).member(t, "a")
+		defer a.close()
+		l, err := a.KVList(t.Context(), api.KVListRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.put("k", "v")
+		if cs := a.watch(1, api.KVWatchRequest{From: l.Revision}); cs[0].Current {
+			t.Errorf("%+v", cs)
+		}
+	})
+}
