@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -188,16 +186,16 @@ func (d *Daemon) openReplica() (*replica.Replica, error) {
 		return nil, err
 	}
 	path := filepath.Join(folder, stateFile)
-	founder, first, err := d.founder(path)
-	if err != nil {
-		return nil, err
-	}
 	m := d.identity
+	began, first := d.store.Exists(initFile), !d.store.Exists(foundingFile)
 	r, err := replica.Open(replica.Config{
-		Self: d.self, Domain: d.domain, Path: path, Founder: founder,
+		Self: d.self, Domain: d.domain, Path: path, Founder: began && first,
 		Identity: m.author, Verify: m.verifyAuthor, May: mayWrite, Now: d.now, Log: d.log,
 	})
-	if err == nil && first {
+	if err == nil && began && !first {
+		d.noteLost(r, path)
+	}
+	if err == nil && began && first {
 		err = d.store.Write(foundingFile, []byte("{\"version\":1}\n"))
 		if err != nil {
 			_ = r.Close()
@@ -206,22 +204,15 @@ func (d *Daemon) openReplica() (*replica.Replica, error) {
 	return r, err
 }
 
-// founder reports whether this node's replica is the domain's first, which has nobody to learn from, and whether it is opened
-// for the first time. Who began the domain and lost its replica since is no founder: it learns as others do.
-func (d *Daemon) founder(path string) (founder, first bool, err error) {
-	if !d.store.Exists(initFile) {
-		return false, false, nil
+// noteLost says what the node that began the domain can do if it lost what it knew, as a whole or in part. Then it is no founder any
+// more: it learns as others do.
+func (d *Daemon) noteLost(r *replica.Replica, path string) {
+	ctx, cancel := context.WithTimeout(context.Background(), sharedPatience)
+	defer cancel()
+	if info, err := r.State(ctx); err == nil && !info.Settled {
+		d.log.Error("the shared state of this node is gone or damaged; nothing can be written here before a neighbour has given it again",
+			"file", path, "remedy", "where no other node has it, delete "+foundingFile+" and restart: it begins anew, with what is left")
 	}
-	if !d.store.Exists(foundingFile) {
-		return true, true, nil
-	}
-	_, err = os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		d.log.Error("the shared state of this node is gone; nothing can be written here before a neighbour has given it again",
-			"file", path, "remedy", "where no other node has it, delete "+foundingFile+" and restart: it begins anew")
-		return false, false, nil
-	}
-	return err == nil, false, err
 }
 
 // author returns what this node signs its entries of the shared state with: nothing if its SVID has ended, since nobody would

@@ -17,7 +17,8 @@ import (
 	"x0tta6bl4/wire/trust"
 )
 
-// A state directory of the previous release has no shared state yet. Who began the domain founds it, once.
+// A state directory of the previous release has no shared state yet. Who began the domain founds it, once: not if what it knew is gone,
+// emptied or damaged since, unless its operator says so.
 func TestFounderOfThePreviousRelease(t *testing.T) {
 	for name, want := range previous {
 		d, _, err := started(copyState(t, name))
@@ -26,25 +27,40 @@ func TestFounderOfThePreviousRelease(t *testing.T) {
 		}
 		defer d.identity.Close()
 		path := filepath.Join(d.store.Path(), "shared", stateFile)
-		if founder, _, err := d.founder(path); founder != want.authority || err != nil {
-			t.Errorf("%s: founder %t, %v", name, founder, err)
+		settled := func(when string, want bool) {
+			t.Helper()
+			r, err := d.openReplica()
+			if err != nil {
+				t.Fatalf("%s, %s: %v", name, when, err)
+			}
+			if info, err := r.State(t.Context()); info.Settled != want || err != nil {
+				t.Errorf("%s, %s: settled %t, %v", name, when, info.Settled, err)
+			}
+			if err := r.Close(); err != nil {
+				t.Error(err)
+			}
 		}
-		r, err := d.openReplica()
-		if err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-		if err := r.Close(); err != nil {
-			t.Error(err)
-		}
-		if founder, first, err := d.founder(path); founder != want.authority || first || err != nil {
-			t.Errorf("%s, the second time: founder %t, first %t, %v", name, founder, first, err)
-		}
+		settled("the first time", want.authority)
+		settled("again", want.authority)
 		if err := os.Remove(path); err != nil {
 			t.Fatal(err)
 		}
-		if founder, _, err := d.founder(path); founder || err != nil {
-			t.Errorf("%s founds anew what it lost: %v", name, err)
+		settled("lost", false)
+		if err := os.Truncate(path, 0); err != nil {
+			t.Fatal(err)
 		}
+		settled("emptied", false)
+		if err := os.WriteFile(path, bytes.Repeat([]byte("#"), 64<<10), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		settled("destroyed", false)
+		settled("destroyed, again", false)
+		if want.authority {
+			if err := os.Remove(filepath.Join(d.store.Path(), foundingFile)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		settled("begun anew", want.authority)
 	}
 }
 

@@ -144,9 +144,12 @@ func (s *State) Held() int { return len(s.held.all) }
 // Kept returns how many entries are kept aside.
 func (s *State) Kept() int { return len(s.aside.all) }
 
-// SVIDs returns the hashes of all leaf certificates that something here needs as its proof, ascending.
+// SVIDs returns the hashes of all leaf certificates that something here, or a draft, needs as its proof, ascending.
 func (s *State) SVIDs() [][32]byte {
 	all := slices.Collect(maps.Keys(s.svids))
+	if s.draft != nil && s.draft.b != nil {
+		all = append(all, s.draft.b.SVID)
+	}
 	for _, on := range [...]*shelf{&s.held, &s.aside} {
 		for i := range on.all {
 			all = append(all, on.all[i].it.batch.SVID)
@@ -171,6 +174,9 @@ func (s *State) TakeSkew() Skew {
 
 // Settled reports whether this replica may write: it founded the domain, or has learnt what another had.
 func (s *State) Settled() bool { return s.settled }
+
+// Found settles a replica that was the first of its domain when it was last on disk.
+func (s *State) Found() { s.settled = true }
 
 // agreed notes that this replica has what a neighbour has.
 func (s *State) agreed(now time.Time) {

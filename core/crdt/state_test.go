@@ -434,3 +434,15 @@ func TestTwiceInABatch(t *testing.T) {
 		}
 	}
 }
+
+// Who dates its entries as far ahead as is taken does not keep others from writing.
+func TestAuthorAheadSilencesNobody(t *testing.T) {
+	s := founder("a")
+	s.clock.Learn(mesh.HybridAt(epoch.Add(maxAhead)))
+	if err := perform(s, epoch.Add(-time.Second), Put([]byte("k"), []byte("v"))); err != nil {
+		t.Error(err)
+	}
+	if err := perform(s, epoch.Add(-maxAhead-time.Second), Put([]byte("k"), []byte("v"))); !errors.Is(err, ErrClock) {
+		t.Error(err)
+	}
+}

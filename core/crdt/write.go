@@ -155,7 +155,8 @@ func (w *writer) op(o *Op) error {
 	}
 	clock := w.s.clock
 	var err error
-	if e.Time, err = clock.Next(w.now, w.s.cfg.MaxAhead); err != nil {
+	// Twice: who dates what we learnt as far ahead as we take must not silence us.
+	if e.Time, err = clock.Next(w.now, 2*w.s.cfg.MaxAhead); err != nil {
 		return err
 	}
 	raw := e.Append(nil)

@@ -19,7 +19,7 @@ type Config struct {
 	Self    mesh.NodeID
 	Domain  spiffeid.TrustDomain
 	Path    string // of the store's file
-	Founder bool   // this node made the domain: there is nobody to learn from before the first write
+	Founder bool   // this node makes the domain: there is nobody to learn from before the first write. The file remembers it
 
 	// Identity returns the SVID to sign with. Without a Signer there is none yet, and writes are refused as unavailable.
 	Identity func() Identity

@@ -16,8 +16,9 @@ const (
 	maxIdleBytes   = 1 << 20
 )
 
-// disk is what is on its way to the store, in order. If a write fails, those behind it may be on disk already: all of them are
-// kept, and written again together and in order, until that succeeds; meanwhile this node takes no writes and reads no neighbour.
+// disk is what is on its way to the store, in order. If a write fails, so do those behind it, since pairs mean something only after those
+// before. All of them are kept, and written again together, until that succeeds; meanwhile this node takes no writes and reads no
+// neighbour.
 type disk struct {
 	flights []*flight // in order; all before the first that is not done are gone
 	out     int       // of them in the store's hands
@@ -77,6 +78,10 @@ func sizeOf(pairs []store.Pair) (n int) {
 
 func (d *disk) send(r *Replica, f *flight, landed func(time.Time, error)) {
 	d.out++
+	if err := d.failing; err != nil {
+		r.box.post(func(now time.Time) { d.land(r, now, f, landed, err) })
+		return
+	}
 	err := r.store.Queue(f.pairs, func(err error) {
 		r.box.post(func(now time.Time) { d.land(r, now, f, landed, err) })
 	})
@@ -117,6 +122,13 @@ func (d *disk) drop(r *Replica) {
 	d.flights = d.flights[n:]
 }
 
+// shorten takes note that the newest changes of the journal were taken back: their numbers will be given again.
+func (d *disk) shorten(newest uint64) {
+	for _, f := range d.flights {
+		f.upTo = min(f.upTo, newest)
+	}
+}
+
 // settle writes what has waited long enough, and tries again what failed.
 func (d *disk) settle(r *Replica, now time.Time) {
 	if !d.idleDue.IsZero() && !now.Before(d.idleDue) {
@@ -139,7 +151,16 @@ func (d *disk) settle(r *Replica, now time.Time) {
 	}
 	d.flights, d.bytes = []*flight{all}, all.size
 	d.failing = nil
+	r.store.Resume()
 	d.send(r, all, nil)
+}
+
+// due returns when settle may try again; zero: not before the store has answered.
+func (d *disk) due() time.Time {
+	if d.out > 0 {
+		return time.Time{}
+	}
+	return d.retry
 }
 
 // behind reports whether so much waits for the disk that no neighbour should bring more.

@@ -22,6 +22,7 @@ const (
 	maxChanges     = 100_000
 	maxChangeBytes = 64 << 20
 	maxLine        = 2 << 20 // a store's value holds one line
+	stands         = "now"   // in place of a number
 	changeOverhead = 64      // what a change is counted with besides key and value
 )
 
@@ -66,8 +67,9 @@ func newJournal(self mesh.NodeID, name uint64) journal {
 
 func lineKey(first uint64) []byte { return binary.BigEndian.AppendUint64([]byte{'L'}, first) }
 
-// add appends changes of registers and returns what is to be written for it, and the number of the first.
-func (j *journal) add(now time.Time, cs []crdt.Change) (pairs []store.Pair, first uint64) {
+// add appends changes of registers and returns the lines that are to be written, then what removes the oldest, and the number of the
+// first change.
+func (j *journal) add(now time.Time, cs []crdt.Change) (lines, over []store.Pair, first uint64) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	first = j.end()
@@ -85,11 +87,11 @@ func (j *journal) add(now time.Time, cs []crdt.Change) (pairs []store.Pair, firs
 		for ; n < len(rest) && (n == 0 || size+rest[n].size() < maxLine); n++ {
 			size += rest[n].size()
 		}
-		pairs = append(pairs, store.Pair{Key: lineKey(j.lined()), Value: appendLine(nil, rest[:n])})
+		lines = append(lines, store.Pair{Key: lineKey(j.lined()), Value: appendLine(nil, rest[:n])})
 		j.enter(n, size)
 		rest = rest[n:]
 	}
-	return append(pairs, j.trim()...), first
+	return lines, j.trim(), first
 }
 
 // end returns the number of the next change; lined the first that no line covers.
@@ -123,10 +125,18 @@ func (j *journal) trim() (pairs []store.Pair) {
 	return pairs
 }
 
-// void takes back changes that are not written.
+// void takes back the changes of one line that are not written. If they are the newest, their numbers are given again: nothing on disk
+// would tell after a restart that they were given.
 func (j *journal) void(first, n uint64) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if last := len(j.lines) - 1; n > 0 && last >= 0 && j.lines[last].first == first && first+n == j.end() {
+		clear(j.changes[first-j.first:])
+		j.changes = j.changes[:first-j.first]
+		j.bytes -= j.lines[last].size
+		j.lines = j.lines[:last]
+		return
+	}
 	for i := max(first, j.first); i < first+n && i < j.end(); i++ {
 		j.changes[i-j.first] = change{void: true}
 	}
@@ -139,11 +149,11 @@ func (j *journal) newest() uint64 {
 	return j.end() - 1
 }
 
-// landed notes that all changes up to one are on disk.
+// landed notes that all changes up to one are on disk, as far as they were not taken back.
 func (j *journal) landed(upTo uint64) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if upTo > j.durable {
+	if upTo = min(upTo, j.end()-1); upTo > j.durable {
 		j.durable = upTo
 		close(j.wake)
 		j.wake = make(chan struct{})
@@ -200,6 +210,11 @@ func (j *journal) revision(n uint64) api.Revision {
 	return api.Revision(fmt.Sprintf("%08x%016x.%d", j.self, j.name, n))
 }
 
+// standing returns the revision of what is told though it is no change: a watch from there begins with what stands.
+func (j *journal) standing() api.Revision {
+	return api.Revision(fmt.Sprintf("%08x%016x.%s", j.self, j.name, stands))
+}
+
 // What is wrong with a revision.
 var (
 	errRevision = errors.New("not a revision of this replica: those of others mean nothing here")
@@ -209,12 +224,14 @@ var (
 // parse reads a revision. lost: it is of an earlier journal of this replica, or of none.
 func (j *journal) parse(rev api.Revision) (n uint64, lost bool, err error) {
 	name, number, _ := strings.Cut(string(rev), ".")
-	n, err = strconv.ParseUint(number, 10, 64)
+	if number != stands {
+		n, err = strconv.ParseUint(number, 10, 64)
+	}
 	id, idErr := strconv.ParseUint(name[min(8, len(name)):], 16, 64)
 	switch {
 	case err != nil || idErr != nil || len(name) != 24 || name[:8] != fmt.Sprintf("%08x", j.self):
 		return 0, false, fmt.Errorf("%.64q: %w", string(rev), errRevision)
-	case id != j.name || n == 0:
+	case id != j.name || number == stands:
 		return 0, true, nil
 	case n > j.shown():
 		return 0, false, fmt.Errorf("%s: %w", rev, errYetTo)

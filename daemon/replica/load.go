@@ -71,6 +71,11 @@ func (r *Replica) restoreAll(damage *store.Damage) error {
 		return fmt.Errorf("journal: %w", crdt.ErrNewer)
 	}
 	write := l.write
+	if r.cfg.Founder {
+		write = append(write, store.Pair{Key: []byte("F"), Value: []byte{1}})
+	} else if l.founded {
+		state.Found()
+	}
 	if l.fresh {
 		errs = nil
 	}
@@ -106,6 +111,7 @@ type loader struct {
 	damaged bool
 	newer   bool // a newer version wrote the journal
 	fresh   bool // nothing of a replica was there
+	founded bool // it was the first of its domain
 	named   bool // the journal is
 	gap     bool // the journal is of no use
 	dropped map[string]bool
@@ -179,6 +185,9 @@ func (l *loader) own(k, v []byte) {
 			l.r.chains.kept[[32]byte(k[1:])] = raw
 			return
 		}
+	case string(k) == "F" && !l.damaged:
+		l.founded = true
+		return
 	case string(k) == "J" && len(v) > 0 && v[0] > journalVersion:
 		l.newer = true
 		return

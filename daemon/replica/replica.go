@@ -17,6 +17,7 @@
 // In one store: what crdt keeps, under keys that begin with a small letter (see there), and
 //
 //	J            version 1 (1) ‖ name of the journal (8)
+//	F            this replica was the first of its domain: what Config.Founder said
 //	C svid       the chain whose leaf has this hash: wire.AppendChain
 //	L number     changes of the journal from this number (8) on, that became part of the state together (journal.go)
 //
@@ -169,7 +170,7 @@ func (r *Replica) settle(now time.Time) {
 // next returns when settle may have something to do if nothing happens before.
 func (r *Replica) next(now time.Time) time.Time {
 	next := now.Add(never)
-	for _, t := range [...]time.Time{r.state.Due(), r.disk.retry, r.disk.idleDue, r.chains.due(), r.collect.due} {
+	for _, t := range [...]time.Time{r.state.Due(), r.disk.due(), r.disk.idleDue, r.chains.due(), r.collect.due} {
 		if !t.IsZero() && t.Before(next) {
 			next = t
 		}
@@ -196,8 +197,8 @@ func (r *Replica) next(now time.Time) time.Time {
 func (r *Replica) apply(now time.Time, out crdt.Outcome, more ...store.Pair) {
 	pairs := append(toStore(out.Write), more...)
 	if len(out.Changed) > 0 {
-		lines, _ := r.journal.add(now, out.Changed)
-		pairs = append(pairs, lines...)
+		lines, over, _ := r.journal.add(now, out.Changed)
+		pairs = append(append(pairs, lines...), over...)
 		for _, s := range r.sessions {
 			s.rest = time.Time{}
 		}

@@ -49,6 +49,7 @@ var (
 	ErrSnapshotNewer   = errors.New("the snapshot was written by a newer version: use that")
 	ErrSnapshotDomain  = errors.New("the snapshot is of another domain")
 	ErrSnapshotLarge   = errors.New("the snapshot is larger than this node takes")
+	errUnproven        = errors.New("the certificate that proves a batch is not here, so no snapshot can hold it: restart this node, and its neighbours give both again")
 )
 
 // head is what stands at the beginning of a snapshot.
@@ -83,12 +84,15 @@ func (r *Replica) Snapshot(ctx context.Context, to io.Writer) (api.SnapshotInfo,
 		chains map[[32]byte][]byte
 	}
 	got := make(chan moment, 1)
+	var unproven []byte
 	err := r.do(ctx, func(now time.Time) {
 		d := r.state.Digest()
 		m := moment{head{r.cfg.Domain.Name(), r.cfg.Self, now.UTC().Truncate(time.Millisecond), d.Count, d.Digest}, r.state.Freeze(), map[[32]byte][]byte{}}
 		for i := range m.all {
 			svid := m.all[i].Batch().SVID
-			m.chains[svid] = r.chains.kept[svid]
+			if m.chains[svid] = r.chains.kept[svid]; m.chains[svid] == nil {
+				unproven = svid[:]
+			}
 		}
 		got <- m
 	})
@@ -96,6 +100,9 @@ func (r *Replica) Snapshot(ctx context.Context, to io.Writer) (api.SnapshotInfo,
 		return api.SnapshotInfo{}, err
 	}
 	m := <-got
+	if unproven != nil {
+		return api.SnapshotInfo{}, fmt.Errorf("%w: %x", errUnproven, unproven)
+	}
 	w := newSnapshotWriter(to)
 	w.write(m.head.append(nil))
 	for i := range m.all {

@@ -72,7 +72,7 @@ func (r *Replica) tellCurrent(ctx context.Context, prefix []byte, emit func(api.
 		}
 		now := r.cfg.Now().UTC()
 		for _, e := range page.Entries {
-			c := api.KVChange{Revision: r.journal.revision(0), Key: e.Key, Value: e.Value, Time: e.Time, Author: e.Author, Taken: now, Current: true}
+			c := api.KVChange{Revision: r.journal.standing(), Key: e.Key, Value: e.Value, Time: e.Time, Author: e.Author, Taken: now, Current: true}
 			if err := emit(c); err != nil {
 				return err
 			}

@@ -222,8 +222,8 @@ func TestJournalBounded(t *testing.T) {
 		for i := range n {
 			cs = append(cs, crdt.Change{Kind: wire.EntryRegister, Key: fmt.Appendf(nil, "%s/%d", id, i), Value: crdt.Value{Bytes: make([]byte, size), Dot: wire.Dot{Author: mustNode("b")}}})
 		}
-		pairs, _ := j.add(time.Unix(1, 0), append(cs, crdt.Change{Kind: wire.EntryCounter, Key: []byte("counters are not in it")}))
-		for _, p := range pairs {
+		lines, over, _ := j.add(time.Unix(1, 0), append(cs, crdt.Change{Kind: wire.EntryCounter, Key: []byte("counters are not in it")}))
+		for _, p := range append(lines, over...) {
 			if p.Value == nil {
 				delete(disk, string(p.Key))
 			} else if disk[string(p.Key)] = p.Value; len(p.Value) > 4<<20 {
@@ -264,10 +264,10 @@ func TestJournalVoid(t *testing.T) {
 		return []crdt.Change{{Kind: wire.EntryRegister, Key: []byte(key), Value: crdt.Value{Dot: wire.Dot{Author: mustNode("b")}}}}
 	}
 	j := newJournal(mustNode("a"), 1)
-	one, _ := j.add(time.Unix(1, 0), cs("one"))
-	_, first := j.add(time.Unix(1, 0), cs("given up"))
+	one, _, _ := j.add(time.Unix(1, 0), cs("one"))
+	_, _, first := j.add(time.Unix(1, 0), cs("given up"))
+	three, _, _ := j.add(time.Unix(1, 0), cs("three"))
 	j.void(first, 1)
-	three, _ := j.add(time.Unix(1, 0), cs("three"))
 	j.landed(j.newest())
 	again := newJournal(mustNode("a"), 1)
 	for i, v := range [][]byte{one[0].Value, three[0].Value} {

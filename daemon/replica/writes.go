@@ -151,21 +151,18 @@ func (r *Replica) signed(now time.Time, d *crdt.Draft, chain, sig []byte, err er
 		r.giveUp(d, api.Errorf(api.CodeUnavailable, "this node cannot sign: %v", err).With("see x0t identity"))
 		return
 	}
+	r.disk.later(r, now, r.chains.keep(chain, d.SVID())) // also if the draft is given up: others' entries may need it by then
 	pairs := toStore(r.state.Seal(d, sig))
-	svid := d.SVID()
-	kept := r.chains.kept[svid] != nil
-	pairs = append(pairs, r.chains.keep(chain, svid)...)
-	lines, first := r.journal.add(now, d.Changes())
-	n := uint64(d.Ops)
+	lines, over, first := r.journal.add(now, d.Changes()) // one line: a draft is shorter
+	r.disk.later(r, now, over)                            // that are over also if the draft is given up
+	n := r.journal.newest() + 1 - first
 	r.disk.put(r, append(pairs, lines...), func(now time.Time, err error) {
 		if err == nil {
 			r.commit(now, d, first)
 			return
 		}
 		r.journal.void(first, n)
-		if !kept {
-			delete(r.chains.kept, svid)
-		}
+		r.disk.shorten(r.journal.newest())
 		r.giveUp(d, api.Errorf(api.CodeUnavailable, "%v", err).With("see to the disk; the write can then be repeated"))
 	})
 }

@@ -19,6 +19,7 @@ import (
 	"os"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -72,6 +73,7 @@ func (d *Damage) Error() string {
 type Store struct {
 	db     *bbolt.DB
 	writes chan request
+	failed atomic.Pointer[error] // nothing is written before Resume
 
 	mu     sync.RWMutex // held while something is put into writes; guards closed
 	closed bool

@@ -182,7 +182,7 @@ func TestCloseAnswers(t *testing.T) {
 	}
 }
 
-// Where there is no room, a write is refused as a whole, and the next one that fits is taken.
+// Where there is no room, a write is refused as a whole, and after that one that fits is taken.
 func TestNoRoom(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "db")
 	s := mustOpen(t, path)
@@ -194,6 +194,7 @@ func TestNoRoom(t *testing.T) {
 	if err := s.Write(pairs); !errors.Is(err, bolterrors.ErrMaxSizeReached) {
 		t.Errorf("%v", err)
 	}
+	s.Resume()
 	if err := s.Write([]Pair{{[]byte("k"), []byte("v")}}); err != nil {
 		t.Error(err)
 	}
@@ -220,5 +221,37 @@ func TestNewerRefused(t *testing.T) {
 	}
 	if after, _ := os.ReadFile(path); !bytes.Equal(before, after) {
 		t.Error("it was changed")
+	}
+}
+
+// What comes after a write that failed is not written, whatever the disk does by then, until the owner says so.
+func TestNothingOvertakes(t *testing.T) {
+	s := mustOpen(t, filepath.Join(t.TempDir(), "db"))
+	var was []byte
+	head := func(f func(*bbolt.Bucket) error) {
+		if err := s.db.Update(func(tx *bbolt.Tx) error { return f(tx.Bucket(headBucket)) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	head(func(b *bbolt.Bucket) error {
+		was = bytes.Clone(b.Get(sumKey))
+		return b.Delete(sumKey)
+	})
+	first, second := []Pair{{[]byte("1"), []byte("v")}}, []Pair{{[]byte("2"), []byte("v")}}
+	if err := s.Write(first); !errors.Is(err, ErrDamaged) {
+		t.Fatal(err)
+	}
+	head(func(b *bbolt.Bucket) error { return b.Put(sumKey, was) })
+	if err := s.Write(second); !errors.Is(err, ErrDamaged) || len(contents(t, s)) > 0 {
+		t.Errorf("%v, and %v is there", err, contents(t, s))
+	}
+	s.Resume()
+	if err := errors.Join(s.Write(first), s.Write(second)); err != nil || len(contents(t, s)) != 2 {
+		t.Errorf("%v, and %v is there", err, contents(t, s))
+	}
+	head(func(b *bbolt.Bucket) error { return b.Delete(sumKey) })
+	_ = s.Write(first)
+	if err := s.Close(); !errors.Is(err, ErrDamaged) {
+		t.Errorf("closed with %v", err)
 	}
 }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"go.etcd.io/bbolt"
@@ -22,7 +23,8 @@ type request struct {
 }
 
 // Write writes pairs together and returns when they are on disk. What several callers write at the same time shares the
-// wait for the disk. After an error nothing of it is written. The pairs must not be changed before it returns.
+// wait for the disk. After an error nothing of it is written, nor of what comes after it, with the same error, until Resume: nothing
+// overtakes. The pairs must not be changed before it returns.
 func (s *Store) Write(pairs []Pair) error {
 	answer := make(chan error, 1)
 	if err := s.Queue(pairs, func(err error) { answer <- err }); err != nil {
@@ -51,7 +53,11 @@ func (s *Store) Queue(pairs []Pair, done func(error)) error {
 	return nil
 }
 
-// Close writes what is queued and closes the file.
+// Resume ends what an error began: what is written from now on is tried again. Whoever calls it has had the answers to all that was
+// queued before.
+func (s *Store) Resume() { s.failed.Store(nil) }
+
+// Close writes what is queued and closes the file. It returns the error after which nothing more was written, if there was one.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	again := s.closed
@@ -62,7 +68,11 @@ func (s *Store) Close() error {
 	}
 	close(s.writes)
 	<-s.ended
-	return s.db.Close()
+	err := s.db.Close()
+	if failed := s.failed.Load(); failed != nil {
+		err = errors.Join(*failed, err)
+	}
+	return err
 }
 
 // run writes what is queued, as much at once as has come meanwhile.
@@ -70,23 +80,33 @@ func (s *Store) run() {
 	defer close(s.ended)
 	for first := range s.writes {
 		group := s.gather(first)
-		err := guard(func() error {
-			return s.db.Update(func(tx *bbolt.Tx) error {
-				for _, r := range group {
-					if err := apply(tx, r.pairs); err != nil {
-						return err
-					}
-				}
-				return nil
-			})
-		})
-		if err != nil {
-			err = fmt.Errorf("write to %s: %w", s.db.Path(), err)
-		}
+		err := s.commit(group)
 		for _, r := range group {
 			r.done(err)
 		}
 	}
+}
+
+// commit writes a group, unless one before it could not be written.
+func (s *Store) commit(group []request) error {
+	if failed := s.failed.Load(); failed != nil {
+		return *failed
+	}
+	err := guard(func() error {
+		return s.db.Update(func(tx *bbolt.Tx) error {
+			for _, r := range group {
+				if err := apply(tx, r.pairs); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		err = fmt.Errorf("write to %s: %w", s.db.Path(), err)
+		s.failed.Store(&err)
+	}
+	return err
 }
 
 func (s *Store) gather(first request) []request {
