@@ -21,6 +21,7 @@ const (
 	backFor    = 300 * time.Millisecond // of probes of which nearly all arrive: then it is back
 	placeTries = 200                    // to find a path in use that is long enough, and stays
 	knockLimit = 10 * time.Second
+	sayEvery   = 30 * time.Second // how far a long cell is
 )
 
 // oursUp is a mesh of x0t that is struck again and again.
@@ -64,6 +65,8 @@ func (o *oursUp) cell(ctx context.Context, s strike, place int) (*Cell, error) {
 	noise := listenEvery(5 * time.Millisecond)
 	var err error
 	moved := 0
+	began := time.Now()
+	said := began
 	for len(c.Samples) < o.opt.trials(place) && err == nil {
 		var t Trial
 		switch t, err = o.trial(ctx, s, place); {
@@ -72,6 +75,11 @@ func (o *oursUp) cell(ctx context.Context, s strike, place int) (*Cell, error) {
 		case errors.Is(err, errMoved) && moved < placeTries:
 			moved++
 			err = nil
+		}
+		if done := len(c.Samples); time.Since(said) >= sayEvery && done > 0 {
+			said = time.Now()
+			left := said.Sub(began) / time.Duration(done) * time.Duration(o.opt.trials(place)-done)
+			o.say("%s, %s: %d of %d trials, about %v left", s.name, placeName(place), done, o.opt.trials(place), left.Round(time.Second))
 		}
 	}
 	c.sumUp(noise.stop())

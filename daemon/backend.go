@@ -3,6 +3,7 @@ package daemon
 import (
 	"cmp"
 	"context"
+	"errors"
 	"os"
 	"slices"
 	"time"
@@ -176,5 +177,5 @@ func (d *Daemon) Counters(ctx context.Context) (api.Counters, error) {
 		add("lsdb_", c.Database().Counters())
 		add("node_", c.Counters())
 	})
-	return all, err
+	return all, errors.Join(err, d.askFast(ctx, func(r *node.Reflex) { all["node_path_switches"] = r.Switches() }))
 }

@@ -82,7 +82,7 @@ var (
 	mPlane   = counter("dataplane_events", "What else the data plane counts.", "event")
 	mUDP     = counter("udp_events", "Datagrams and errors of the UDP sockets.", "event")
 	mQUIC    = counter("quic_events", "Handshakes and connections; link: with neighbours, peer: end to end.", "carrier", "event")
-	mMesh    = counter("mesh_events", "What the slow loop did about moves, hints and waking.", "event")
+	mMesh    = counter("mesh_events", "What was done about moves, hints, waking and paths.", "event")
 	mDNS     = counter("dns_events", "Questions that the node's own DNS was asked, by what became of them.", "event")
 	mLoops   = counter("loop_drops", "What was dropped because a loop of the daemon was behind.", "queue")
 	mQueue   = gauge("queue_length", "Events that wait for a loop of the daemon.", "queue")

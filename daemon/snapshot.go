@@ -65,6 +65,9 @@ func (d *Daemon) snapshot(ctx context.Context) (snapshot, error) {
 	}); err != nil {
 		return s, err
 	}
+	if err := d.askFast(ctx, func(r *node.Reflex) { s.mesh["path_switches"] = r.Switches() }); err != nil {
+		return s, err
+	}
 	s.health, _, _ = d.examine(d.now(), s.census, d.allWarnings())
 	for _, l := range s.links {
 		s.heard[l.Label] = d.plane.LastHeard(l.Label)

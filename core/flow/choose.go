@@ -12,6 +12,7 @@ const leastGain = 0.05
 
 // choose sets current, the rival and its time, and what follows from it: further ways, copies, the pair.
 func (f *Flow) choose(now time.Time) {
+	before := f.current // it may not be offered any more
 	for _, r := range f.every() {
 		r.expire(now)
 	}
@@ -34,6 +35,9 @@ func (f *Flow) choose(now time.Time) {
 	}
 	if f.rival == nil {
 		f.moveAt = time.Time{}
+	}
+	if before != nil && f.current != nil && !before.path.Same(f.current.path) {
+		f.switches++
 	}
 	if f.current != current {
 		f.moved = now

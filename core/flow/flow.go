@@ -89,6 +89,8 @@ type Flow struct {
 	kept      *route // of the pair, though it is not offered any more; nil: none
 	keptUntil time.Time
 
+	switches uint64 // times that current gave way to another path
+
 	left   []left // in the order in which they were
 	given  given
 	lastID uint64
@@ -108,6 +110,9 @@ func New(dest mesh.NodeID, cfg Config) *Flow {
 
 // Dest returns the destination.
 func (f *Flow) Dest() mesh.NodeID { return f.dest }
+
+// Switches returns how often another path took the place of the one in use.
+func (f *Flow) Switches() uint64 { return f.switches }
 
 // linkState returns the state of an own link; one never heard of counts as up.
 func (f *Flow) linkState(l mesh.Label) mesh.LinkState {

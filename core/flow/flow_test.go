@@ -309,6 +309,9 @@ func TestStaysUnlessMateriallyBetter(t *testing.T) {
 
 	b.f.SetPaths(b.now, []mesh.Path{way(3, 899), way(1, 1000)}) // the current one is not offered any more
 	b.uses(3)
+	if n := b.f.Switches(); n != 2 {
+		t.Errorf("%d switches, want 2", n)
+	}
 }
 
 // A path that is left for a better one keeps its flows until they pause, for a second; one that something speaks against does

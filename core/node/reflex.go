@@ -137,6 +137,8 @@ type Reflex struct {
 	out   ReflexEffects
 
 	stalled time.Time // when links last fell silent together
+
+	switches uint64 // of destinations that are not in use any more
 }
 
 type reflexPeer struct {
@@ -179,6 +181,7 @@ func (r *Reflex) take(now time.Time, ev ReflexEvent) {
 		r.peerSet(now, ev)
 	case PeerGone:
 		if i, ok := r.findPeer(ev.Node); ok {
+			r.switches += r.peers[i].flow.Switches()
 			r.peers = slices.Delete(r.peers, i, i+1)
 			r.dirty = true
 		}

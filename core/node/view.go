@@ -114,6 +114,15 @@ func (c *Control) PathsTo(n mesh.NodeID) path.Result {
 	return g.Disjoint(c.cfg.Self, n, c.cfg.Disjoint)
 }
 
+// Switches returns how often another path took the place of one in use, to all destinations.
+func (r *Reflex) Switches() uint64 {
+	n := r.switches
+	for _, p := range r.peers {
+		n += p.flow.Switches()
+	}
+	return n
+}
+
 // States returns the state of each path to a destination in use.
 func (r *Reflex) States(n mesh.NodeID) []flow.PathState {
 	if i, ok := r.findPeer(n); ok {
