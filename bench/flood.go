@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"strings"
 	"time"
 
 	"x0tta6bl4/lab"
@@ -89,20 +88,18 @@ type flooded struct {
 
 // prepare finds out how the victim is reached and what its traffic looks like.
 func (f *flooded) prepare(ctx context.Context) error {
-	out, err := f.l.Exec(ctx, f.first, "ip", "-o", "link", "show", "type", "veth")
+	names, err := cables(ctx, f.l, f.first)
 	if err != nil {
 		return err
 	}
-	fields := strings.Fields(string(out))
-	if len(fields) < 2 {
-		return fmt.Errorf("%s has no link: %q", f.first, out)
+	if len(names) == 0 {
+		return fmt.Errorf("%s has no link", f.first)
 	}
 	text, _ := f.l.Addr(f.victim, f.first)
 	if f.addr, err = netip.ParseAddr(text); err != nil {
 		return fmt.Errorf("%s and %s have no link: %w", f.first, f.victim, err)
 	}
-	iface, _, _ := strings.Cut(strings.TrimSuffix(fields[1], ":"), "@")
-	return f.job(ctx, f.first, flood.Job{Interface: iface, Kinds: flood.Kinds()}, &f.seen)
+	return f.job(ctx, f.first, flood.Job{Interface: names[0], Kinds: flood.Kinds()}, &f.seen)
 }
 
 func (f *flooded) run(ctx context.Context) error {

@@ -54,6 +54,7 @@ var parts = []struct {
 	{"state-million", (*spine).stateMillion},
 	{"throughput", (*spine).throughput},
 	{"flood", (*spine).flood},
+	{"spread", (*spine).spread},
 	{"busy", (*spine).busy},
 	{"code", (*spine).code},
 	{"failover", (*spine).failover},

@@ -92,18 +92,28 @@ func (s *spine) carried(r *ThroughputReport) {
 	}
 }
 
+// cables returns the interfaces that lead from a node to its neighbours.
+func cables(ctx context.Context, l *lab.Lab, id mesh.NodeID) (names []string, err error) {
+	out, err := l.Exec(ctx, id, "ip", "-o", "link", "show", "type", "veth")
+	if err != nil {
+		return nil, err
+	}
+	for line := range strings.Lines(string(out)) {
+		if f := strings.Fields(line); len(f) > 1 {
+			name, _, _ := strings.Cut(strings.TrimSuffix(f[1], ":"), "@")
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
 // offloadOff makes a node's links carry packets of the size that a real network carries.
 func offloadOff(ctx context.Context, l *lab.Lab, id mesh.NodeID) error {
-	out, err := l.Exec(ctx, id, "ip", "-o", "link", "show", "type", "veth")
+	names, err := cables(ctx, l, id)
 	if err != nil {
 		return err
 	}
-	for line := range strings.Lines(string(out)) {
-		f := strings.Fields(line)
-		if len(f) < 2 {
-			continue
-		}
-		name, _, _ := strings.Cut(strings.TrimSuffix(f[1], ":"), "@")
+	for _, name := range names {
 		if _, err := l.Exec(ctx, id, "ethtool", "-K", name, "tso", "off", "gso", "off", "gro", "off"); err != nil {
 			return err
 		}
