@@ -222,8 +222,8 @@ func middle(ctx context.Context, l *lab.Lab, a, b mesh.NodeID, k fault.Kind) (la
 }
 
 // settle waits until every link is up and all nodes hold the same topology.
-func settle(ctx context.Context, l *lab.Lab, m *topology.Map) error {
-	ctx, cancel := context.WithTimeout(ctx, settleTime)
+func settle(whole context.Context, l *lab.Lab, m *topology.Map) error {
+	ctx, cancel := context.WithTimeout(whole, settleTime)
 	defer cancel()
 	degrees := m.Neighbours(topology.Broken{})
 	for {
@@ -245,6 +245,9 @@ func settle(ctx context.Context, l *lab.Lab, m *topology.Map) error {
 			return nil
 		}
 		if err := sleep(ctx, statusPeriod); err != nil {
+			if whole.Err() != nil {
+				return whole.Err()
+			}
 			return fmt.Errorf("the mesh did not settle within %s of a repair: %s: %w", settleTime, missing, err)
 		}
 	}
