@@ -37,6 +37,7 @@ const (
 	linkBack   = "state: link up again after the cut"
 	agreeLarge = "state: 100,000 keys of 1 KiB on each side agree, from then"
 	bytesLarge = "state: bytes moved for each byte of those keys"
+	agreeThird = "state: the same where a third node takes them too, and comes and goes"
 	agreeSmall = "state: 100,000 small keys on each side agree"
 	bytesSmall = "state: bytes moved for each small key"
 	healCPU    = "state: CPU of a core that each side takes meanwhile"
@@ -125,7 +126,7 @@ func (s *spine) healRun(ctx context.Context, h heal) (err error) {
 	}
 	s.figures().add(linkBack, "ms", millis(up.Sub(began)))
 	if h.told == nil {
-		return s.newsBeside(ctx, l)
+		return s.newsBeside(ctx, l, up)
 	}
 	same, err := sameState(ctx, l)
 	if err != nil {
@@ -171,17 +172,18 @@ func leftState(ctx context.Context, l *lab.Lab) (bytes float64, cpu time.Duratio
 	return float64(c["link_state_sent_bytes"] + c["link_state_received_bytes"]), u.CPU, err
 }
 
-// newsBeside measures how soon news come while the state moves, and then at rest.
-func (s *spine) newsBeside(ctx context.Context, l *lab.Lab) error {
+// newsBeside measures how soon news come while the state moves, since the link is up again, and then at rest.
+func (s *spine) newsBeside(ctx context.Context, l *lab.Lab, up time.Time) error {
 	moving, stop := context.WithCancel(ctx)
 	var news sync.WaitGroup
 	news.Go(func() { s.news(moving, l, newsHeal) })
-	_, err := sameState(ctx, l)
+	same, err := sameState(ctx, l)
 	stop()
 	news.Wait()
 	if err != nil {
 		return err
 	}
+	s.figures().add(agreeThird, "s", same.Sub(up).Seconds())
 	resting, stop := context.WithTimeout(ctx, 5*newsEvery)
 	defer stop()
 	s.news(resting, l, newsRest)
