@@ -144,6 +144,15 @@ func (f *Flow) Doubt(now time.Time, path mesh.Path) {
 	}
 }
 
+// Unknown tells that an error came by a path which says that the other end does not know the session that packets have gone by
+// for so long. Before an answer can be back only a relay can have said so, and it does not know.
+func (f *Flow) Unknown(now time.Time, path mesh.Path, used time.Duration) {
+	if r := find(f.every(), path); r != nil && used < r.quickest() {
+		r.accuse(now)
+		f.choose(now)
+	}
+}
+
 // Sending tells that packets are being sent, and whether protected ones are among them. It is to be called about every 50 ms
 // while they are.
 func (f *Flow) Sending(now time.Time, protected bool) {

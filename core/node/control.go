@@ -136,6 +136,8 @@ func (c *Control) Step(now time.Time, ev ControlEvent) Effects {
 		c.linkReport(now, ev)
 	case Stale:
 		c.stale(now, ev.Node, ev.Conn)
+	case Known:
+		c.known(ev.Node, ev.Conn)
 	case PathsFail:
 		c.pathsFail(now, ev)
 	case Found:

@@ -40,6 +40,7 @@ type Conn struct {
 	Boot        uint64    // boot instance of the peer's process, from its open message
 	Confirmed   bool      // the peer's receive index is known
 	doubted     bool      // the peer is said not to know it
+	once        bool      // it was, or is
 	loserSince  time.Time // zero while not superseded
 }
 
@@ -84,10 +85,21 @@ func (p *Peer) Confirm(id mesh.ConnID, boot uint64) (dead []mesh.ConnID) {
 }
 
 // Doubt notes that the peer is said not to know a connection: any other that is confirmed is better. A report can be wrong, so
-// that it ends nothing.
-func (p *Peer) Doubt(id mesh.ConnID) {
+// that it ends nothing. It returns whether it is the first of that connection.
+func (p *Peer) Doubt(id mesh.ConnID) (first bool) {
+	i := p.index(id)
+	if i < 0 {
+		return false
+	}
+	first = !p.conns[i].once
+	p.conns[i].doubted, p.conns[i].once = true, true
+	return first
+}
+
+// Trust notes that the peer does know a connection.
+func (p *Peer) Trust(id mesh.ConnID) {
 	if i := p.index(id); i >= 0 {
-		p.conns[i].doubted = true
+		p.conns[i].doubted = false
 	}
 }
 
