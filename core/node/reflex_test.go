@@ -302,7 +302,7 @@ func TestAnswerByASessionInDoubt(t *testing.T) {
 	f.reports = nil
 	unknown := PathError{Node: zeta, Conn: 7, Path: pathBy(1000, 1, 5), Code: wire.ErrorNoSession}
 	for _, ev := range []ReflexEvent{
-		ProbeAnswered{Node: zeta, Conn: 7}, unknown, ProbeAnswered{Node: zeta, Conn: 6}, ProbeAnswered{Node: zeta}, ProbeAnswered{Node: zeta, Conn: 7},
+		ProbeAnswered{Node: zeta}, ProbeAnswered{Node: zeta, Conn: 7}, unknown, ProbeAnswered{Node: zeta, Conn: 6}, ProbeAnswered{Node: zeta}, ProbeAnswered{Node: zeta, Conn: 7},
 		ProbeAnswered{Node: zeta, Conn: 7},
 	} {
 		f.do(ev)
