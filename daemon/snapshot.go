@@ -65,7 +65,7 @@ func (d *Daemon) snapshot(ctx context.Context) (snapshot, error) {
 	}); err != nil {
 		return s, err
 	}
-	s.health, _, _ = d.examine(d.now(), s.census, d.allWarnings())
+	s.health, _, _ = d.examine(d.now(), s.census, d.allWarnings(s.census))
 	for _, l := range s.links {
 		s.heard[l.Label] = d.plane.LastHeard(l.Label)
 	}
