@@ -53,6 +53,7 @@ type route struct {
 
 	tries   int       // probes since the suspicion
 	unheard bool      // the suspicion came of silence alone
+	cleared time.Time // when an answer last ended a suspicion that an error began
 	next    time.Time // when to probe next, or to give the path up; zero: not at all
 	backoff time.Duration
 	dear    bool // packets are sent, and no path is known to deliver them
@@ -259,6 +260,9 @@ func (r *route) answered(now time.Time, id uint64, c Counts) bool {
 	}
 	if r.health != alive {
 		r.forget()
+		if r.health == suspected && !r.unheard {
+			r.cleared = now
+		}
 		r.health, r.tries, r.backoff, r.unheard, r.next = alive, 0, 0, false, time.Time{}
 		if r.lossy {
 			r.next = now.Add(trialGap)
