@@ -90,7 +90,9 @@ func (r *route) blamed(now time.Time) bool {
 }
 
 // slandered reports whether an answer has shown lately that an error about the path was false, or is no longer true.
-func (r *route) slandered(now time.Time) bool { return !r.cleared.IsZero() && now.Sub(r.cleared) < slanderLife }
+func (r *route) slandered(now time.Time) bool {
+	return !r.cleared.IsZero() && now.Sub(r.cleared) < slanderLife
+}
 
 // join begins the watch over a path that is to carry packets, unless there is one: what it missed before is old.
 func (f *Flow) join(r *route) {

@@ -228,7 +228,7 @@ func (f *Flow) ProbeReply(now time.Time, id uint64, c Counts) {
 
 // Tick does what has come due and returns the probes to send.
 func (f *Flow) Tick(now time.Time) []Probe {
-	dear := now.Sub(f.sent) < dearBackoff && (f.current == nil || f.current.grade() >= mute)
+	dear := f.Sends(now) && (f.current == nil || f.current.grade() >= mute)
 	for _, r := range f.every() {
 		r.compared = f.current != nil && f.current.grade() >= leaky
 		r.hurry(now, dear)

@@ -248,9 +248,11 @@ func (r *route) hurry(now time.Time, dear bool) {
 }
 
 // failing reports whether a path does not do what the topology offers it for, as far as packets and probes tell: it is silent, or
-// loses some. Where answers were only late, as they all are while the other end has no time, it does.
+// loses some. Where answers were only late, as they all are while the other end has no time, it does; so it does when a trial has gone
+// well for a while, though that is not over.
 func (r *route) failing() bool {
-	return r.link != mesh.LinkDown && (r.lossy && r.proven || r.health == lost || r.health == suspected && r.unheard)
+	mends := !r.trialFrom.IsZero() && r.trial.sent >= compareLeast
+	return r.link != mesh.LinkDown && (r.lossy && r.proven && !mends || r.health == lost || r.health == suspected && r.unheard)
 }
 
 // answered clears the route if the probe was one of its own.

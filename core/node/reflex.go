@@ -138,6 +138,7 @@ type Reflex struct {
 	out   ReflexEffects
 
 	stalled time.Time // when links last fell silent together
+	sunk    bool      // as the slow loop was told
 }
 
 type reflexPeer struct {
@@ -267,6 +268,10 @@ func (r *Reflex) tick(now time.Time) {
 			p.failing = failing
 			r.out.Report = append(r.out.Report, PathsFail{p.Node, failing})
 		}
+	}
+	if sunk := r.allFail(now); sunk != r.sunk {
+		r.sunk = sunk
+		r.out.Report = append(r.out.Report, AllFail{sunk})
 	}
 	if r.dirty {
 		r.dirty = false

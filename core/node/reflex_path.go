@@ -1,8 +1,10 @@
 package node
 
 import (
+	"slices"
 	"time"
 
+	"x0tta6bl4/mesh"
 	"x0tta6bl4/wire"
 )
 
@@ -41,4 +43,29 @@ func (p *reflexPeer) noSession(now time.Time, ev PathError) {
 		p.unknown = p.Session
 		p.flow.Unknown(now, ev.Path, now.Sub(p.began))
 	}
+}
+
+// allFail reports whether packets are sent to several destinations, all paths to all of them fail, and each own link that is not down
+// is the first of one: then it is those links, or this machine, sooner than relays on all paths at once.
+func (r *Reflex) allFail(now time.Time) bool {
+	stuck := 0
+	for _, p := range r.peers {
+		switch {
+		case p.flow.Stuck(now):
+			stuck++
+		case p.flow.Sends(now):
+			return false
+		}
+	}
+	if stuck < 2 {
+		return false
+	}
+	for _, l := range r.links {
+		begins := func(x mesh.Path) bool { return x.Labels[0] == l.Label }
+		fails := func(p *reflexPeer) bool { return slices.ContainsFunc(p.failing, begins) }
+		if l.state != mesh.LinkDown && !slices.ContainsFunc(r.peers, fails) {
+			return false
+		}
+	}
+	return true
 }
