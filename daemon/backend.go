@@ -48,7 +48,7 @@ func (d *Daemon) Status(ctx context.Context) (api.Status, error) {
 	st.Refused = slices.Clone(d.refused)
 	d.mu.Unlock()
 	st.Protect, st.OnePath = d.protection()
-	st.Warnings = d.allWarnings()
+	st.Warnings = d.allWarnings(c)
 	st.Health, st.HealthSince, st.Reasons = d.examine(d.now(), c, st.Warnings)
 	return st, nil
 }

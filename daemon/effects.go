@@ -46,7 +46,7 @@ func (d *Daemon) stepControl(ev node.ControlEvent) {
 		d.jobs.put(func() { d.post(d.sign(e)) })
 	}
 	for _, e := range out.Verify {
-		d.checks.put(e.From.Node, func() { d.post(d.verify(e)) })
+		d.checks.put(e.From.Node, e.Origin, func() { d.post(d.verify(e)) })
 	}
 	for _, e := range out.Dial {
 		d.dialLink(e)

@@ -87,15 +87,15 @@ func TestPingIsAnsweredByWhoWasAsked(t *testing.T) {
 	now := setAhead(time.Now(), time.Hour) // that the clock is set meanwhile must not show
 	d.started = time.Now().Add(-time.Minute)
 	p := wire.Probe{ID: 7, SentAt: int64(now.Sub(d.started) - time.Millisecond)}
-	d.probeAnswered(gamma, p, now)
+	d.probeAnswered(gamma, 1, p, now)
 	if len(answer) != 0 || len(d.frames) != 1 {
 		t.Fatal("another node answered the ping")
 	}
-	d.probeAnswered(testBeta, p, now)
+	d.probeAnswered(testBeta, 1, p, now)
 	if len(answer) != 1 || len(d.pings) != 0 || d.rtts[testBeta] != time.Millisecond {
 		t.Errorf("%d answers, %d pings wait, RTT %s", len(answer), len(d.pings), d.rtts[testBeta])
 	}
-	d.probeAnswered(testBeta, p, now) // a second copy is the fast loop's, which does not know it
+	d.probeAnswered(testBeta, 1, p, now) // a second copy is the fast loop's, which does not know it
 	if len(answer) != 1 || len(d.frames) != 2 {
 		t.Error("a ping was answered twice")
 	}

@@ -263,14 +263,12 @@ func (d *Daemon) planeCallbacks() dataplane.Callbacks {
 		Error: func(e wire.ErrorFrame, _ mesh.Label, _ time.Time, match *dataplane.SentMatch) {
 			d.tell(node.PathError{Node: match.Node, Conn: match.Conn, Path: match.Path, Code: e.Code})
 		},
-		TooBig:  func(l mesh.Label, size int) { d.tell(node.TooBig{Label: l, Size: size}) },
-		Need:    func(a netip.Addr) { d.need(a) },
-		Sending: func(n mesh.NodeID, protected bool) { d.tell(node.Sending{Node: n, Protected: protected}) },
-		ProbeReply: func(n mesh.NodeID, p wire.Probe, at time.Time) {
-			d.probeAnswered(n, p, at)
-		},
-		Sessions:  d.admit,
-		Handshake: func(h wire.Handshake, in mesh.Label, back []mesh.Label) { d.carrier.deliver(h, in, back) },
+		TooBig:     func(l mesh.Label, size int) { d.tell(node.TooBig{Label: l, Size: size}) },
+		Need:       func(a netip.Addr) { d.need(a) },
+		Sending:    func(n mesh.NodeID, protected bool) { d.tell(node.Sending{Node: n, Protected: protected}) },
+		ProbeReply: d.probeAnswered,
+		Sessions:   d.admit,
+		Handshake:  func(h wire.Handshake, in mesh.Label, back []mesh.Label) { d.carrier.deliver(h, in, back) },
 	}
 }
 

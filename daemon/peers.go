@@ -24,7 +24,7 @@ func (d *Daemon) Peers(ctx context.Context) ([]api.Peer, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.examine(d.now(), c, d.allWarnings())
+	d.examine(d.now(), c, d.allWarnings(c))
 	table, usage := d.table.Load(), d.plane.PeerUsage()
 	d.mu.Lock()
 	defer d.mu.Unlock()

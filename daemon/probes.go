@@ -30,8 +30,8 @@ type ping struct {
 	answer chan time.Time
 }
 
-// probeAnswered gives an answer to whoever asked: the fast loop or an operator.
-func (d *Daemon) probeAnswered(n mesh.NodeID, p wire.Probe, at time.Time) {
+// probeAnswered gives an answer, which came by a session, to whoever asked: the fast loop or an operator.
+func (d *Daemon) probeAnswered(n mesh.NodeID, conn mesh.ConnID, p wire.Probe, at time.Time) {
 	d.mu.Lock()
 	waiting := d.pings[p.ID]
 	if waiting.node != n {
@@ -48,7 +48,7 @@ func (d *Daemon) probeAnswered(n mesh.NodeID, p wire.Probe, at time.Time) {
 		waiting.answer <- at // has room for one, and gets one
 		return
 	}
-	answered := node.ProbeAnswered{Node: n, ID: p.ID}
+	answered := node.ProbeAnswered{Node: n, Conn: conn, ID: p.ID}
 	if c := p.Counts; c != nil {
 		answered.Counts = flow.Counts{Known: true, Series: c.Index, Sent: c.Sent, Received: c.Received}
 	}

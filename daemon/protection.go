@@ -1,6 +1,8 @@
 package daemon
 
 import (
+	"fmt"
+
 	"x0tta6bl4/core/flow"
 	"x0tta6bl4/core/node"
 	"x0tta6bl4/daemon/config"
@@ -18,6 +20,15 @@ func route(cfg *node.Config, c config.Config) {
 	default:
 		cfg.Spread = flow.SpreadAuto
 	}
+}
+
+// thinLinks tells of links that their neighbours announce as so thin that hardly a packet could be copied.
+func thinLinks(ls []node.LinkView) (ws []string) {
+	for _, l := range ls {
+		ws = append(ws, fmt.Sprintf("%s announces that its link %d with this node carries %d bit/s, so little that it is not believed: "+
+			"if it is true say so under links.capacity here, else see what %s is configured to announce", l.Neighbour, l.Theirs, l.LowCapacity, l.Neighbour))
+	}
+	return ws
 }
 
 // protection returns what is always sent on two paths, and the destinations in use to which there is only one.

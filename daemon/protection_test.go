@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"x0tta6bl4/core/flow"
@@ -26,6 +27,17 @@ func TestRoutingReachesTheNode(t *testing.T) {
 		if route(&cfg, c); cfg.Spread != want || cfg.Protect {
 			t.Errorf("%s: %+v", mode, cfg)
 		}
+	}
+}
+
+// A neighbour cannot switch protection off by what it announces, and that it tried is told.
+func TestThinLinksAreTold(t *testing.T) {
+	ws := thinLinks([]node.LinkView{{Label: 7, Theirs: 8, Neighbour: mesh.MustNodeID("beta"), LowCapacity: 79}})
+	if len(ws) != 1 || !strings.Contains(ws[0], "beta announces that its link 8 with this node carries 79 bit/s") || !strings.Contains(ws[0], "links.capacity") {
+		t.Errorf("%q", ws)
+	}
+	if ws := thinLinks(nil); len(ws) > 0 {
+		t.Errorf("%q", ws)
 	}
 }
 

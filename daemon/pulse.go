@@ -44,6 +44,7 @@ type census struct {
 	sessions  int
 	observers []node.Observation // of this node
 	clocks    []node.ClockView
+	thin      []node.LinkView           // links that their neighbours announce as too thin to be believed
 	facts     map[mesh.NodeID]peerFacts // of all other members
 }
 
@@ -74,6 +75,9 @@ func takeCensus(m *node.Control, self mesh.NodeID, now time.Time) census {
 	}
 	for _, l := range m.Links() {
 		c.total++
+		if l.LowCapacity > 0 {
+			c.thin = append(c.thin, l)
+		}
 		if l.Status.State != mesh.LinkDown {
 			c.up++
 		}
@@ -196,7 +200,7 @@ func (d *Daemon) look(ctx context.Context, now time.Time) {
 	if err != nil {
 		return // going down
 	}
-	d.examine(now, c, d.allWarnings())
+	d.examine(now, c, d.allWarnings(c))
 	d.pulse.mu.Lock()
 	doubtful := d.pulse.tracks.doubtful(now)
 	d.pulse.mu.Unlock()
@@ -265,12 +269,12 @@ func (s socketLook) ails(was socketLook) string {
 }
 
 // allWarnings returns what an operator should know beside what is measured.
-func (d *Daemon) allWarnings() []string {
+func (d *Daemon) allWarnings(c census) []string {
 	d.mu.Lock()
 	ws := slices.Clone(d.warnings)
 	if d.renewError != "" {
 		ws = append(ws, "the SVID was not renewed: "+d.renewError)
 	}
 	d.mu.Unlock()
-	return slices.Concat(ws, d.store.Troubles(), d.shared.troubles(), d.unresolved(), d.nameTroubles(), d.silentInterfaces())
+	return slices.Concat(ws, d.store.Troubles(), d.shared.troubles(), d.unresolved(), d.nameTroubles(), d.silentInterfaces(), thinLinks(c.thin))
 }

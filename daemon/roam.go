@@ -15,8 +15,9 @@ import (
 )
 
 const (
-	routesPause = 2 * time.Second // a machine whose routes change all the time says hello no oftener because of it
-	longStop    = 2 * time.Second // the loop is due at least every second: later by this, the process stood still
+	routesPause  = 2 * time.Second        // a machine whose routes change all the time says hello no oftener because of it
+	routesOfLoss = 250 * time.Millisecond // routes that change so soon after a carrier went are those that led there
+	longStop     = 2 * time.Second        // the loop is due at least every second: later by this, the process stood still
 )
 
 // roaming is what the daemon knows of the machine's place in the network.
@@ -24,7 +25,8 @@ type roaming struct {
 	monitor *netmon.Monitor
 	state   atomic.Pointer[netmon.State]
 	watch   []func(netmon.Change) // called for every change, in turn; set before the daemon runs
-	routed  time.Time             // when routes alone last were news; of the monitor's goroutine
+	routed  time.Time             // when routes alone last were news; of the monitor's goroutine, as is
+	lost    time.Time             // when a carrier last went
 
 	lookUp chan struct{}     // asks for host names to be looked up now
 	mu     sync.Mutex        // guards what follows
@@ -67,8 +69,11 @@ func (d *Daemon) networkChanged(ch netmon.Change) {
 	for _, f := range d.roaming.watch {
 		f(ch)
 	}
-	moved := !slices.EqualFunc(d.ways(was), d.ways(ch.State), sameWays)
-	if now := time.Now(); !moved && ch.Routes && now.Sub(d.roaming.routed) >= routesPause {
+	moved, now := !slices.EqualFunc(d.ways(was), d.ways(ch.State), sameWays), time.Now()
+	if len(ch.Lost) > 0 {
+		d.roaming.lost = now
+	}
+	if !moved && ch.Routes && now.Sub(d.roaming.routed) >= routesPause && now.Sub(d.roaming.lost) >= routesOfLoss {
 		d.roaming.routed = now
 		moved = true
 	}

@@ -101,6 +101,39 @@ func TestNetworkChanged(t *testing.T) {
 	}
 }
 
+// A carrier that goes takes its routes along, and the kernel tells of them a moment later: that is one change.
+func TestRoutesOfALostCarrierAreNoNews(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := bareDaemon()
+		d.events, d.done = make(chan node.ControlEvent, 16), make(chan struct{})
+		d.roaming.lookUp = make(chan struct{}, 1)
+		two := netmon.State{
+			{Index: 2, Name: "eth0", Up: true, Carrier: true, Addresses: prefixes("192.0.2.1/24")},
+			{Index: 3, Name: "eth1", Up: true, Carrier: true, Addresses: prefixes("198.51.100.1/24")},
+		}
+		d.networkChanged(netmon.Change{State: two})
+		for _, tt := range []struct {
+			after time.Duration
+			ch    netmon.Change
+			want  int
+		}{
+			{time.Minute, netmon.Change{State: two[:1], Lost: []string{"eth1"}}, 2},
+			{50 * time.Millisecond, netmon.Change{State: two[:1], Routes: true}, 0},
+			{routesOfLoss, netmon.Change{State: two[:1], Routes: true}, 1}, // another way out was found
+			{50 * time.Millisecond, netmon.Change{State: two}, 1},
+		} {
+			for len(d.events) > 0 {
+				<-d.events
+			}
+			time.Sleep(tt.after)
+			d.networkChanged(tt.ch)
+			if len(d.events) != tt.want {
+				t.Errorf("%d events about %+v, want %d", len(d.events), tt.ch, tt.want)
+			}
+		}
+	})
+}
+
 // The contacts survive; a file that is damaged, or of a newer version, costs only what is in it.
 func TestContactsFile(t *testing.T) {
 	dir, err := disk.Open(t.TempDir())

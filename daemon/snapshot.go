@@ -68,7 +68,7 @@ func (d *Daemon) snapshot(ctx context.Context) (snapshot, error) {
 	if err := d.askFast(ctx, func(r *node.Reflex) { s.mesh["path_switches"] = r.Switches() }); err != nil {
 		return s, err
 	}
-	s.health, _, _ = d.examine(d.now(), s.census, d.allWarnings())
+	s.health, _, _ = d.examine(d.now(), s.census, d.allWarnings(s.census))
 	for _, l := range s.links {
 		s.heard[l.Label] = d.plane.LastHeard(l.Label)
 	}

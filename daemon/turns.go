@@ -7,26 +7,54 @@ import (
 	"x0tta6bl4/mesh"
 )
 
-// turns is the queue of a worker that serves many: one job of each that has any, then one of each again. So whoever has
-// a thousand jobs waits for the others as they wait for him. The lsdb bounds how many jobs one neighbour has here.
+// turns is the queue of a worker that serves many: one job of each neighbour that brought any, then one of each again, and of one
+// neighbour's jobs one about each node in the same way. So whoever brings a thousand jobs waits for the others as they wait for
+// him, and a thousand about one node hold up no other node's. The lsdb bounds how many jobs one neighbour has here.
 type turns struct {
 	mu    sync.Mutex
-	jobs  map[mesh.NodeID][]func()
-	order []mesh.NodeID // whose turn it is, each once
+	all   rota[*rota[func()]]
 	ready chan struct{} // holds a token while there may be a job
 }
 
-func newTurns() *turns {
-	return &turns{jobs: map[mesh.NodeID][]func(){}, ready: make(chan struct{}, 1)}
+// rota is what is queued for some names, and whose turn it is.
+type rota[T any] struct {
+	of    map[mesh.NodeID][]T
+	order []mesh.NodeID // each name that has something, once
 }
 
-// put appends a job of one client's and never blocks.
-func (t *turns) put(of mesh.NodeID, job func()) {
-	t.mu.Lock()
-	if len(t.jobs[of]) == 0 {
-		t.order = append(t.order, of)
+func (r *rota[T]) put(n mesh.NodeID, x T) {
+	if len(r.of[n]) == 0 {
+		r.order = append(r.order, n)
 	}
-	t.jobs[of] = append(t.jobs[of], job)
+	r.of[n] = append(r.of[n], x)
+}
+
+// take returns the next thing, and whose it was. There must be one.
+func (r *rota[T]) take() (mesh.NodeID, T) {
+	n := r.order[0]
+	r.order = r.order[1:]
+	x := r.of[n][0]
+	if rest := r.of[n][1:]; len(rest) > 0 {
+		r.of[n] = rest
+		r.order = append(r.order, n)
+	} else {
+		delete(r.of, n)
+	}
+	return n, x
+}
+
+func newRota[T any]() rota[T] { return rota[T]{of: map[mesh.NodeID][]T{}} }
+
+func newTurns() *turns { return &turns{all: newRota[*rota[func()]](), ready: make(chan struct{}, 1)} }
+
+// put appends a job that a neighbour brought, about a node, and never blocks.
+func (t *turns) put(by, about mesh.NodeID, job func()) {
+	t.mu.Lock()
+	if len(t.all.of[by]) == 0 {
+		r := newRota[func()]()
+		t.all.put(by, &r)
+	}
+	t.all.of[by][0].put(about, job)
 	t.mu.Unlock()
 	select {
 	case t.ready <- struct{}{}:
@@ -38,17 +66,13 @@ func (t *turns) put(of mesh.NodeID, job func()) {
 func (t *turns) take() func() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.order) == 0 {
+	if len(t.all.order) == 0 {
 		return nil
 	}
-	of := t.order[0]
-	t.order = t.order[1:]
-	job := t.jobs[of][0]
-	if rest := t.jobs[of][1:]; len(rest) > 0 {
-		t.jobs[of] = rest
-		t.order = append(t.order, of)
-	} else {
-		delete(t.jobs, of)
+	by, jobs := t.all.take()
+	_, job := jobs.take()
+	if len(jobs.order) > 0 {
+		t.all.put(by, jobs)
 	}
 	return job
 }

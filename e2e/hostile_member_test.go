@@ -170,6 +170,13 @@ func memberFloods(t *testing.T, n *network) []memberFloodKind {
 	var theirs [32]byte
 	copy(theirs[:], certificateHash(t, n.at("beta")))
 	l.say(l.record(wire.Record{Origin: l.node, Incarnation: 1, Seq: boot, Time: started, Chain: l.id.Certificate.Certificate}))
+	// By its own flood of certificates it might use up what alpha takes of those from it before its own is there.
+	eventually(t, 10*time.Second, "mallory's record is known", func(context.Context) error {
+		if nodes := alpha.status(t).LSDBNodes; nodes != len(n.machines) {
+			return fmt.Errorf("alpha knows %d nodes of %d", nodes, len(n.machines))
+		}
+		return nil
+	})
 	kinds[0].next = func(i int) wire.Message { return l.lsa(object(l, i)) }
 	kinds[1].next = func(i int) wire.Message {
 		r := wire.Record{Origin: mesh.MustNodeID(fmt.Sprintf("n%d", i%5000)), Incarnation: 1, Seq: boot + uint64(i), Time: started, Chain: stranger.Certificate.Certificate}

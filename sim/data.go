@@ -119,7 +119,7 @@ func (w *World) deliver(s *simNode, in mesh.Label, g *flight, f wire.Frame) {
 	case kindProbe:
 		w.answerProbe(s, g.back(in), b, mine, from)
 	case kindReply:
-		w.turn(s, node.ProbeAnswered{Node: from.node.id, ID: number, Counts: countsOf(b)})
+		w.turn(s, node.ProbeAnswered{Node: from.node.id, Conn: mine.id, ID: number, Counts: countsOf(b)})
 	}
 }
 

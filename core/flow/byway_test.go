@@ -122,6 +122,25 @@ func TestLateAnswersAreNoFailure(t *testing.T) {
 	}
 }
 
+// A stall loses what was sent meanwhile. The path fails until it has delivered what was sent for a while, not until it is fit.
+func TestStallIsNoLastingFailure(t *testing.T) {
+	r := &road{}
+	b := newTrip(t, 1, 200, r)
+	b.drive(time.Second)
+	r.loss = 1
+	b.drive(300 * time.Millisecond)
+	b.failing(1)
+	r.loss = 0
+	b.drive(500 * time.Millisecond)
+	b.failing()
+	if !b.f.routes[0].lossy || !b.f.routes[0].proven {
+		t.Error("the path is fit, or its loss was not seen: the test shows nothing")
+	}
+	r.loss = 0.3
+	b.drive(500 * time.Millisecond)
+	b.failing(1)
+}
+
 // detour offers the first paths of a trip and the last one as a byway.
 func (b *trip) detour() {
 	var paths []mesh.Path

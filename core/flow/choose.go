@@ -7,6 +7,9 @@ import (
 	"x0tta6bl4/mesh"
 )
 
+// slanderLife is how long it is remembered of a path that it answered when it was accused.
+const slanderLife = 10 * time.Second
+
 // leastGain is by how much less than the one in use a lossy path must lose, beyond doubt, to take its place.
 const leastGain = 0.05
 
@@ -21,8 +24,10 @@ func (f *Flow) choose(now time.Time) {
 	if slices.Contains(f.routes, f.current) {
 		current = f.current
 	}
+	best = f.unblamed(now, current, best)
+	f.held = f.holds(now, current, best)
 	switch {
-	case current != nil && current.grade() == undecided && now.Before(current.decideAt):
+	case f.held, current != nil && current.grade() == undecided && now.Before(current.decideAt):
 		f.current, f.rival = current, nil
 	case best == nil || current == nil || current.grade() > best.grade():
 		if current != nil && current.grade() == undecided {
@@ -60,6 +65,37 @@ func (f *Flow) choose(now time.Time) {
 		r.show(now, carries)
 	}
 	f.pairUp(now)
+}
+
+// holds reports whether packets stay on a path though an error speaks against it and another one is healthier: both were accused
+// lately for nothing, as their answers showed, and packets have just come. Who is on both paths and invents errors would else send
+// them to and fro with each. They are copied meanwhile, and silence is no mere word.
+func (f *Flow) holds(now time.Time, current, best *route) bool {
+	return current != nil && best != nil && current.blamed(now) && best.grade() < accused && best.slandered(now) && now.Before(f.moved.Add(Hold))
+}
+
+// unblamed returns the path to leave for: where best was accused for nothing as the current one was, and there is one as healthy
+// that was not, that one.
+func (f *Flow) unblamed(now time.Time, current, best *route) *route {
+	if current == nil || best == nil || !current.blamed(now) || !best.slandered(now) {
+		return best
+	}
+	for _, r := range f.routes {
+		if r.grade() == best.grade() && !r.slandered(now) {
+			return r
+		}
+	}
+	return best
+}
+
+// blamed reports whether an error speaks against a path that was lately accused for nothing.
+func (r *route) blamed(now time.Time) bool {
+	return r.grade() == accused && !r.unheard && r.slandered(now)
+}
+
+// slandered reports whether an answer has shown lately that an error about the path was false, or is no longer true.
+func (r *route) slandered(now time.Time) bool {
+	return !r.cleared.IsZero() && now.Sub(r.cleared) < slanderLife
 }
 
 // join begins the watch over a path that is to carry packets, unless there is one: what it missed before is old.

@@ -30,6 +30,9 @@
 // is nothing, so packets stay, and are copied to another path until it is settled: whichever it was, none is lost, and none
 // overtakes another. A doubt that is not settled in a second moves them after all.
 //
+// Nor is the word of who was wrong about both paths of two worth more than one move in Hold: errors that answers disprove would
+// else send packets to and fro. Between two such moves they are copied.
+//
 // Packets stay where they are as long as no path is healthier, unless the preferred path is more than a tenth
 // cheaper for Hold on end.
 package flow
@@ -69,7 +72,7 @@ type Probe struct {
 }
 
 // Flow is the choice of paths to one destination. Invariants: current is one of routes or nil; it is nil exactly
-// when the first link of every route is down; no route is healthier than it, but for the time that a doubt has.
+// when the first link of every route is down; no route is healthier than it, but for the time that a doubt has, or a hold.
 type Flow struct {
 	dest     mesh.NodeID
 	cfg      Config
@@ -79,6 +82,7 @@ type Flow struct {
 	rival    *route // the cheaper path that waits for its hold time
 	moveAt   time.Time
 	moved    time.Time // when current last changed
+	held     bool      // it would change, but for that
 	past     []*route  // those that are not offered now and not trusted, the newest last; each by other nodes
 	sent     time.Time // when packets were last being sent
 	spread   spreading
@@ -145,6 +149,15 @@ func (f *Flow) Suspect(now time.Time, path mesh.Path) {
 func (f *Flow) Doubt(now time.Time, path mesh.Path) {
 	if r := find(f.every(), path); r != nil {
 		r.hint(now)
+		f.choose(now)
+	}
+}
+
+// Unknown tells that an error came by a path which says that the other end does not know the session that packets have gone by
+// for so long. Before an answer can be back only a relay can have said so, and it does not know.
+func (f *Flow) Unknown(now time.Time, path mesh.Path, used time.Duration) {
+	if r := find(f.every(), path); r != nil && used < r.quickest() {
+		r.accuse(now)
 		f.choose(now)
 	}
 }
@@ -220,7 +233,7 @@ func (f *Flow) ProbeReply(now time.Time, id uint64, c Counts) {
 
 // Tick does what has come due and returns the probes to send.
 func (f *Flow) Tick(now time.Time) []Probe {
-	dear := now.Sub(f.sent) < dearBackoff && (f.current == nil || f.current.grade() >= mute)
+	dear := f.Sends(now) && (f.current == nil || f.current.grade() >= mute)
 	for _, r := range f.every() {
 		r.compared = f.current != nil && f.current.grade() >= leaky
 		r.hurry(now, dear)
@@ -258,6 +271,9 @@ func (f *Flow) Deadline() time.Time {
 				at = sooner(at, r.leanAt)
 			}
 		}
+	}
+	if f.held {
+		at = sooner(at, f.moved.Add(Hold))
 	}
 	for _, l := range f.left {
 		at = sooner(at, l.until)

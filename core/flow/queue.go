@@ -35,16 +35,21 @@ func (q *queue) took(now time.Time, rtt time.Duration) {
 	if q.least[0] == 0 || rtt < q.least[0] {
 		q.least[0] = rtt
 	}
-	least := q.least[0]
-	if q.least[1] > 0 {
-		least = min(least, q.least[1])
-	}
+	least := q.quickest()
 	if rtt-least > max(leastQueue, least/4) {
 		q.over++
 		q.lately, q.lateAt = true, now
 	} else {
 		q.over = 0
 	}
+}
+
+// quickest returns how long the quickest answer lately took, 0 if there was none.
+func (q *queue) quickest() time.Duration {
+	if q.least[1] > 0 {
+		return min(q.least[0], q.least[1])
+	}
+	return q.least[0]
 }
 
 func (q *queue) congested() bool { return q.over >= congestedAfter }

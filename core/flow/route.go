@@ -53,6 +53,7 @@ type route struct {
 
 	tries   int       // probes since the suspicion
 	unheard bool      // the suspicion came of silence alone
+	cleared time.Time // when an answer last ended a suspicion that an error began
 	next    time.Time // when to probe next, or to give the path up; zero: not at all
 	backoff time.Duration
 	dear    bool // packets are sent, and no path is known to deliver them
@@ -247,9 +248,11 @@ func (r *route) hurry(now time.Time, dear bool) {
 }
 
 // failing reports whether a path does not do what the topology offers it for, as far as packets and probes tell: it is silent, or
-// loses some. Where answers were only late, as they all are while the other end has no time, it does.
+// loses some. Where answers were only late, as they all are while the other end has no time, it does; so it does when a trial has gone
+// well for a while, though that is not over.
 func (r *route) failing() bool {
-	return r.link != mesh.LinkDown && (r.lossy && r.proven || r.health == lost || r.health == suspected && r.unheard)
+	mends := !r.trialFrom.IsZero() && r.trial.sent >= compareLeast
+	return r.link != mesh.LinkDown && (r.lossy && r.proven && !mends || r.health == lost || r.health == suspected && r.unheard)
 }
 
 // answered clears the route if the probe was one of its own.
@@ -259,6 +262,9 @@ func (r *route) answered(now time.Time, id uint64, c Counts) bool {
 	}
 	if r.health != alive {
 		r.forget()
+		if r.health == suspected && !r.unheard {
+			r.cleared = now
+		}
 		r.health, r.tries, r.backoff, r.unheard, r.next = alive, 0, 0, false, time.Time{}
 		if r.lossy {
 			r.next = now.Add(trialGap)

@@ -103,6 +103,14 @@ func (f *Flow) Pair() []mesh.Path {
 	return f.given.pair
 }
 
+// Stuck reports whether packets are being sent and all paths offered fail.
+func (f *Flow) Stuck(now time.Time) bool {
+	return f.Sends(now) && len(f.routes) > 0 && len(f.Failing()) == len(f.routes)
+}
+
+// Sends reports whether packets are being sent.
+func (f *Flow) Sends(now time.Time) bool { return now.Sub(f.sent) < dearBackoff }
+
 // Failing returns the paths offered that fail though the links that this node sees are up: they lose packets or probes, or all
 // of them. The result is not to be modified.
 func (f *Flow) Failing() []mesh.Path {

@@ -125,6 +125,85 @@ func TestCreditIsTheNeighboursNotTheConnections(t *testing.T) {
 	}
 }
 
+// A neighbour that forged in one node's name until it had no credit left is heard about itself and about the others, as often as
+// each may announce; about that node, and about those that are not known, it is not, nor about anybody if it forges in many names.
+func TestForgeriesInOneNameSilenceNoOther(t *testing.T) {
+	a, b, m := newAuthor("alice", epoch), newAuthor("bob", epoch), newAuthor("mallory", epoch)
+	from := Source{7, m.id}
+	offer := func(db *DB, kind Kind, raw []byte) error {
+		v, err := db.Offer(epoch, from, kind, raw)
+		if v.Action == Verify {
+			finish(db, epoch, v.Job)
+		}
+		check(t, db)
+		return err
+	}
+	db := known(t, a)
+	if _, err := take(t, db, epoch, KindRecord, b.record(epoch)); err != nil {
+		t.Fatal(err)
+	}
+	for i := range badBurst {
+		if err := offer(db, KindLSA, forged(a, i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, x := range []struct {
+		what string
+		kind Kind
+		raw  []byte
+		want error
+	}{
+		{"in that name", KindLSA, a.raw(epoch), ErrSender},
+		{"of nobody that is known", KindRecord, newAuthor("nobody", epoch).record(epoch), ErrSender},
+		{"of nobody, to be parked", KindLSA, newAuthor("nobody", epoch).raw(epoch), ErrSender},
+		{"of its own, to be parked", KindLSA, m.raw(epoch), ErrNoRecord},
+		{"its own record", KindRecord, m.record(epoch), nil},
+		{"its own announcement", KindLSA, m.raw(epoch), nil},
+		{"of another", KindLSA, b.raw(epoch), nil},
+	} {
+		if err := offer(db, x.kind, x.raw); !errors.Is(err, x.want) {
+			t.Errorf("%s: %v, want %v", x.what, err, x.want)
+		}
+	}
+	for _, n := range []mesh.NodeID{b.id, m.id} {
+		if x, ok := db.Node(n); !ok || !x.Announced {
+			t.Errorf("%s is not known", n)
+		}
+	}
+	for i := range rateBurst {
+		_ = offer(db, KindLSA, b.raw(epoch.Add(time.Duration(i+1)*time.Millisecond)))
+	}
+	if c := db.Counters(); c["rate"] == 0 || c["wrong_signer"] != badBurst {
+		t.Errorf("counters %v", c)
+	}
+
+	db = known(t, b)
+	checks := 0
+	for i := range 3 * maxForged {
+		x := newAuthor(fmt.Sprintf("n%d", i), epoch)
+		if _, err := take(t, db, epoch, KindRecord, x.record(epoch)); err != nil {
+			t.Fatal(err)
+		}
+		for k := range badBurst {
+			if err := offer(db, KindLSA, forged(x, k)); err == nil {
+				checks++
+			} else if !errors.Is(err, ErrSender) {
+				t.Fatal(err)
+			}
+		}
+	}
+	if want := badBurst + maxForged; checks > want || db.Counters()["wrong_signer"] != uint64(checks) {
+		t.Errorf("%d checks, want %d at most; counters %v", checks, want, db.Counters())
+	}
+	if err := offer(db, KindLSA, b.raw(epoch)); !errors.Is(err, ErrSender) {
+		t.Errorf("who forged in many names is heard: %v", err)
+	}
+	later := epoch.Add(time.Duration(badBurst/badPerSecond) * time.Second)
+	if v, err := db.Offer(later, from, KindLSA, b.raw(later)); v.Action != Verify {
+		t.Errorf("never forgiven: %v", err)
+	}
+}
+
 // What waits for its check is bounded for each neighbour, in number and in bytes, and less for one that lost credit.
 func TestChecksUnderWayAreBounded(t *testing.T) {
 	fill := func(t *testing.T, db *DB, at time.Time, raw func(i int) []byte) (jobs []VerifyJob) {

@@ -50,12 +50,12 @@ func (db *DB) Offer(now time.Time, from Source, kind Kind, raw []byte) (Verdict,
 }
 
 func (db *DB) offer(now time.Time, from Source, kind Kind, raw []byte) (Verdict, error) {
-	if !db.senders.trusted(now, from.Node) {
-		return Verdict{}, ErrSender
-	}
 	x, err := db.cfg.Shared.open(kind, raw)
 	if err != nil {
 		return Verdict{}, err
+	}
+	if !db.senders.heard(now, from.Node, x.Origin, db.originOf(x) != nil) {
+		return Verdict{}, ErrSender
 	}
 	if kind == KindRecord {
 		return db.offerRecord(now, VerifyJob{Object: x, Chain: x.rec.Chain, From: from})
@@ -126,7 +126,7 @@ func (db *DB) timely(now time.Time, o *origin, l *wire.LSA) error {
 // submit makes a job out for the host, unless the same bytes are out already or were refused a while ago.
 func (db *DB) submit(now time.Time, o *origin, job VerifyJob) (Verdict, error) {
 	fresh := job.Kind == KindRecord && !o.holds(&job)
-	if err := db.senders.of(now, job.From.Node).mayTry(now, len(job.Raw), fresh); err != nil {
+	if err := db.senders.of(now, job.From.Node).mayTry(now, job.Object, o, fresh); err != nil {
 		return Verdict{}, fmt.Errorf("%s: %w", job.Origin, err)
 	}
 	db.purge(now)

@@ -43,9 +43,3 @@ func (b *bucket) takeMany(now time.Time, burst, perSecond, n float64) bool {
 func priceOf(x *Object) float64 { return float64(1 + len(x.Raw)/priceUnit) }
 
 const priceUnit = 16 << 10
-
-// has reports whether take would succeed.
-func (b *bucket) has(now time.Time, burst, perSecond float64) bool {
-	b.fill(now, burst, perSecond)
-	return b.tokens >= 1
-}

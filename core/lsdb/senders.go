@@ -23,6 +23,7 @@ const (
 	badPerSecond     = 0.2
 	refusedBurst     = 256
 	refusedPerSecond = 4
+	maxForged        = 32 // nodes in whose names a neighbour gave false signatures; with more it is heard about nobody
 )
 
 // Bounds of what is held of one neighbour.
@@ -36,10 +37,12 @@ const (
 
 // sender is what is known of one neighbour's conduct.
 type sender struct {
+	node         mesh.NodeID
 	bad, refused bucket
-	inFlight     int // objects out for verification
-	flightBytes  int // in them
-	inFlightNew  int // of them records of certificates that are new here
+	forged       []mesh.NodeID // in whose names it gave false signatures, since its credit was whole
+	inFlight     int           // objects out for verification
+	flightBytes  int           // in them
+	inFlightNew  int           // of them records of certificates that are new here
 	parked       int
 	parkedBytes  int
 }
@@ -51,19 +54,27 @@ func (s *sender) idle(now time.Time) bool {
 }
 
 func (s *sender) fill(now time.Time) {
-	s.bad.fill(now, badBurst, badPerSecond)
+	if s.bad.fill(now, badBurst, badPerSecond); s.bad.tokens >= badBurst {
+		s.forged = nil
+	}
 	s.refused.fill(now, refusedBurst, refusedPerSecond)
 }
 
-// mayTry reports whether one more object of the sender's may be verified. Who lost credit may have the less under way,
-// or it would get a whole queue's worth of checks done each time that it is forgiven once.
-func (s *sender) mayTry(now time.Time, size int, fresh bool) error {
+// heard reports whether anything is taken from a neighbour about a node, which is known here or not.
+func (s *sender) heard(now time.Time, about mesh.NodeID, known bool) bool {
 	s.fill(now)
-	share := func(b *bucket, burst float64) int { return int(maxInFlight * b.tokens / burst) }
+	return s.bad.tokens >= 1 || (known || about == s.node) && len(s.forged) <= maxForged && !slices.Contains(s.forged, about)
+}
+
+// mayTry reports whether one more object of the sender's may be verified; o is the origin, nil if it is not known. Who lost credit
+// may have the less under way, or it would get a whole queue's worth of checks done each time that it is forgiven once.
+func (s *sender) mayTry(now time.Time, x *Object, o *origin, fresh bool) error {
+	heard := s.heard(now, x.Origin, o != nil)
+	share := func(b *bucket, burst float64) int { return int(maxInFlight * max(b.tokens, 1) / burst) }
 	switch {
-	case s.bad.tokens < 1 || fresh && s.refused.tokens < 1:
+	case !heard || fresh && s.refused.tokens < 1:
 		return ErrSender
-	case s.flightBytes+size > maxFlightBytes || s.inFlight >= share(&s.bad, badBurst) || fresh && s.inFlightNew >= share(&s.refused, refusedBurst):
+	case s.flightBytes+len(x.Raw) > maxFlightBytes || s.inFlight >= share(&s.bad, badBurst) || fresh && s.inFlightNew >= share(&s.refused, refusedBurst):
 		return ErrBusy
 	}
 	return nil
@@ -86,10 +97,10 @@ func (s *senders) get(n mesh.NodeID) *sender {
 	return s.its
 }
 
-// trusted reports whether anything is taken from a neighbour.
-func (s *senders) trusted(now time.Time, n mesh.NodeID) bool {
+// heard reports whether anything is taken from a neighbour about a node, which is known here or not.
+func (s *senders) heard(now time.Time, n, about mesh.NodeID, known bool) bool {
 	x := s.get(n)
-	return x == nil || x.bad.has(now, badBurst, badPerSecond)
+	return x == nil || x.heard(now, about, known)
 }
 
 // of returns what is known of a neighbour. Where there are too many, those go of which nothing is held; if there is none
@@ -104,14 +115,20 @@ func (s *senders) of(now time.Time, n mesh.NodeID) *sender {
 	if len(s.m) >= maxSenders {
 		delete(s.m, slices.SortedFunc(maps.Keys(s.m), mesh.NodeID.Compare)[0])
 	}
-	x := &sender{bad: bucket{tokens: badBurst, at: now}, refused: bucket{tokens: refusedBurst, at: now}}
+	x := &sender{node: n, bad: bucket{tokens: badBurst, at: now}, refused: bucket{tokens: refusedBurst, at: now}}
 	s.m[n] = x
 	s.last, s.its = n, x
 	return x
 }
 
-func (s *senders) blame(now time.Time, n mesh.NodeID) {
-	s.of(now, n).bad.take(now, badBurst, badPerSecond)
+// blame takes a signature that a neighbour gave as a node's, and that is not.
+func (s *senders) blame(now time.Time, n, of mesh.NodeID) {
+	x := s.of(now, n)
+	x.fill(now)
+	x.bad.take(now, badBurst, badPerSecond)
+	if len(x.forged) <= maxForged && !slices.Contains(x.forged, of) {
+		x.forged = append(x.forged, of)
+	}
 }
 
 func (s *senders) blameRefused(now time.Time, n mesh.NodeID) {

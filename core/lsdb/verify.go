@@ -54,7 +54,7 @@ func (db *DB) reject(now time.Time, job VerifyJob, err error) {
 	db.refused.Put(job.id, now)
 	switch o := db.originOf(job.Object); {
 	case errors.Is(err, ErrWrongSigner):
-		db.senders.blame(now, job.From.Node)
+		db.senders.blame(now, job.From.Node, job.Origin)
 	case job.Kind == KindRecord:
 		db.senders.blameRefused(now, job.From.Node)
 	case o != nil:

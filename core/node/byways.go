@@ -20,6 +20,8 @@ const (
 	quickByways = 8                      // that are looked for without a pause; a path shows that it fails in a tenth of a second
 	bywayPause  = time.Second            // before the next one; it doubles
 	bywayRest   = time.Minute            // at most, and where there is none
+	sunkWait    = time.Second            // before it, where all destinations fail at once: a stall of our own links may be over then
+	sunkAgain   = 10 * time.Second       // the least from one such wait to the next
 
 	// A search takes milliseconds in a large mesh, and one link of our own can make all destinations fail at once.
 	bywayTurn    = 50 * time.Millisecond
@@ -34,6 +36,11 @@ type PathsFail struct {
 
 func (PathsFail) controlEvent() {}
 
+// AllFail says that all paths to several destinations have begun to fail at once, by all own links, or do not any more.
+type AllFail struct{ Begins bool }
+
+func (AllFail) controlEvent() {}
+
 // byways is what is known of a destination whose paths fail. The zero value is that of one whose paths do not.
 type byways struct {
 	paths   []mesh.Path // offered besides the set, the oldest first
@@ -42,6 +49,7 @@ type byways struct {
 	found   int         // byways, since the set did last
 	none    int         // searches since then that found none
 	next    time.Time   // before it no other one is looked for
+	sunk    time.Time   // nor before this
 	retry   time.Time   // before it none is looked for though the topology changes; zero: that is no reason
 	stuck   bool        // all that are offered fail
 	does    time.Time   // since when a path of the set does not fail; zero: all do, or no byway was ever wanted
@@ -65,6 +73,24 @@ func (c *Control) pathsFail(now time.Time, ev PathsFail) {
 		b.failed = append(b.failed, failure{x, now})
 	}
 	b.failed = b.failed[max(0, len(b.failed)-maxFailed):]
+}
+
+// allFail has all byways wait for a while. When it ends they wait a little longer, as not all paths are back at once.
+func (c *Control) allFail(now time.Time, begins bool) {
+	until := now.Add(sunkWait)
+	switch {
+	case !begins:
+		until = now.Add(bywayAfter)
+	case now.Sub(c.sunk) < sunkAgain:
+		return
+	default:
+		c.sunk = now
+	}
+	for _, p := range c.peers {
+		if b := &p.byways; begins || now.Before(b.sunk) {
+			b.sunk = until
+		}
+	}
 }
 
 // fails reports whether a path is said to fail.
@@ -100,7 +126,7 @@ func (c *Control) settleByways(now time.Time, p *peer) {
 		if had {
 			c.tellPeer(p)
 		}
-	case b.stuck && !now.Before(b.next):
+	case b.stuck && !now.Before(later(b.next, b.sunk)):
 		if at := c.byways.take(now); at.After(now) {
 			b.next = at
 			return
@@ -185,7 +211,7 @@ func (p *peer) bywayDeadline() time.Time {
 	case !b.does.IsZero():
 		return b.does.Add(failedLife)
 	case b.stuck:
-		return b.next
+		return later(b.next, b.sunk)
 	}
 	return time.Time{}
 }

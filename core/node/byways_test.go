@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"x0tta6bl4/core/flow"
 	"x0tta6bl4/mesh"
 	"x0tta6bl4/wire"
 )
@@ -231,6 +232,98 @@ func TestReflexTellsWhatFails(t *testing.T) {
 	f.do(PathError{Node: zeta, Path: set.Byways[0], Code: wire.ErrorLinkDown})
 	if n, _ := said(); n != 1 {
 		t.Error("an error frame alone is told")
+	}
+}
+
+// While all paths to all destinations fail by all own links byways wait for a second, once in ten; if it was a stall none is looked for.
+func TestBywaysWaitWhereAllFails(t *testing.T) {
+	r, _ := twoRows(t)
+	set := r.peer(zeta).paths
+	want := func(n int, what string) {
+		t.Helper()
+		if got := r.searched(zeta); got != n {
+			t.Fatalf("%d searches %s, want %d", got, what, n)
+		}
+	}
+	r.do(AllFail{true})
+	r.fail(set...)
+	r.pass(sunkWait - 2*time.Millisecond)
+	want(0, "in a stall")
+	r.do(AllFail{false})
+	r.pass(bywayAfter - time.Millisecond)
+	r.fail()
+	r.pass(time.Minute)
+	want(0, "after a stall")
+	r.do(Wanted{Addr: mesh.Addr(domain, zeta)})
+	r.do(AllFail{true})
+	r.fail(set...)
+	r.pass(sunkWait - 2*time.Millisecond)
+	want(0, "in another stall")
+	r.do(AllFail{false}) // other destinations are reached, this one is not
+	r.pass(bywayAfter)
+	want(1, "when it was no stall")
+	r.do(AllFail{true}) // again, at once
+	r.fail(r.peer(zeta).offered()...)
+	want(2, "in what goes on for long")
+	r, _ = twoRows(t)
+	r.do(AllFail{true})
+	r.fail(r.peer(zeta).paths...)
+	r.pass(sunkWait)
+	want(1, "after a second")
+}
+
+// The one uplink stalls, and loses what was sent: all destinations fail at once, for a moment. It is told, and when it is over; not so
+// where one of them is reached, or where there is a link that carries nothing.
+func TestReflexTellsWhenAllFails(t *testing.T) {
+	other := pathBy(1000, 1, 6)
+	other.Nodes = []mesh.NodeID{self, alpha, beta}
+	for _, tt := range []struct {
+		name     string
+		reached  bool
+		idleLink bool
+		want     []ControlEvent
+	}{
+		{"a stall", false, false, []ControlEvent{AllFail{true}, AllFail{false}}},
+		{"one is reached", true, false, nil},
+		{"another link", false, true, nil},
+	} {
+		f := newFast(t)
+		f.do(linkSet(1, alpha, 11))
+		if tt.idleLink {
+			f.do(linkSet(2, beta, 12))
+		}
+		f.do(PeerSet{Node: zeta, Session: 21, Paths: []mesh.Path{pathBy(1000, 1, 5)}})
+		f.do(PeerSet{Node: beta, Session: 22, Paths: []mesh.Path{other}})
+		f.pass(time.Second)
+		var sent, lost uint32
+		var said []ControlEvent
+		for i := range 100 {
+			stalls := i >= 20 && i < 26
+			f.probes, f.reports = nil, nil
+			f.do(Sending{Node: zeta})
+			f.do(Sending{Node: beta})
+			if sent += 10; stalls {
+				lost += 10
+			}
+			f.pass(50 * time.Millisecond)
+			for _, p := range f.probes {
+				n := lost
+				if tt.reached && p.Node == beta {
+					n = 0
+				} else if stalls {
+					continue
+				}
+				f.do(ProbeAnswered{Node: p.Node, ID: p.ID, Counts: flow.Counts{Known: true, Series: 1, Sent: sent, Received: sent - n}})
+			}
+			for _, ev := range f.reports {
+				if a, ok := ev.(AllFail); ok {
+					said = append(said, a)
+				}
+			}
+		}
+		if !slices.Equal(said, tt.want) {
+			t.Errorf("%s: said %v, want %v", tt.name, said, tt.want)
+		}
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 
 // What the neighbour was told of a link counts here too: the smaller of what both ends announce, of that session's link alone.
 func TestCapacityOfTheFarEnd(t *testing.T) {
-	r, conn := neighbourhood(t, Config{InterfaceCapacity: map[string]mesh.BitsPerSecond{"eth1": 50e6}})
+	r, conn := neighbourhood(t, Config{InterfaceCapacity: map[string]mesh.BitsPerSecond{"eth1": 50e6, "thin": 2e5}})
 	l := r.links[0]
 	says := func(c mesh.BitsPerSecond) []mesh.Adjacency {
 		mine, other, foreign := adjacency(self, 7, l.label), adjacency(self, 6, l.label+1), adjacency(zeta, 8, 9)
@@ -20,14 +20,22 @@ func TestCapacityOfTheFarEnd(t *testing.T) {
 		iface     string
 		far, want mesh.BitsPerSecond
 		told      bool
+		low       mesh.BitsPerSecond
 	}{
-		{"", 0, 0, false},
-		{"", 20e6, 20e6, true},
-		{"", 20e6, 20e6, false},
-		{"eth1", 20e6, 20e6, false},
-		{"eth1", 200e6, 50e6, true},
-		{"eth1", 0, 50e6, false},
-		{"", 0, 0, true},
+		{"", 0, 0, false, 0},
+		{"", 20e6, 20e6, true, 0},
+		{"", 20e6, 20e6, false, 0},
+		{"eth1", 20e6, 20e6, false, 0},
+		{"eth1", 200e6, 50e6, true, 0},
+		{"eth1", 0, 50e6, false, 0},
+		{"", 0, 0, true, 0},
+		{"", 1e12, 100e6, true, 0}, // the cable of the far end: no more than if it had said nothing
+		{"", 79, 1e6, true, 79},    // no copies at all, if it were believed
+		{"eth1", 79, 1e6, false, 79},
+		{"thin", 79, 2e5, true, 79},
+		{"thin", 2e5, 2e5, false, 0},
+		{"thin", 5e5, 2e5, false, 0},
+		{"", 1e6, 1e6, true, 0},
 	} {
 		r.takeReflex()
 		l.iface = c.iface
@@ -43,8 +51,8 @@ func TestCapacityOfTheFarEnd(t *testing.T) {
 				}
 			}
 		}
-		if told != c.told || l.capacity != c.want {
-			t.Errorf("%+v: told %v, %d bit/s", c, told, l.capacity)
+		if told != c.told || l.capacity != c.want || r.Links()[0].LowCapacity != c.low {
+			t.Errorf("%+v: told %v, %d bit/s, too low: %d", c, told, l.capacity, l.low)
 		}
 	}
 }

@@ -52,6 +52,7 @@ type Control struct {
 	searches []search
 	detours  detourPlan
 	byways   bywayBudget
+	sunk     time.Time // when all paths to all destinations last began to fail
 	alone    alone
 	tally    tally
 
@@ -136,6 +137,10 @@ func (c *Control) Step(now time.Time, ev ControlEvent) Effects {
 		c.linkReport(now, ev)
 	case Stale:
 		c.stale(now, ev.Node, ev.Conn)
+	case AllFail:
+		c.allFail(now, ev.Begins)
+	case Known:
+		c.known(ev.Node, ev.Conn)
 	case PathsFail:
 		c.pathsFail(now, ev)
 	case Found:

@@ -40,6 +40,7 @@ type neighbourLink struct {
 	borrowed  bool      // made for want of any other link
 	around    path.Around
 	capacity  mesh.BitsPerSecond // as the fast loop was told; 0: not known
+	low       mesh.BitsPerSecond // what the neighbour announces, if that is too little to be counted
 	lookedAt  uint64             // the version of the database that capacity is of
 }
 
@@ -181,7 +182,7 @@ func (c *Control) settleLink(now time.Time, l *neighbourLink) {
 
 // tellLink tells the fast loop what a link is now.
 func (c *Control) tellLink(l *neighbourLink) {
-	l.capacity = c.capacityOf(l)
+	l.capacity, l.low = c.capacityOf(l)
 	c.out.Reflex = append(c.out.Reflex, LinkSet{l.label, l.neighbour, l.via, l.remote, l.mtu, c.cfg.Hello, l.capacity})
 }
 

@@ -133,6 +133,11 @@ type (
 	}
 	// Wanted says that a packet, or an operator, wants to reach a mesh address.
 	Wanted struct{ Addr netip.Addr }
+	// Known says that the peer sealed something with a session that it was said not to know.
+	Known struct {
+		Node mesh.NodeID
+		Conn mesh.ConnID
+	}
 	// Used says when packets of a peer's session last passed.
 	Used struct {
 		Node mesh.NodeID
@@ -192,6 +197,7 @@ func (Wanted) controlEvent()         {}
 func (Used) controlEvent()           {}
 func (LinkReport) controlEvent()     {}
 func (Stale) controlEvent()          {}
+func (Known) controlEvent()          {}
 func (Found) controlEvent()          {}
 func (Resolved) controlEvent()       {}
 func (CarrierLost) controlEvent()    {}

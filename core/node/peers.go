@@ -25,9 +25,9 @@ type peer struct {
 	dialling bool
 	next     time.Time
 	backoff  session.Backoff
-	staled   time.Time // when a new session was wished for, last, because the peer did not know ours
-	told     bool      // the fast loop knows of it
-	boot     uint64    // latest that the node has announced
+	stale    staleness
+	told     bool   // the fast loop knows of it
+	boot     uint64 // latest that the node has announced
 	byways   byways
 }
 
@@ -36,6 +36,9 @@ func (p *peer) deadline(now time.Time, idle time.Duration) time.Time {
 	at := sooner(sooner(p.used.Add(idle), p.sess.Deadline()), p.bywayDeadline())
 	if p.dialling || p.sess.Pending() || len(p.paths) == 0 {
 		return at // nothing to dial, or nowhere to: whatever ends that comes as an event
+	}
+	if p.sess.Doubted() {
+		at = sooner(at, later(p.stale.next, p.next))
 	}
 	if due := p.sess.RenewDue(); !due.IsZero() {
 		return sooner(at, later(due, p.next))
@@ -152,26 +155,6 @@ func (c *Control) peerOpened(now time.Time, cn *conn, m wire.PeerOpen) {
 	c.settlePeer(now, p)
 }
 
-// stalePause is the least time between two sessions that a peer's claims to know none bring about.
-const stalePause = time.Second
-
-// stale handles a peer's claim not to know a session of ours, as when one of the two stood still for longer than the other
-// waited: another that both made is used if there is one, else a handshake begins.
-func (c *Control) stale(now time.Time, n mesh.NodeID, id mesh.ConnID) {
-	p := c.peer(n)
-	if p == nil || p.sess.Use() == 0 || id != 0 && id != p.sess.Use() {
-		return // of one that is not used any more
-	}
-	p.sess.Doubt(p.sess.Use())
-	c.settlePeer(now, p)
-	if p.sess.Doubted() {
-		if !p.staled.After(now) {
-			p.staled = later(now, p.staled.Add(stalePause))
-		}
-		p.sess.RenewAt(p.staled)
-	}
-}
-
 func (c *Control) settlePeer(now time.Time, p *peer) {
 	c.settleByways(now, p)
 	d := p.sess.Decide(now)
@@ -186,8 +169,12 @@ func (c *Control) settlePeer(now time.Time, p *peer) {
 		return
 	}
 	want := d.Use == 0 && p.wish(now) || d.Use != 0 && d.Renew
-	if want && !p.dialling && !p.sess.Pending() && len(p.paths) > 0 && !now.Before(p.next) {
+	unknown := p.sess.Doubted() && !now.Before(p.stale.next)
+	if (want || unknown) && !p.dialling && !p.sess.Pending() && len(p.paths) > 0 && !now.Before(p.next) {
 		p.dialling = true
+		if unknown {
+			p.stale.dialled(now)
+		}
 		c.nextDial++
 		c.dials[c.nextDial] = dialFor{peer: p}
 		c.out.Reflex = append(c.out.Reflex, DialPeer{ID: c.nextDial, Peer: p.node})

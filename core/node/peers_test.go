@@ -166,21 +166,55 @@ func TestStaleSessionsAreReplaced(t *testing.T) {
 	}
 }
 
-// Who never stops saying that it knows no session has a new one each second, and no more.
+// Who never stops saying that it knows no session has a new one ever more rarely: after 1 s, 2 s, then up to 30 s. After a session
+// that lasted the first one is opened at once again.
 func TestNeverEndingStaleness(t *testing.T) {
+	r, _ := neighbourhood(t, Config{Idle: time.Hour})
+	r.do(Wanted{Addr: mesh.Addr(domain, zeta)})
+	in := r.peerUp(dialsOf(r.takeReflex())[0], zeta, 100)
+	doubted := func(d time.Duration) (at []time.Duration) {
+		for began := r.at; r.at.Sub(began) < d; r.pass(100 * time.Millisecond) {
+			r.do(Stale{Node: zeta, Conn: in})
+			r.do(Stale{Node: zeta, Conn: in})
+			for _, dial := range dialsOf(r.takeReflex()) {
+				in = r.peerUp(dial, zeta, 100)
+				at = append(at, r.at.Sub(began).Round(time.Second))
+			}
+			if r.Peers()[0].Session == 0 {
+				t.Fatal("no session is in use")
+			}
+		}
+		return at
+	}
+	want := []time.Duration{0, time.Second, 3 * time.Second, 7 * time.Second, 15 * time.Second, 31 * time.Second, 61 * time.Second, 91 * time.Second}
+	if got := doubted(2 * time.Minute); !slices.Equal(got, want) {
+		t.Errorf("sessions after %v, want %v", got, want)
+	}
+	r.pass(staleMost)
+	for _, dial := range dialsOf(r.takeReflex()) {
+		in = r.peerUp(dial, zeta, 100)
+	}
+	r.pass(staleMost)
+	if got := doubted(5 * time.Second); !slices.Equal(got, want[:3]) {
+		t.Errorf("after one that lasted: sessions after %v, want %v", got, want[:3])
+	}
+}
+
+// What the other end sealed with a session shows that it knows it: nothing is opened in its place, whatever is claimed meanwhile.
+func TestKnownSessionIsNotReplaced(t *testing.T) {
 	r, _ := neighbourhood(t, Config{})
 	r.do(Wanted{Addr: mesh.Addr(domain, zeta)})
-	in, dials := r.peerUp(dialsOf(r.takeReflex())[0], zeta, 100), 0
-	for range 100 {
+	in := r.peerUp(dialsOf(r.takeReflex())[0], zeta, 100)
+	r.do(Stale{Node: zeta, Conn: in})
+	in = r.peerUp(dialsOf(r.takeReflex())[0], zeta, 100)
+	for _, known := range []mesh.ConnID{in, in + 100} {
+		r.do(Known{Node: mesh.MustNodeID("nobody"), Conn: in})
 		r.do(Stale{Node: zeta, Conn: in})
-		for _, d := range dialsOf(r.takeReflex()) {
-			in = r.peerUp(d, zeta, 100)
-			dials++
+		r.do(Known{Node: zeta, Conn: known})
+		r.pass(10 * time.Second)
+		if got := dialsOf(r.takeReflex()); len(got) != btoi(known != in) {
+			t.Errorf("dials %v though the peer knows %d of %d", got, known, in)
 		}
-		r.pass(100 * time.Millisecond)
-	}
-	if dials < 5 || dials > 11 {
-		t.Errorf("%d sessions in 10 s", dials)
 	}
 }
 

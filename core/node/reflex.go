@@ -60,9 +60,10 @@ type (
 		Path mesh.Path
 		Code wire.ErrorCode
 	}
-	// ProbeAnswered says that an end-to-end probe came back, and what the peer has counted.
+	// ProbeAnswered says that an end-to-end probe came back, by which session, and what the peer has counted.
 	ProbeAnswered struct {
 		Node   mesh.NodeID
+		Conn   mesh.ConnID
 		ID     uint64
 		Counts flow.Counts
 	}
@@ -137,6 +138,7 @@ type Reflex struct {
 	out   ReflexEffects
 
 	stalled time.Time // when links last fell silent together
+	sunk    bool      // as the slow loop was told
 
 	switches uint64 // of destinations that are not in use any more
 }
@@ -148,6 +150,8 @@ type reflexPeer struct {
 	pair []mesh.Path
 
 	failing []mesh.Path // as the slow loop was told
+	began   time.Time   // since when Session is used
+	unknown mesh.ConnID // that the slow loop was told is not known to the peer; 0: none
 }
 
 // NewReflex returns the fast machine of a node that starts without links.
@@ -206,9 +210,7 @@ func (r *Reflex) take(now time.Time, ev ReflexEvent) {
 	case PathError:
 		r.pathError(now, ev)
 	case ProbeAnswered:
-		if i, ok := r.findPeer(ev.Node); ok {
-			r.peers[i].flow.ProbeReply(now, ev.ID, ev.Counts)
-		}
+		r.probeAnswered(now, ev)
 	case Sending:
 		if i, ok := r.findPeer(ev.Node); ok {
 			r.peers[i].flow.Sending(now, ev.Protected)
@@ -270,6 +272,10 @@ func (r *Reflex) tick(now time.Time) {
 			r.out.Report = append(r.out.Report, PathsFail{p.Node, failing})
 		}
 	}
+	if sunk := r.allFail(now); sunk != r.sunk {
+		r.sunk = sunk
+		r.out.Report = append(r.out.Report, AllFail{sunk})
+	}
 	if r.dirty {
 		r.dirty = false
 		r.out.Publish = r.table()
@@ -307,6 +313,9 @@ func (r *Reflex) peerSet(now time.Time, ev PeerSet) {
 	if ok && p.Session != ev.Session {
 		p.flow.Anew(now)
 	}
+	if p.Session != ev.Session {
+		p.began = now
+	}
 	p.PeerSet = ev
 	p.flow.SetPaths(now, ev.Paths, ev.Byways...)
 	for _, path := range slices.Concat(ev.Paths, ev.Byways) {
@@ -315,21 +324,6 @@ func (r *Reflex) peerSet(now time.Time, ev PeerSet) {
 			state = l.state
 		}
 		p.flow.Link(now, path.Labels[0], state)
-	}
-}
-
-func (r *Reflex) pathError(now time.Time, ev PathError) {
-	if ev.Code == wire.ErrorNoSession {
-		r.out.Report = append(r.out.Report, Stale{ev.Node, ev.Conn})
-		return
-	}
-	i, ok := r.findPeer(ev.Node)
-	switch {
-	case !ok:
-	case ev.Code == wire.ErrorLinkSuspect:
-		r.peers[i].flow.Doubt(now, ev.Path)
-	default:
-		r.peers[i].flow.Suspect(now, ev.Path)
 	}
 }
 

@@ -293,6 +293,57 @@ func TestErrorsAndProbes(t *testing.T) {
 	}
 }
 
+// A session that the peer is said not to know, and by which it answers all the same, is known; it is told once.
+func TestAnswerByASessionInDoubt(t *testing.T) {
+	f := newFast(t)
+	f.do(linkSet(1, alpha, 11))
+	f.do(PeerSet{Node: zeta, Session: 7, Paths: []mesh.Path{pathBy(1000, 1, 5)}})
+	f.pass(time.Second)
+	f.reports = nil
+	unknown := PathError{Node: zeta, Conn: 7, Path: pathBy(1000, 1, 5), Code: wire.ErrorNoSession}
+	for _, ev := range []ReflexEvent{
+		ProbeAnswered{Node: zeta}, ProbeAnswered{Node: zeta, Conn: 7}, unknown, ProbeAnswered{Node: zeta, Conn: 6}, ProbeAnswered{Node: zeta}, ProbeAnswered{Node: zeta, Conn: 7},
+		ProbeAnswered{Node: zeta, Conn: 7},
+	} {
+		f.do(ev)
+	}
+	want := []ControlEvent{Stale{Node: zeta, Conn: 7}, Known{Node: zeta, Conn: 7}}
+	if !slices.Equal(f.reports, want) {
+		t.Errorf("reports %+v, want %+v", f.reports, want)
+	}
+}
+
+// An error which says that the far end does not know a session, and which is there before an answer of the far end's can be, comes
+// of a relay that cannot know: the path is suspected. One that comes later may be true.
+func TestErrorThatIsTooQuick(t *testing.T) {
+	for _, tt := range []struct {
+		after   time.Duration
+		suspect bool
+	}{{10 * time.Millisecond, true}, {25 * time.Millisecond, false}} {
+		f := newFast(t)
+		f.do(linkSet(1, alpha, 11))
+		path := pathBy(1000, 1, 5)
+		f.do(PeerSet{Node: zeta, Session: 7, Paths: []mesh.Path{path}})
+		f.pass(time.Second)
+		out := f.do(Sending{Node: zeta})
+		if len(out.Probes) != 1 {
+			t.Fatalf("probes %v", out.Probes)
+		}
+		f.at = f.at.Add(20 * time.Millisecond)
+		f.do(ProbeAnswered{Node: zeta, Conn: 7, ID: out.Probes[0].ID})
+		f.do(PeerSet{Node: zeta, Session: 8, Paths: []mesh.Path{path}})
+		f.at = f.at.Add(tt.after)
+		f.do(PathError{Node: zeta, Conn: 7, Path: path, Code: wire.ErrorNoSession}) // of the session before
+		if s := f.r.States(zeta); s[0].State != flow.Active {
+			t.Errorf("states %+v after an error of another session", s)
+		}
+		f.do(PathError{Node: zeta, Conn: 8, Path: path, Code: wire.ErrorNoSession})
+		if s := f.r.States(zeta); (s[0].State == flow.Suspect) != tt.suspect {
+			t.Errorf("after %v: states %+v", tt.after, s)
+		}
+	}
+}
+
 // A dial comes out behind the table that holds the way there; a late loop suspects nobody; any frame is a sign of life.
 // The network changed: every link says hello now, and those whose interface has gone are down without delay.
 func TestNudgeAndCut(t *testing.T) {

@@ -19,6 +19,7 @@ type LinkView struct {
 	MTU           int
 	Session       mesh.ConnID
 	Status        mesh.LinkStatus
+	LowCapacity   mesh.BitsPerSecond // that the neighbour announces, if it is less than what counts; else 0
 }
 
 // PeerView is what the slow machine knows of one destination in use.
@@ -35,7 +36,7 @@ type PeerView struct {
 func (c *Control) Links() []LinkView {
 	vs := make([]LinkView, 0, len(c.links))
 	for _, l := range c.links {
-		vs = append(vs, LinkView{l.label, l.theirs, l.neighbour, l.remote, int(l.frame()), l.via, l.status})
+		vs = append(vs, LinkView{l.label, l.theirs, l.neighbour, l.remote, int(l.frame()), l.via, l.status, l.low})
 	}
 	return vs
 }

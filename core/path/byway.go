@@ -11,9 +11,9 @@ import (
 const bywaySearches = 24
 
 // Byway returns a path between two nodes that is none of those that failed; false if none is found. Which relay or link a path
-// failed by nobody says, so they share the guilt: of all paths the one that shares least of it with the failed is taken, of
-// equals the best by weight, and none of more hops than a frame can go. Where that is a failed one itself, it is looked for again without one of its relays, or of its
-// links, the guiltiest first. A set that must avoid the culprits of all, whoever they are, is a hitting set, which is NP-hard
+// failed by nobody says, so they share the guilt; a weak link, which loses most of what it carries, is guilty of itself. Of all
+// paths the one with the least guilt is taken, of equals the best by weight, and none of more hops than a frame can go. Where that
+// is a failed one itself, it is looked for again without one of its relays, or of its links, the guiltiest first. A set that must avoid the culprits of all, whoever they are, is a hitting set, which is NP-hard
 // (Karp 1972): there are bywaySearches searches at most.
 func (g *Graph) Byway(from, to mesh.NodeID, failed []mesh.Path) (mesh.Path, bool) {
 	s, ok := g.index(from)
@@ -26,6 +26,9 @@ func (g *Graph) Byway(from, to mesh.NodeID, failed []mesh.Path) (mesh.Path, bool
 	}
 	b := &bywayfinder{g: g, from: s, to: t, failed: failed, left: bywaySearches,
 		nodes: make([]int64, len(g.nodes)), links: make([]int64, len(g.arcs))}
+	for i := range g.arcs {
+		b.links[g.arcs[i].link] = g.arcs[i].weight / weakUnit * guiltOfWeak
+	}
 	for _, p := range failed {
 		b.blame(p)
 	}
@@ -49,6 +52,9 @@ const (
 	banned     = int64(-1)
 	guiltUnit  = int64(1) << 44 // in a weight: above all that one path weighs
 	guiltOfOne = int64(64)      // the guilt of one path
+
+	// guiltOfWeak is that of a poor link; a bad one has twice as much, which is a quarter of a path's.
+	guiltOfWeak = int64(8)
 )
 
 // blame spreads the guilt of a failed path over its relays and links, as far as the graph has them.

@@ -58,6 +58,42 @@ func TestBywayPrefersTheBlameless(t *testing.T) {
 	}
 }
 
+// That nobody has blamed a way makes it no better than one by a relay that may be the culprit, where its links lose most of what they
+// carry; one that is poor is worth a try.
+func TestBywayOfWeakLinks(t *testing.T) {
+	for _, tt := range []struct {
+		q     mesh.Quality
+		links int
+		want  []int
+	}{
+		{mesh.Bad, 20, []int{0, 1, 4, 5}}, {mesh.Poor, 20, []int{0, 1, 4, 5}}, {mesh.Bad, 4, []int{0, 1, 4, 5}},
+		{mesh.Poor, 1, []int{0, 9, 5}}, {mesh.Fair, 20, nil},
+	} {
+		b := newBuilder()
+		chain(b, 10, 0, 1, 2, 5)
+		chain(b, 10, 0, 3, 4, 5)
+		b.link(1, 4, 30)
+		b.link(3, 2, 40)
+		failed := NewGraph(b.edges).Disjoint(node(0), node(5), 3).Paths
+		nodes := []int{0, 9}
+		for i := range tt.links - 1 {
+			nodes = append(nodes, 100+i)
+		}
+		nodes = append(nodes, 5)
+		from := len(b.edges)
+		chain(b, 1, nodes...)
+		for i := range tt.links { // the rest is excellent
+			b.edges[from+2*i].Quality, b.edges[from+2*i+1].Quality = tt.q, tt.q
+		}
+		if tt.want == nil {
+			tt.want = nodes
+		}
+		if p, ok := NewGraph(b.edges).Byway(node(0), node(5), failed); !ok || !slices.Equal(numbers(p), tt.want) {
+			t.Errorf("%d %v links: %v, %v, want %v", tt.links, tt.q, numbers(p), ok, tt.want)
+		}
+	}
+}
+
 // A way of more hops than a frame can go, which nobody has blamed, hides none of those that it can go, however many there are.
 func TestBywayBesideLongWays(t *testing.T) {
 	b := newBuilder()

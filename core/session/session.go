@@ -28,7 +28,7 @@ const (
 	lingerOther  = 35 * time.Second // and by the other end after this, should the opener not do it
 	confirmLimit = 5 * time.Second  // a connection whose peer sends no index in this time is closed
 	maxAge       = 55 * time.Minute // when a session asks for its successor
-	maxConns     = 8                // connections kept to one peer; the oldest goes first
+	maxConns     = 8                // connections kept to one peer; see Peer.worst
 )
 
 // Conn is one mutually authenticated connection to the peer, and the session whose keys came out of it.
@@ -40,6 +40,7 @@ type Conn struct {
 	Boot        uint64    // boot instance of the peer's process, from its open message
 	Confirmed   bool      // the peer's receive index is known
 	doubted     bool      // the peer is said not to know it
+	once        bool      // it was, or is
 	loserSince  time.Time // zero while not superseded
 }
 
@@ -84,10 +85,21 @@ func (p *Peer) Confirm(id mesh.ConnID, boot uint64) (dead []mesh.ConnID) {
 }
 
 // Doubt notes that the peer is said not to know a connection: any other that is confirmed is better. A report can be wrong, so
-// that it ends nothing.
-func (p *Peer) Doubt(id mesh.ConnID) {
+// that it ends nothing. It returns whether it is the first of that connection.
+func (p *Peer) Doubt(id mesh.ConnID) (first bool) {
+	i := p.index(id)
+	if i < 0 {
+		return false
+	}
+	first = !p.conns[i].once
+	p.conns[i].doubted, p.conns[i].once = true, true
+	return first
+}
+
+// Trust notes that the peer does know a connection.
+func (p *Peer) Trust(id mesh.ConnID) {
 	if i := p.index(id); i >= 0 {
-		p.conns[i].doubted = true
+		p.conns[i].doubted = false
 	}
 }
 
@@ -260,21 +272,46 @@ func (p *Peer) lingerOf(c Conn) time.Duration {
 }
 
 func (p *Peer) reap(now time.Time) (gone []mesh.ConnID) {
-	surplus := len(p.conns) - maxConns
 	p.conns = slices.DeleteFunc(p.conns, func(c Conn) bool {
 		end := !now.Before(c.HardEnd) ||
 			!c.Confirmed && now.Sub(c.Established) >= confirmLimit ||
 			!c.loserSince.IsZero() && now.Sub(c.loserSince) >= p.lingerOf(c)
-		if !end && surplus > 0 && c.ID != p.use {
-			end = true
-		}
 		if end {
-			surplus--
 			gone = append(gone, c.ID)
 		}
 		return end
 	})
+	for len(p.conns) > maxConns {
+		i := p.worst()
+		gone = append(gone, p.conns[i].ID)
+		p.conns = slices.Delete(p.conns, i, i+1)
+	}
 	return gone
+}
+
+// worst returns which connection is to go where there are more than maxConns: one that is not confirmed, but not the newest, or where
+// so many are held no successor would ever be; then one that the peer does not know; then of those that lost the one that did so
+// second. Of a link that comes and goes the first that lost is known to both ends, and the last ones are what an end uses that is
+// late by a moment: those between serve nobody.
+func (p *Peer) worst() int {
+	last := len(p.conns) - 1
+	if i := slices.IndexFunc(p.conns[:last], func(c Conn) bool { return !c.Confirmed }); i >= 0 {
+		return i
+	}
+	if i := slices.IndexFunc(p.conns, func(c Conn) bool { return c.doubted && c.ID != p.use }); i >= 0 {
+		return i
+	}
+	first, second := -1, -1
+	for i, c := range p.conns {
+		switch {
+		case c.ID == p.use || !c.Confirmed:
+		case first < 0 || c.loserSince.Before(p.conns[first].loserSince):
+			first, second = i, first
+		case second < 0 || c.loserSince.Before(p.conns[second].loserSince):
+			second = i
+		}
+	}
+	return max(second, 0)
 }
 
 // Valid reports whether the invariant holds; tests call it after every step.

@@ -2,6 +2,7 @@ package session
 
 import (
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -184,6 +185,65 @@ func TestAgreement(t *testing.T) {
 			t.Fatalf("one end uses %d, the other %d", use[0], use[1])
 		}
 	})
+}
+
+// Of more connections than are kept that goes which serves nobody: neither the one in use, nor the first that lost, by which an end
+// sends that stood still, nor the last ones, nor the successor that is being made.
+func TestWhichConnectionGoes(t *testing.T) {
+	lives := func(p *Peer) (ids []mesh.ConnID) {
+		p.Decide(at(40 * time.Second))
+		if !p.Valid() {
+			t.Fatalf("%+v", p)
+		}
+		return p.Conns()
+	}
+	flapping := func(n int, of func(i int) time.Duration) *Peer {
+		p := New(beta) // the other end of it opens
+		for i := range n {
+			add(p, mesh.ConnID(i+1), alpha, of(i), time.Hour, 1)
+			p.Decide(at(of(i)))
+		}
+		return p
+	}
+	often := func(i int) time.Duration { return 10*time.Second + time.Duration(i)*2500*time.Millisecond }
+	for _, tt := range []struct {
+		name string
+		make func() *Peer
+		want []mesh.ConnID
+	}{
+		{"a link that comes and goes", func() *Peer { return flapping(12, often) }, []mesh.ConnID{1, 6, 7, 8, 9, 10, 11, 12}},
+		{"what the peer does not know first", func() *Peer {
+			p := flapping(8, often)
+			p.Doubt(7)
+			p.Doubt(4)
+			add(p, 9, alpha, 39*time.Second, time.Hour, 1)
+			return p
+		}, []mesh.ConnID{1, 2, 3, 5, 6, 7, 8, 9}},
+		{"but not if it is the best there is", func() *Peer {
+			p := flapping(8, often)
+			for id := range mesh.ConnID(9) {
+				p.Doubt(id)
+			}
+			p.Add(Conn{ID: 9, Opener: alpha, Established: at(39 * time.Second), HardEnd: at(time.Hour)})
+			return p
+		}, []mesh.ConnID{2, 3, 4, 5, 6, 7, 8, 9}},
+		{"a successor is kept", func() *Peer {
+			p := flapping(8, often)
+			p.Add(Conn{ID: 9, Opener: alpha, Established: at(39 * time.Second), HardEnd: at(time.Hour)})
+			return p
+		}, []mesh.ConnID{1, 3, 4, 5, 6, 7, 8, 9}},
+		{"but one", func() *Peer {
+			p := flapping(6, often)
+			for id := mesh.ConnID(7); id < 11; id++ {
+				p.Add(Conn{ID: id, Opener: alpha, Established: at(39 * time.Second), HardEnd: at(time.Hour)})
+			}
+			return p
+		}, []mesh.ConnID{1, 2, 3, 4, 5, 6, 9, 10}},
+	} {
+		if got := lives(tt.make()); !slices.Equal(got, tt.want) {
+			t.Errorf("%s: %v are left, want %v", tt.name, got, tt.want)
+		}
+	}
 }
 
 // The rules are an order: of three connections the best does not depend on which two are compared first.

@@ -259,12 +259,40 @@ func TestPacketsOfTwoTablesLeaveApart(t *testing.T) {
 // largeSegments).
 func TestLargePacketLeavesInOneCall(t *testing.T) {
 	const mtu, segments, labels = 1360, 45, 16 // of the mesh; with more labels a packet of the MTU does not fit a frame
-	longest := outPath{labels: make([]byte, 2*labels)}
-	var s outbox
-	for i := range segments {
-		if i > 0 && !s.fits(&longest, mtu+wire.InnerHeader) {
-			t.Fatalf("%d of %d frames of %d bytes fit", i, segments, longest.frameLen(mtu+wire.InnerHeader))
+	longest := []outPath{{}, {labels: make([]byte, 2*labels)}}
+	for _, first := range []int{0, 1} {
+		var s outbox
+		way := []outPath{longest[first], longest[1]}
+		for i := range segments {
+			if i > 0 && !s.fits(way, mtu+wire.InnerHeader) {
+				t.Fatalf("%d of %d frames of %d bytes fit", i, segments, way[0].frameLen(mtu+wire.InnerHeader))
+			}
+			s.place(&way[0], mtu+wire.InnerHeader, 0)
 		}
-		s.place(&longest, mtu+wire.InnerHeader, 0)
+	}
+}
+
+// What leaves together is no more than one call takes by any of the paths that it goes, also where a copy has more labels.
+func TestCopiesLeaveInOneCall(t *testing.T) {
+	const plain = 960 // as many as one call takes are 62 KiB
+	short, long := outPath{}, outPath{labels: make([]byte, 2*wire.MaxLabels)}
+	for _, paths := range [][]outPath{{short}, {short, long}, {long, short}} {
+		var s outbox
+		s.place(&paths[0], plain, 0)
+		for s.fits(paths, plain) {
+			s.place(&paths[0], plain, 0)
+		}
+		for i := range paths {
+			copied, size := s.out[:s.n], s.size
+			if i > 0 {
+				copied, size = s.relabel(&paths[0], &paths[i]), paths[i].frameLen(plain)
+			}
+			if len(copied) > maxRunBytes || len(copied) != s.frames*size {
+				t.Errorf("%d frames of %d bytes by path %d", s.frames, size, i)
+			}
+		}
+		if most := min(maxRun, maxRunBytes/max(paths[0].frameLen(plain), paths[len(paths)-1].frameLen(plain))); s.frames != most {
+			t.Errorf("%d frames of %d", s.frames, most)
+		}
 	}
 }

@@ -149,7 +149,7 @@ func (n *testNet) add(name string, i int) {
 			},
 			Need:       func(a netip.Addr) { d.needs = append(d.needs, a) },
 			Sending:    func(n mesh.NodeID, protected bool) { d.sending = append(d.sending, sendingTold{n, protected}) },
-			ProbeReply: func(_ mesh.NodeID, p wire.Probe, _ time.Time) { d.replies = append(d.replies, p) },
+			ProbeReply: func(_ mesh.NodeID, _ mesh.ConnID, p wire.Probe, _ time.Time) { d.replies = append(d.replies, p) },
 			Handshake: func(h wire.Handshake, in mesh.Label, back []mesh.Label) {
 				d.shakes = append(d.shakes, shake{h, in, back})
 			},

@@ -24,7 +24,7 @@ const (
 type outbox struct {
 	cut segment.Cutter
 	out [maxRunBytes]byte
-	dup [maxRunBytes + maxRun*2*wire.MaxLabels]byte // the same for another path
+	dup [maxRunBytes]byte // the same for another path
 
 	n, size, frames int // of out: bytes, those of a frame, how many
 
@@ -167,7 +167,7 @@ func (p *Plane) sendCut(s *outbox, peer *outPeer, pkt []byte, partial bool) bool
 func (p *Plane) sealNext(s *outbox, peer *outPeer, way *course, in wire.Inner, c uint64, now time.Duration) {
 	b, _ := s.cut.Next(wire.InnerHeader)
 	in.Append(b[:0])
-	if s.frames > 0 && !s.fits(&way.paths[0], len(b)) {
+	if s.frames > 0 && !s.fits(way.paths, len(b)) {
 		p.flush(s)
 	}
 	aead := peer.session.seal.sealing(c, now)
@@ -188,10 +188,14 @@ func (s *outbox) takes(peer *outPeer, way *course) bool {
 	return s.peer == peer && s.way.flags == way.flags && len(s.way.paths) == len(way.paths) && &s.way.paths[0] == &way.paths[0]
 }
 
-// fits reports whether a frame with n bytes of plaintext can follow those in out. Only the last may be shorter.
-func (s *outbox) fits(path *outPath, n int) bool {
-	size := path.frameLen(n)
-	return s.frames < maxRun && s.n+size <= len(s.out) && size <= s.size && s.n == s.frames*s.size
+// fits reports whether a frame with n bytes of plaintext can follow those in out, by each of the paths that they go. Only the last
+// may be shorter.
+func (s *outbox) fits(paths []outPath, n int) bool {
+	size, longer := paths[0].frameLen(n), 0
+	for i := range paths {
+		longer = max(longer, len(paths[i].labels)-len(paths[0].labels))
+	}
+	return s.frames < maxRun && s.n+size+(s.frames+1)*longer <= maxRunBytes && size <= s.size && s.n == s.frames*s.size
 }
 
 // place puts header and labels of a frame behind the frames in out. What it returns is where its payload begins: an empty

@@ -91,8 +91,8 @@ type Callbacks struct {
 	// more than 20: with 100 or more, once per 250 ms. Packets of the protected class are told of for themselves.
 	Sending func(node mesh.NodeID, protected bool)
 
-	// ProbeReply is called when node answered a probe.
-	ProbeReply func(node mesh.NodeID, p wire.Probe, at time.Time)
+	// ProbeReply is called when node answered a probe; conn is the session that it sealed the answer with.
+	ProbeReply func(node mesh.NodeID, conn mesh.ConnID, p wire.Probe, at time.Time)
 
 	// Handshake is called for handshake frames for this node. The answer goes by SendHandshake(in, back, …).
 	Handshake func(h wire.Handshake, in mesh.Label, back []mesh.Label)
@@ -186,7 +186,7 @@ func (c Callbacks) withDefaults() Callbacks {
 		c.Sending = func(mesh.NodeID, bool) {}
 	}
 	if c.ProbeReply == nil {
-		c.ProbeReply = func(mesh.NodeID, wire.Probe, time.Time) {}
+		c.ProbeReply = func(mesh.NodeID, mesh.ConnID, wire.Probe, time.Time) {}
 	}
 	if c.Handshake == nil {
 		c.Handshake = func(wire.Handshake, mesh.Label, []mesh.Label) {}

@@ -315,7 +315,7 @@ func (p *Plane) deliverProbe(a *arrival, s *peerSession, kind wire.InnerKind, b 
 		return
 	}
 	if kind == wire.InnerProbeReply {
-		p.cb.ProbeReply(s.node, probe, p.time(int64(a.now)))
+		p.cb.ProbeReply(s.node, s.conn, probe, p.time(int64(a.now)))
 		return
 	}
 	probe.Labels = nil

@@ -242,7 +242,7 @@ func TestDefaults(t *testing.T) {
 	c.Moved(1, 1, netip.AddrPort{})
 	c.Error(wire.ErrorFrame{}, 1, time.Time{}, nil)
 	c.Need(netip.Addr{})
-	c.ProbeReply(mesh.NodeID{}, wire.Probe{}, time.Time{})
+	c.ProbeReply(mesh.NodeID{}, 0, wire.Probe{}, time.Time{})
 	c.Handshake(wire.Handshake{}, 1, nil)
 }
 
