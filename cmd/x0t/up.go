@@ -33,7 +33,7 @@ func (a *app) upCmd() *cobra.Command {
 			}
 			release, _ := build()
 			return daemon.Run(ctx, daemon.Options{
-				Config: cfg, State: a.state, Socket: a.socket, Log: cfg.Log.Logger(a.err), Version: release, Manager: manager,
+				Config: cfg, State: a.state, Socket: a.socket, Log: cfg.Log.Logger(a.err).Logger, Version: release, Manager: manager,
 			})
 		}),
 	}
