@@ -153,6 +153,7 @@ func TestPacketsThatWaitedGoByTwoPaths(t *testing.T) {
 // withRules gives a a class of protected packets.
 func (d *testNode) withRules(rules ...string) {
 	d.plane.SetRules(parseRules(d.net.t, rules...), 0)
+	d.publish()
 }
 
 // noCopies takes a node's budget for copies away.
