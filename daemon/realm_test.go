@@ -133,6 +133,7 @@ func (n *resident) start(name, file string) {
 	d.plane = dataplane.New(dataplane.Config{
 		Self: mesh.Addr(testDomain, d.self), Prefix: mesh.Prefix(testDomain), Send: func(netip.AddrPort, []byte) error { return nil },
 	})
+	d.table.Store(&mesh.Forwarding{})
 	id := selfMade(t)
 	cfg := replica.Config{
 		Self: d.self, Domain: testDomain, Path: n.path, Founder: n.founder, May: mayWrite,
