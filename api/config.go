@@ -30,8 +30,9 @@ type ConfigKey struct {
 
 // Config is the configuration that this node runs with.
 type Config struct {
-	Node mesh.NodeID     `json:"node"`
-	Keys List[ConfigKey] `json:"keys"`
+	Node    mesh.NodeID     `json:"node"`
+	Running bool            `json:"running"` // a daemon says so; else it is what the file says, and what is shared is not known
+	Keys    List[ConfigKey] `json:"keys"`
 }
 
 // ConfigSetting is one value that nodes share.

@@ -16,7 +16,7 @@ var _ api.ConfigBackend = (*Daemon)(nil)
 // Config implements api.ConfigBackend.
 func (d *Daemon) Config(context.Context) (api.Config, error) {
 	t := d.tuned()
-	c := api.Config{Node: d.self}
+	c := api.Config{Node: d.self, Running: true}
 	for _, key := range config.Keys() {
 		k := api.ConfigKey{Key: key, Value: t.Value(key), Source: api.ConfigDefault}
 		if slices.Contains(d.opt.Given, key) {
