@@ -75,7 +75,7 @@ func TestConfigSetTakesAnyValue(t *testing.T) {
 	got := make(chan string, 1)
 	serveOptions(t, api.ServerOptions{Socket: socket, Backend: fake{}, Config: recorder{fakeConfig{}, got}})
 	for _, value := range []string{`["dscp:EF", udp/5060]`, "- all\n- tcp/22\n", ""} {
-		if _, errs, code := runArgs(t.Context(), "", "config", "set", "routing.protect", value, "--node", "beta.example.mesh"); code != 0 {
+		if _, errs, code := runArgs(t.Context(), "", "config", "set", "--node", "beta.example.mesh", "--", "routing.protect", value); code != 0 {
 			t.Fatalf("%q: %d %s", value, code, errs)
 		}
 		if heard := <-got; heard != "routing.protect for beta: "+value {
