@@ -31,7 +31,7 @@ func TestCallsOverTheSocket(t *testing.T) {
 
 	s, err := c.Status(ctx)
 	want := wholeStatus()
-	want.Protect, want.OnePath = List[string]{}, List[mesh.NodeID]{}
+	want.Overridden, want.Protect, want.OnePath = List[string]{}, List[string]{}, List[mesh.NodeID]{}
 	want.Reasons, want.SeenBy, want.Refused, want.Warnings = List[string]{}, List[Observer]{}, List[Refusal]{}, List[string]{}
 	if err != nil || !reflect.DeepEqual(s, want) {
 		t.Errorf("Status = %+v, %v; want %+v", s, err, want)
@@ -461,7 +461,7 @@ func TestFieldNames(t *testing.T) {
 		v    any
 		want string
 	}{
-		"status": {wholeStatus(), "address authority health health_since links_total links_up listen lsdb_digest lsdb_nodes members mtu names node one_path pid policy protect reasons refused sealing seen_by sessions spiffe_id started svid trust_domain tun uptime_ms version warnings"},
+		"status": {wholeStatus(), "address authority health health_since links_total links_up listen lsdb_digest lsdb_nodes members mtu names node one_path overridden pid policy protect reasons refused sealing seen_by sessions spiffe_id started svid trust_domain tun uptime_ms version warnings"},
 		"peer":   {Peer{Since: noon, LastSeen: noon, StateSince: noon, LastRx: noon, LastTx: noon}, "address last_rx last_seen last_tx node observed_by observers path rtt_ms rx_bytes session since state state_since tx_bytes"},
 		"seen":   {Observer{Since: noon}, "cost_us mutual node quality since suspect"},
 		"link":   {Link{Since: noon, LastHeard: noon, Error: "x"}, "cost downs error flaps jitter_ms label last_heard loss_in loss_out min_rtt_ms mtu neighbour quality remote rtt_ms rx_bytes rx_frames since state tx_bytes tx_frames"},
@@ -499,7 +499,7 @@ func FuzzRequests(f *testing.F) {
 	f.Add("/v1/paths?node=beta", "")
 	f.Add("/v1/token", `{"node":"beta","ttl_ms":1000,"addresses":["192.0.2.1:7420"]}`)
 	for _, target := range []string{"/v1/kv?key=%00%ff", "/v1/kv/list?prefix=a&after=b&limit=9&keys=true", "/v1/kv/watch?from=j.1&current=true",
-		"/v1/kv/log?limit=3", "/v1/state", "/v1/state/snapshot", "/v1/state/restore"} {
+		"/v1/kv/log?limit=3", "/v1/config", "/v1/config/shared?key=log.level&node=beta", "/v1/state", "/v1/state/snapshot", "/v1/state/restore"} {
 		f.Add(target, "value")
 	}
 	b := &fake{
@@ -515,7 +515,7 @@ func FuzzRequests(f *testing.F) {
 				_, err := io.Copy(io.Discard, r)
 				return RestoreResult{}, err
 			},
-		}, nil)
+		}, &fakeConfig{}, nil)
 		for _, method := range []string{"GET", "POST", "PUT", "DELETE"} {
 			req, err := http.NewRequestWithContext(t.Context(), method, "http://x"+target, strings.NewReader(body))
 			if err != nil {

@@ -27,6 +27,11 @@
 //	GET    /v1/state/snapshot                            bytes; one that is torn tears the connection
 //	POST   /v1/state/restore                             the body is a snapshot of any length
 //
+//	GET    /v1/config                                    what this node runs with, and where each value comes from
+//	GET    /v1/config/shared                             what nodes share of it
+//	PUT    /v1/config/shared?key=K[&node=NAME]           the body is YAML; for all nodes without a name
+//	DELETE /v1/config/shared?key=K[&node=NAME]
+//
 // Keys, prefixes and values are any bytes: percent-encoded in a query, in JSON a string or {"base64":"…"}. Every answer of
 // these says how fresh it is; a bare value does so in the header X0t-Freshness, a snapshot tells what it holds in the
 // trailer X0t-Snapshot.

@@ -39,9 +39,9 @@ const (
 	maxInterval     = time.Hour
 )
 
-// NewHandler returns the whole API, for the unix socket. Without state, what asks for it is answered with CodeUnavailable; a
-// nil metrics serves none.
-func NewHandler(b Backend, state StateBackend, metrics http.Handler) http.Handler {
+// NewHandler returns the whole API, for the unix socket. Without state or config, what asks for them is answered with
+// CodeUnavailable; a nil metrics serves none.
+func NewHandler(b Backend, state StateBackend, config ConfigBackend, metrics http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /v1/status", answer(func(r *http.Request) (any, error) {
 		return noArgs(r, b.Status)
@@ -81,6 +81,7 @@ func NewHandler(b Backend, state StateBackend, metrics http.Handler) http.Handle
 	mux.HandleFunc("GET /v1/ping", func(w http.ResponseWriter, r *http.Request) { servePing(w, r, b) })
 	mux.HandleFunc("GET /v1/trace", func(w http.ResponseWriter, r *http.Request) { serveTrace(w, r, b) })
 	shared(mux, state)
+	configuration(mux, config)
 	public(mux, b, metrics)
 	return mux
 }

@@ -26,9 +26,10 @@ type ServerOptions struct {
 	Socket  string         // path of the unix socket; must not be empty
 	Listen  netip.AddrPort // also serve health, counters and metrics on TCP here; the zero value means no TCP
 	Backend Backend
-	State   StateBackend // nil = there is no shared state
-	Metrics http.Handler // serves /metrics on both; nil = nobody does
-	Log     *slog.Logger // nil = nothing is logged
+	State   StateBackend  // nil = there is no shared state
+	Config  ConfigBackend // nil = the configuration is not told
+	Metrics http.Handler  // serves /metrics on both; nil = nobody does
+	Log     *slog.Logger  // nil = nothing is logged
 }
 
 // Server holds the listeners of the API, opened and not yet served.
@@ -93,7 +94,7 @@ func (s *Server) Serve(ctx context.Context) error {
 			cancel()
 		})
 	}
-	serve(s.unix, NewHandler(s.opt.Backend, s.opt.State, s.opt.Metrics))
+	serve(s.unix, NewHandler(s.opt.Backend, s.opt.State, s.opt.Config, s.opt.Metrics))
 	if s.tcp != nil {
 		serve(s.tcp, NewPublicHandler(s.opt.Backend, s.opt.Metrics))
 	}

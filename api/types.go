@@ -89,9 +89,10 @@ type Status struct {
 	MTU         int                  `json:"mtu"`       // of the TUN
 	Listen      List[netip.AddrPort] `json:"listen"`
 	Names       Names                `json:"names"`
-	Protect     List[string]         `json:"protect"`  // what is always sent on two paths, as configured
-	OnePath     List[mesh.NodeID]    `json:"one_path"` // destinations in use to which it has only one
-	Refused     List[Refusal]        `json:"refused"`  // the latest handshakes that were turned away, newest first
+	Overridden  List[string]         `json:"overridden"` // keys of the configuration that nodes share, and this node's file has otherwise
+	Protect     List[string]         `json:"protect"`    // what is always sent on two paths, as configured
+	OnePath     List[mesh.NodeID]    `json:"one_path"`   // destinations in use to which it has only one
+	Refused     List[Refusal]        `json:"refused"`    // the latest handshakes that were turned away, newest first
 	Warnings    List[string]         `json:"warnings"`
 }
 

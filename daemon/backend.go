@@ -17,7 +17,7 @@ import (
 
 // serveAPI answers on the unix socket, and on TCP if the configuration says so.
 func (d *Daemon) serveAPI(ctx context.Context) error {
-	s, err := api.Listen(api.ServerOptions{Socket: d.opt.Socket, Listen: d.opt.Config.API.Listen, Backend: d, State: d.shared, Log: d.log, Metrics: d.metrics()})
+	s, err := api.Listen(api.ServerOptions{Socket: d.opt.Socket, Listen: d.opt.Config.API.Listen, Backend: d, State: d.shared, Config: d, Log: d.log, Metrics: d.metrics()})
 	if err != nil {
 		return err
 	}
@@ -48,6 +48,7 @@ func (d *Daemon) Status(ctx context.Context) (api.Status, error) {
 	st.Refused = slices.Clone(d.refused)
 	d.mu.Unlock()
 	st.Protect, st.OnePath = d.protection()
+	st.Overridden = d.tuned().overridden()
 	st.Warnings = d.allWarnings(c)
 	st.Health, st.HealthSince, st.Reasons = d.examine(d.now(), c, st.Warnings)
 	return st, nil
@@ -103,7 +104,7 @@ func (d *Daemon) Paths(ctx context.Context, n mesh.NodeID) (api.Paths, error) {
 	if err := d.askFast(ctx, func(r *node.Reflex) { states = r.States(n) }); err != nil {
 		return api.Paths{}, err
 	}
-	out := api.Paths{Node: n, Address: mesh.Addr(d.domain, n), Disjoint: disjointness(res), Protect: len(d.opt.Config.Routing.Protect) > 0}
+	out := api.Paths{Node: n, Address: mesh.Addr(d.domain, n), Disjoint: disjointness(res), Protect: len(d.configured().Routing.Protect) > 0}
 	out.SharedGroups, out.EndGroups = d.groupNames(res.SharedGroups), d.groupNames(res.EndGroups)
 	if len(states) == 0 {
 		// Not in use: what would be taken.

@@ -45,9 +45,11 @@ const (
 // Options say where a daemon finds what it needs.
 type Options struct {
 	Config  config.Config
-	State   string // directory
-	Socket  string // of the API
+	Given   []string // keys of Config that this node's file gives a value; they beat what nodes share
+	State   string   // directory
+	Socket  string   // of the API
 	Log     *slog.Logger
+	Relog   func(config.Log) // makes Log log otherwise; nil = it does not change
 	Version string
 	Ready   func()            // called once when the API answers; may be nil
 	Manager *systemd.Notifier // the service manager that watches this process; nil = none
@@ -83,6 +85,7 @@ type Daemon struct {
 	roaming    roaming
 	names      names
 	shared     *shared
+	tuning     tuning
 	discovery  *discovery.Discovery // nil = not wanted; its methods know that
 	alarm      *alarm.Alarm         // of the fast loop
 	turnAt     appointment          // of the fast loop
@@ -171,6 +174,8 @@ func newDaemon(opt Options, m *Membership) *Daemon {
 	d.table.Store(&mesh.Forwarding{})
 	d.shared = newShared(d.self, d.log, d.table.Load)
 	d.shared.meetings.open = d.openStateStream
+	d.tuning = newTuning(m.Log)
+	m.logged = d.tuning.news
 	d.nextProbe.Store(1 << 32) // below: probes of the fast loop; above: pings of operators
 	return d
 }

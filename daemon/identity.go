@@ -37,6 +37,7 @@ type Membership struct {
 	adopting  sync.Mutex           // of newer logs, one after the other
 	log       atomic.Pointer[trust.Log]
 	roots     atomic.Pointer[trust.Roots]
+	logged    func() // is called when the log is another; nil until somebody wants to know
 }
 
 // openMembership opens the state directory and what x0t init or x0t join put there.
@@ -91,6 +92,9 @@ func loadMembership(dir *keeper, cfg config.Config) (*Membership, error) {
 func (m *Membership) setLog(l *trust.Log) {
 	m.log.Store(l)
 	m.roots.Store(l.Roots())
+	if m.logged != nil {
+		m.logged()
+	}
 }
 
 // Close lets the state directory go.

@@ -22,6 +22,9 @@ var (
 	mShRefused = counter("shared_refused", "Entries of others that were not taken, by reason.", "reason")
 	mShEvents  = counter("shared_events", "What else the shared state counts.", "event")
 	mShStream  = counter("shared_stream_bytes", "Bytes on the streams of the shared state, without what QUIC adds.", "direction")
+
+	mConfChanges = counter("config_changes", "Values of the configuration that changed while the node ran.")
+	mConfIgnored = counter("config_ignored", "Changes of the shared configuration by members that are no authorities, which count nowhere.")
 )
 
 // refusals are the counters of a replica that count what was not taken.
@@ -38,6 +41,8 @@ type sharedSnapshot struct {
 	writes         uint64
 	took           time.Duration
 	sent, received uint64
+
+	configChanges, configIgnored uint64
 }
 
 func (d *Daemon) snapShared(ctx context.Context) (s sharedSnapshot) {
@@ -46,6 +51,7 @@ func (d *Daemon) snapShared(ctx context.Context) (s sharedSnapshot) {
 		s.sent += sent
 		s.received += received
 	}
+	s.configChanges, s.configIgnored = d.tuning.changes.Load(), d.tuning.ignored.Load()
 	s.writes, s.took = d.shared.written.Load(), time.Duration(d.shared.took.Load())
 	r, err := d.shared.use()
 	if err != nil {
@@ -63,6 +69,8 @@ func (s *sharedSnapshot) emit(e emitter) {
 	e(mShOpen, flag(s.open))
 	e(mShWrites, float64(s.writes))
 	e(mShWait, s.took.Seconds())
+	e(mConfChanges, float64(s.configChanges))
+	e(mConfIgnored, float64(s.configIgnored))
 	e(mShStream, float64(s.sent), "out")
 	e(mShStream, float64(s.received), "in")
 	if !s.open {

@@ -46,6 +46,7 @@ func fullSnapshot() snapshot {
 		shared: sharedSnapshot{
 			open: true, info: api.StateInfo{Freshness: api.Freshness{Neighbours: 3, Agreeing: 2}, Entries: 5},
 			counts: map[string]uint64{"future": 6, "sessions": 7, "chains": 8}, writes: 9, took: 1500 * time.Millisecond, sent: 10,
+			configChanges: 11, configIgnored: 12,
 		},
 	}
 	for i := range 100 {
@@ -91,7 +92,7 @@ func TestMetricsAreOpenMetrics(t *testing.T) {
 		`x0t_hello_bytes_total{direction="out"} 12.0`, `x0t_control_bytes_total{carrier="link",direction="in",kind="lsa"} 200.0`,
 		`x0t_shared_open 1.0`, `x0t_shared_settled 0.0`, `x0t_shared_entries 5.0`, `x0t_shared_neighbours{state="differing"} 1.0`,
 		`x0t_shared_refused_total{reason="future"} 6.0`, `x0t_shared_events_total{event="sessions"} 7.0`,
-		`x0t_shared_writes_total 9.0`, `x0t_shared_write_seconds_total 1.5`, `x0t_shared_stream_bytes_total{direction="out"} 10.0`,
+		`x0t_config_changes_total 11.0`, `x0t_config_ignored_total 12.0`, `x0t_shared_writes_total 9.0`, `x0t_shared_write_seconds_total 1.5`, `x0t_shared_stream_bytes_total{direction="out"} 10.0`,
 		`x0t_clock_ahead_seconds{neighbour="beta"} -1.0`, `x0t_svid_expiry_timestamp_seconds 1.7723484e+09`,
 	} {
 		if !strings.Contains(body, "\n"+line+"\n") {

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"fmt"
+	"slices"
 
 	"x0tta6bl4/core/flow"
 	"x0tta6bl4/core/node"
@@ -31,9 +32,26 @@ func thinLinks(ls []node.LinkView) (ws []string) {
 	return ws
 }
 
+// routing is route for a node that runs.
+func routing(r config.Routing) node.Routing {
+	var cfg node.Config
+	route(&cfg, config.Config{Routing: r})
+	return node.Routing{Disjoint: cfg.Disjoint, Protect: cfg.Protect, Spread: cfg.Spread}
+}
+
+// reroute has both halves choose paths by other rules from now on.
+func (d *Daemon) reroute(was, r config.Routing) {
+	if !slices.Equal(was.Protect, r.Protect) || was.DuplicateBudget != r.DuplicateBudget {
+		d.plane.SetRules(r.Protect, r.DuplicateBudget)
+	}
+	if now := routing(r); now != routing(was) {
+		d.post(now)
+	}
+}
+
 // protection returns what is always sent on two paths, and the destinations in use to which there is only one.
 func (d *Daemon) protection() (rules []string, onePath []mesh.NodeID) {
-	for _, r := range d.opt.Config.Routing.Protect {
+	for _, r := range d.configured().Routing.Protect {
 		rules = append(rules, r.String())
 	}
 	for _, p := range d.table.Load().Peers {

@@ -49,7 +49,7 @@ func newShared(self mesh.NodeID, log *slog.Logger, table func() *mesh.Forwarding
 	return s
 }
 
-// sharedLoop opens the replica, keeps it in touch with neighbours, and the authority log with it, until ctx ends.
+// sharedLoop opens the replica, keeps it in touch with neighbours, and the authority log and the shared configuration with it, until ctx ends.
 func (d *Daemon) sharedLoop(ctx context.Context) {
 	if !d.shared.keepOpening(ctx, d.openReplica) {
 		return
@@ -57,6 +57,7 @@ func (d *Daemon) sharedLoop(ctx context.Context) {
 	r := d.shared.replica
 	var wg sync.WaitGroup
 	wg.Go(func() { d.followLogs(ctx, r) })
+	wg.Go(func() { d.tuneLoop(ctx, r) })
 	if d.identity.Authority != nil {
 		wg.Go(func() { d.publishLog(ctx, r) })
 	}

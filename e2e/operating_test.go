@@ -42,6 +42,7 @@ func TestOperating(t *testing.T) {
 		"Doctor":                 o.doctor(),
 		"Shared risks":           o.risks(p),
 		"Shared state":           o.shared(),
+		"Shared configuration":   o.configuration(),
 		"Service":                o.service(),
 		"State, backup, upgrade": o.state(),
 		"Leave":                  o.leaving(),
@@ -300,6 +301,28 @@ func (o *operation) shared() []step {
 			a.shell(t, "cmp copy mesh.snapshot")
 			a.shell(t, "x0t kv delete app/copy && rm copy mesh.snapshot")
 		}),
+	}
+}
+
+func (o *operation) configuration() []step {
+	a, b, g := o.alpha, o.beta, o.gamma
+	say := func(m *booted, line string, wants ...string) func(t *testing.T) {
+		return func(t *testing.T) { m.sees(line, wants...).run(t, line) }
+	}
+	return []step{
+		a.on(`x0t config set routing.protect '["dscp:EF", udp/5060]'`, "(all nodes)").then(say(g, "x0t status", "dscp:46, udp/5060")),
+		a.on("x0t config set log.level debug --node beta", "log.level: debug (beta)").then(say(b, "journalctl -u x0t --no-pager", "level=DEBUG")),
+		g.on("x0t config shared", "routing.protect", "udp/5060", "all nodes", "log.level", "debug", "beta", "alpha"),
+		b.sees("x0t config show", "shared for all nodes by alpha", "shared for beta by alpha", "default"),
+		a.on("x0t config unset routing.protect", "not shared any more (all nodes)").then(func(t *testing.T) {
+			eventually(t, 20*time.Second, "protect nothing", func(context.Context) error {
+				if rules := g.status(t).Protect; len(rules) > 0 {
+					return fmt.Errorf("it protects %s", rules)
+				}
+				return nil
+			})
+		}),
+		a.on("x0t config unset log.level --node beta", "not shared any more (beta)").then(say(g, "x0t config shared", "nothing is shared")),
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"x0tta6bl4/api"
+	"x0tta6bl4/daemon/config"
 	"x0tta6bl4/mesh/fault"
 	"x0tta6bl4/mesh/topology"
 )
@@ -37,6 +38,10 @@ func (a *app) complete(root *cobra.Command) {
 		}
 		if strings.Contains(cmd.Use, " KEY") || strings.Contains(cmd.Use, " [PREFIX]") {
 			cmd.ValidArgsFunction = first(a.keyNames)
+		}
+		if path == "x0t config set" || path == "x0t config unset" {
+			cmd.ValidArgsFunction = first(settingNames)
+			_ = cmd.RegisterFlagCompletionFunc("node", a.nodeNames)
 		}
 		if path == "x0t config check" || strings.HasSuffix(cmd.Use, " FILE") {
 			cmd.ValidArgsFunction = func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
@@ -117,6 +122,11 @@ func (a *app) keyNames(cmd *cobra.Command, _ []string, typed string) ([]cobra.Co
 		}
 		return names, err
 	})
+}
+
+// settingNames completes the keys that nodes may share.
+func settingNames(_ *cobra.Command, _ []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	return begin(config.Shareable(), typed), cobra.ShellCompDirectiveNoFileComp
 }
 
 // topologies completes the built-in shapes up to their numbers, and files.

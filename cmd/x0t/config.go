@@ -12,8 +12,13 @@ import (
 )
 
 func (a *app) configCmd() *cobra.Command {
-	cmd := a.group(&cobra.Command{Use: "config", Short: "the configuration file"})
-	cmd.AddCommand(&cobra.Command{
+	cmd := a.group(&cobra.Command{Use: "config", Short: "the configuration: of this node, and what nodes share"})
+	cmd.AddCommand(a.configCheckCmd(), a.configShowCmd(), a.configSetCmd(), a.configUnsetCmd(), a.configSharedCmd())
+	return cmd
+}
+
+func (a *app) configCheckCmd() *cobra.Command {
+	return &cobra.Command{
 		Use:   "check [FILE]",
 		Short: "check the configuration and show what is in effect",
 		Long: "check reads the configuration as the daemon would, names every mistake with file and line, and prints what is in\n" +
@@ -26,8 +31,7 @@ func (a *app) configCmd() *cobra.Command {
 			c, err := a.loadConfig()
 			return a.printCheck(c, err)
 		}),
-	})
-	return cmd
+	}
 }
 
 func (a *app) printCheck(c config.Config, err error) error {

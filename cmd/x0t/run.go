@@ -176,11 +176,17 @@ func (a *app) group(cmd *cobra.Command) *cobra.Command {
 
 // loadConfig reads the configuration. Without the file at its default place all defaults hold.
 func (a *app) loadConfig() (config.Config, error) {
-	c, err := config.Load(a.config)
-	if err != nil && !a.configGiven && errors.Is(err, os.ErrNotExist) {
-		return config.Default(), nil
-	}
+	c, _, err := a.loadGiven()
 	return c, err
+}
+
+// loadGiven is loadConfig and returns too which keys the file gives a value.
+func (a *app) loadGiven() (config.Config, []string, error) {
+	c, given, err := config.LoadGiven(a.config)
+	if err != nil && !a.configGiven && errors.Is(err, os.ErrNotExist) {
+		return config.Default(), nil, nil
+	}
+	return c, given, err
 }
 
 // show prints v as JSON if that was asked for, else what human prints.

@@ -124,7 +124,7 @@ func runArgs(ctx context.Context, stdin string, args ...string) (stdout, stderr 
 
 func serveFake(t *testing.T, socket string) {
 	t.Helper()
-	serveOptions(t, api.ServerOptions{Socket: socket, Backend: fake{}, State: fakeKeys()})
+	serveOptions(t, api.ServerOptions{Socket: socket, Backend: fake{}, State: fakeKeys(), Config: fakeConfig{}})
 }
 
 // fakeKeys is a shared state with keys of every kind.

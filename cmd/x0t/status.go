@@ -57,6 +57,9 @@ func (a *app) printStatus(s api.Status) {
 	if s.Names.Note != "" {
 		line("", cell{s.Names.Note, yellow})
 	}
+	if len(s.Overridden) > 0 {
+		line("config", cell{"the file overrides what nodes share: " + strings.Join(s.Overridden, ", ") + "; see x0t config show", yellow})
+	}
 	if len(s.Protect) > 0 {
 		line("protects", text(strings.Join(s.Protect, ", ")))
 	}

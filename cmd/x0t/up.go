@@ -23,7 +23,7 @@ func (a *app) upCmd() *cobra.Command {
 		Example: "  x0t up\n  X0T_STATE=/srv/x0t x0t up --config /srv/x0t.yaml",
 		Args:    needs(),
 		RunE: a.do(func(ctx context.Context, _ []string) error {
-			cfg, err := a.loadConfig()
+			cfg, given, err := a.loadGiven()
 			if err != nil {
 				return err
 			}
@@ -32,8 +32,9 @@ func (a *app) upCmd() *cobra.Command {
 				return err
 			}
 			release, _ := build()
+			log := cfg.Log.Logger(a.err)
 			return daemon.Run(ctx, daemon.Options{
-				Config: cfg, State: a.state, Socket: a.socket, Log: cfg.Log.Logger(a.err), Version: release, Manager: manager,
+				Config: cfg, Given: given, State: a.state, Socket: a.socket, Log: log.Logger, Relog: log.Set, Version: release, Manager: manager,
 			})
 		}),
 	}

@@ -169,12 +169,23 @@ func (f *Flow) end(now time.Time) {
 			return
 		}
 	}
+	f.gather(now)
+}
+
+// gather has all flows go by the current path again.
+func (f *Flow) gather(now time.Time) {
+	s := &f.spread
+	if !s.on {
+		return
+	}
 	for _, r := range s.extra {
 		r.bench = 0
 		f.leave(now, r)
 	}
 	s.on, s.extra, s.ended, s.check = false, nil, now, time.Time{}
-	f.current.part = 0
+	if f.current != nil {
+		f.current.part = 0
+	}
 }
 
 // divide gives new ways their part, by capacity if all announce one, else each the same, and takes from what is congested

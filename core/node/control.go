@@ -155,6 +155,8 @@ func (c *Control) Step(now time.Time, ev ControlEvent) Effects {
 		c.woke(now, ev.Slept)
 	case ClockSet:
 		c.clockSet(now)
+	case Routing:
+		c.route(ev)
 	case Moved:
 		c.moved(now, ev)
 	case Echoed:

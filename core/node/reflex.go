@@ -227,6 +227,8 @@ func (r *Reflex) take(now time.Time, ev ReflexEvent) {
 		if l := r.link(ev.Label); l != nil {
 			l.live.Cut()
 		}
+	case Steering:
+		r.steer(now, ev)
 	case Late:
 		for _, l := range r.links {
 			l.live.Late(now, ev.By)
@@ -307,7 +309,7 @@ func (r *Reflex) peerSet(now time.Time, ev PeerSet) {
 	r.dirty = true
 	i, ok := r.findPeer(ev.Node)
 	if !ok {
-		r.peers = slices.Insert(r.peers, i, &reflexPeer{flow: flow.New(ev.Node, flow.Config{Protect: r.cfg.Protect, Spread: r.cfg.Spread})})
+		r.peers = slices.Insert(r.peers, i, &reflexPeer{flow: flow.New(ev.Node, r.flows())})
 	}
 	p := r.peers[i]
 	if ok && p.Session != ev.Session {

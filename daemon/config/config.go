@@ -15,7 +15,6 @@
 package config
 
 import (
-	"io"
 	"log/slog"
 	"net/netip"
 	"time"
@@ -169,13 +168,4 @@ func (c Config) withDefaults() Config {
 		c.Log.Format = FormatText
 	}
 	return c
-}
-
-// Logger returns a logger as l says, writing to w.
-func (l Log) Logger(w io.Writer) *slog.Logger {
-	opt := &slog.HandlerOptions{Level: l.Level}
-	if l.Format == FormatJSON {
-		return slog.New(slog.NewJSONHandler(w, opt))
-	}
-	return slog.New(slog.NewTextHandler(w, opt))
 }

@@ -19,7 +19,7 @@ const maxFile = 1 << 20
 
 // Problem is one mistake in a configuration file.
 type Problem struct {
-	File    string `json:"file"`
+	File    string `json:"file"` // empty: it is no file's
 	Line    int    `json:"line"` // 0 = the file as a whole
 	Key     string `json:"key"`  // dotted; "" = none in particular
 	Message string `json:"message"`
@@ -28,11 +28,13 @@ type Problem struct {
 
 func (p *Problem) Error() string {
 	var b strings.Builder
-	b.WriteString(p.File)
-	if p.Line > 0 {
-		fmt.Fprintf(&b, ":%d", p.Line)
+	if p.File != "" {
+		b.WriteString(p.File)
+		if p.Line > 0 {
+			fmt.Fprintf(&b, ":%d", p.Line)
+		}
+		b.WriteString(": ")
 	}
-	b.WriteString(": ")
 	if p.Key != "" {
 		b.WriteString(p.Key + ": ")
 	}
@@ -56,32 +58,45 @@ func (ps Problems) Error() string {
 
 // Load reads the file at path. An error is Problems, or that of the file system.
 func Load(path string) (Config, error) {
+	c, _, err := LoadGiven(path)
+	return c, err
+}
+
+// LoadGiven is Load and returns too which keys the file gives a value, dotted and in its order.
+func LoadGiven(path string) (Config, []string, error) {
 	f, err := os.Open(path) // #nosec G304 -- the user names the file
 	if err != nil {
-		return Config{}, fmt.Errorf("configuration: %w", err)
+		return Config{}, nil, fmt.Errorf("configuration: %w", err)
 	}
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
-		return Config{}, fmt.Errorf("configuration: %w", err)
+		return Config{}, nil, fmt.Errorf("configuration: %w", err)
 	}
-	return Parse(path, b)
+	return ParseGiven(path, b)
 }
 
 // Parse reads a configuration. The name stands in errors, which are Problems.
 func Parse(name string, b []byte) (Config, error) {
+	c, _, err := ParseGiven(name, b)
+	return c, err
+}
+
+// ParseGiven is Parse and returns too which keys are given a value, dotted and in their order.
+func ParseGiven(name string, b []byte) (Config, []string, error) {
 	p := &parser{file: name}
 	c := p.parse(b)
 	if len(p.problems) > 0 {
 		slices.SortStableFunc(p.problems, func(a, b *Problem) int { return a.Line - b.Line })
-		return Config{}, p.problems
+		return Config{}, nil, p.problems
 	}
-	return c.withDefaults(), nil
+	return c.withDefaults(), p.given, nil
 }
 
 type parser struct {
 	file     string
 	problems Problems
+	given    []string // keys that were read, dotted
 	last     []func() // what can be judged only when all was read
 }
 
@@ -97,31 +112,36 @@ func (p *parser) parse(b []byte) Config {
 		p.complain(0, "", fmt.Sprintf("the file is longer than %d bytes; is it the right one?", maxFile))
 		return c
 	}
-	dec := yaml.NewDecoder(bytes.NewReader(b))
-	var doc, second yaml.Node
-	err := dec.Decode(&doc)
-	if errors.Is(err, io.EOF) {
-		return c
-	}
-	if err != nil {
-		p.syntax(err)
-		return c
-	}
-	switch err := dec.Decode(&second); {
-	case err == nil:
-		p.complain(second.Line, "", "a second document begins here; keep one, without ---")
-		return c
-	case !errors.Is(err, io.EOF):
-		p.syntax(err)
-		return c
-	}
-	if len(doc.Content) == 1 {
+	if doc := p.document(b); doc != nil && len(doc.Content) == 1 {
 		p.sections(doc.Content[0], schema(&c))
 		for _, f := range p.last {
 			f()
 		}
 	}
 	return c
+}
+
+// document reads the one document there may be; nil: there is none, or it is none.
+func (p *parser) document(b []byte) *yaml.Node {
+	dec := yaml.NewDecoder(bytes.NewReader(b))
+	var doc, second yaml.Node
+	err := dec.Decode(&doc)
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	if err != nil {
+		p.syntax(err)
+		return nil
+	}
+	switch err := dec.Decode(&second); {
+	case err == nil:
+		p.complain(second.Line, "", "a second document begins here; keep one, without ---")
+		return nil
+	case !errors.Is(err, io.EOF):
+		p.syntax(err)
+		return nil
+	}
+	return &doc
 }
 
 var yamlLine = regexp.MustCompile(`^(?:yaml: )?(?:line (\d+): )?`)
@@ -146,7 +166,9 @@ func (p *parser) sections(root *yaml.Node, all []section) {
 			keys[j] = k.name
 		}
 		p.mapping(n, s.name, keys, func(j int, n *yaml.Node) {
-			s.keys[j].read(p, s.name+"."+s.keys[j].name, n)
+			at := s.name + "." + s.keys[j].name
+			p.given = append(p.given, at)
+			s.keys[j].read(p, at, n)
 		})
 	}, all...)
 }

@@ -3,6 +3,8 @@ package config
 import (
 	"fmt"
 	"strconv"
+
+	"x0tta6bl4/mesh"
 )
 
 // budget reads a share from 0 to 1.
@@ -25,12 +27,23 @@ func spreadMode(s string) (SpreadMode, error) {
 	return "", fmt.Errorf("%s is not a way to spread flows; use auto, always or off", printable(s))
 }
 
-// yaml writes the section with every key.
-func (r Routing) yaml() string {
+func (r *Routing) keys() []key {
+	return []key{
+		{"k", scalar(&r.K, number(1, maxK)), func() string { return strconv.Itoa(r.K) }, true},
+		{"protect", list(&r.Protect, mesh.ParseProtect), r.protect, true},
+		{"duplicate_budget", scalar(&r.DuplicateBudget, budget), r.budget, true},
+		{"spread", scalar(&r.Spread, spreadMode), func() string { return string(r.Spread) }, true},
+	}
+}
+
+func (r *Routing) protect() string {
 	rules := make([]string, len(r.Protect))
 	for i, p := range r.Protect {
 		rules[i] = p.String()
 	}
-	return fmt.Sprintf("routing:\n  k: %d\n  protect: %s\n  duplicate_budget: %s\n  spread: %s\n",
-		r.K, texts(rules), strconv.FormatFloat(max(r.DuplicateBudget, 0), 'g', -1, 64), r.Spread)
+	return texts(rules)
+}
+
+func (r *Routing) budget() string {
+	return strconv.FormatFloat(max(r.DuplicateBudget, 0), 'g', -1, 64) // NoDuplicates is written 0
 }

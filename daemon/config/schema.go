@@ -23,44 +23,45 @@ type section struct {
 type key struct {
 	name string
 	read func(p *parser, at string, n *yaml.Node)
+	show func() string // in YAML; empty: not set
+	live bool          // a running daemon takes it up, so nodes may share it
 }
 
 // schema lists every key there is, bound to its place in c. Messages are "what is wrong; what to write".
 func schema(c *Config) []section {
 	return []section{
 		{"node", []key{
-			{"name", scalar(&c.Node.Name, mesh.ParseNodeID)},
-			{"failure_domain", scalar(&c.Node.FailureDomain, groupName)},
+			{"name", scalar(&c.Node.Name, mesh.ParseNodeID), func() string { return quoteIf(c.Node.Name.String()) }, false},
+			{"failure_domain", scalar(&c.Node.FailureDomain, groupName), func() string { return quoteIf(c.Node.FailureDomain) }, false},
 		}},
 		{"identity", []key{
-			{"trust_domain", scalar(&c.Identity.TrustDomain, trustDomain)},
-			{"ttl", scalar(&c.Identity.TTL, duration(minTTL, maxTTL))},
+			{"trust_domain", scalar(&c.Identity.TrustDomain, trustDomain), func() string { return quoteIf(c.Identity.TrustDomain.Name()) }, false},
+			{"ttl", scalar(&c.Identity.TTL, duration(minTTL, maxTTL)), func() string { return plainIf(c.Identity.TTL) }, true},
 		}},
-		{"links", []key{
-			{"listen", list(&c.Links.Listen, listenAddr)},
-			{"neighbours", neighbours(c)},
-			{"advertise", list(&c.Links.Advertise, remoteAddr)},
-			{"hello", scalar(&c.Links.Hello, duration(minHello, maxHello))},
-			{"interfaces", interfaces(&c.Links.Interfaces)},
-			{"groups", interfaceGroups(&c.Links.Groups)},
-			{"capacity", interfaceCapacity(&c.Links.Capacity)},
-		}},
-		{"routing", []key{
-			{"k", scalar(&c.Routing.K, number(1, maxK))},
-			{"protect", list(&c.Routing.Protect, mesh.ParseProtect)},
-			{"duplicate_budget", scalar(&c.Routing.DuplicateBudget, budget)},
-			{"spread", scalar(&c.Routing.Spread, spreadMode)},
-		}},
+		{"links", c.Links.keys(c)},
+		{"routing", c.Routing.keys()},
 		{"dns", []key{
-			{"mode", scalar(&c.DNS.Mode, dnsMode)},
+			{"mode", scalar(&c.DNS.Mode, dnsMode), func() string { return string(c.DNS.Mode) }, false},
 		}},
 		{"api", []key{
-			{"listen", scalar(&c.API.Listen, loopbackAddr)},
+			{"listen", scalar(&c.API.Listen, loopbackAddr), func() string { return quoteAddr(c.API.Listen) }, false},
 		}},
 		{"log", []key{
-			{"level", scalar(&c.Log.Level, level)},
-			{"format", scalar(&c.Log.Format, format)},
+			{"level", scalar(&c.Log.Level, level), func() string { return strings.ToLower(c.Log.Level.String()) }, true},
+			{"format", scalar(&c.Log.Format, format), func() string { return string(c.Log.Format) }, true},
 		}},
+	}
+}
+
+func (l *Links) keys(c *Config) []key {
+	return []key{
+		{"listen", list(&l.Listen, listenAddr), func() string { return addrs(l.Listen) }, false},
+		{"neighbours", neighbours(c), func() string { return addrs(l.Neighbours, l.Names...) }, false},
+		{"advertise", list(&l.Advertise, remoteAddr), func() string { return addrs(l.Advertise) }, false},
+		{"hello", scalar(&l.Hello, duration(minHello, maxHello)), func() string { return plain(l.Hello) }, false},
+		{"interfaces", interfaces(&l.Interfaces), func() string { return texts(l.Interfaces) }, false},
+		{"groups", interfaceGroups(&l.Groups), func() string { return groupsYAML(l.Groups) }, false},
+		{"capacity", interfaceCapacity(&l.Capacity), func() string { return capacityYAML(l.Capacity) }, false},
 	}
 }
 
@@ -95,6 +96,7 @@ func list[T comparable](to *[]T, parse func(string) (T, error)) func(*parser, st
 			p.complain(n.Line, at, fmt.Sprintf("%d items; at most %d make sense", len(n.Content), maxList))
 			return
 		}
+		*to = nil // of what a value takes the place of
 		for i, item := range n.Content {
 			v, ok := value(p, fmt.Sprintf("%s[%d]", at, i), item, parse)
 			if !ok {

@@ -5,42 +5,22 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // YAML writes c with every key, so that it shows what is in effect. Parse reads it back to the same Config.
 func (c Config) YAML() string {
 	var b strings.Builder
-	optional := func(key, value string) {
-		if value == "" {
-			fmt.Fprintf(&b, "  # %s: not set\n", key)
-			return
+	for _, s := range schema(&c) {
+		b.WriteString(s.name + ":\n")
+		for _, k := range s.keys {
+			if v := k.show(); v != "" {
+				fmt.Fprintf(&b, "  %s: %s\n", k.name, v)
+			} else {
+				fmt.Fprintf(&b, "  # %s: not set\n", k.name)
+			}
 		}
-		fmt.Fprintf(&b, "  %s: %s\n", key, value)
 	}
-	b.WriteString("node:\n")
-	optional("name", quoteIf(c.Node.Name.String()))
-	optional("failure_domain", quoteIf(c.Node.FailureDomain))
-	b.WriteString("identity:\n")
-	optional("trust_domain", quoteIf(c.Identity.TrustDomain.Name()))
-	ttl := ""
-	if c.Identity.TTL > 0 {
-		ttl = plain(c.Identity.TTL)
-	}
-	optional("ttl", ttl)
-	fmt.Fprintf(&b, "links:\n  listen: %s\n  neighbours: %s\n  advertise: %s\n  hello: %s\n",
-		addrs(c.Links.Listen), addrs(c.Links.Neighbours, c.Links.Names...), addrs(c.Links.Advertise), plain(c.Links.Hello))
-	fmt.Fprintf(&b, "  interfaces: %s\n", texts(c.Links.Interfaces))
-	fmt.Fprintf(&b, "  groups: %s\n", groupsYAML(c.Links.Groups))
-	fmt.Fprintf(&b, "  capacity: %s\n", capacityYAML(c.Links.Capacity))
-	b.WriteString(c.Routing.yaml())
-	fmt.Fprintf(&b, "dns:\n  mode: %s\n", c.DNS.Mode)
-	b.WriteString("api:\n")
-	if c.API.Listen.IsValid() {
-		optional("listen", quoteIf(c.API.Listen.String()))
-	} else {
-		optional("listen", "")
-	}
-	fmt.Fprintf(&b, "log:\n  level: %s\n  format: %s\n", strings.ToLower(c.Log.Level.String()), c.Log.Format)
 	return b.String()
 }
 
@@ -49,6 +29,20 @@ func quoteIf(s string) string {
 		return ""
 	}
 	return strconv.Quote(s) // names of all digits, or "no", are text
+}
+
+func quoteAddr(a netip.AddrPort) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return quoteIf(a.String())
+}
+
+func plainIf(d time.Duration) string {
+	if d == 0 {
+		return ""
+	}
+	return plain(d)
 }
 
 func texts(ss []string) string {

@@ -29,7 +29,7 @@ type Authority struct {
 	store Store
 	td    spiffeid.TrustDomain
 	node  mesh.NodeID
-	ttl   time.Duration
+	ttl   atomic.Int64 // a time.Duration
 	ca    *x509.Certificate
 	caKey *ecdsa.PrivateKey
 	log   atomic.Pointer[trust.Log]
@@ -52,11 +52,10 @@ func Init(store Store, td spiffeid.TrustDomain, node mesh.NodeID, ttl time.Durat
 	if td.IsZero() || node.IsZero() {
 		return nil, errors.New("a trust domain needs a name and its first node one; give --trust-domain and --name")
 	}
-	ttl, err := checkTTL(ttl)
-	if err != nil {
+	a := &Authority{store: store, td: td, node: node, addr: mesh.Addr, reg: newRegistry()}
+	if err := a.SetTTL(ttl); err != nil {
 		return nil, err
 	}
-	a := &Authority{store: store, td: td, node: node, ttl: ttl, addr: mesh.Addr, reg: newRegistry()}
 	if err := a.makeKeys(now); err != nil {
 		return nil, fmt.Errorf("begin trust domain %q: %w", td, err)
 	}
@@ -138,6 +137,15 @@ func caTemplate(td spiffeid.TrustDomain, node mesh.NodeID, now time.Time) *x509.
 	}
 }
 
+// SetTTL sets the life of the SVIDs that are issued from now on; 0 is DefaultTTL.
+func (a *Authority) SetTTL(ttl time.Duration) error {
+	ttl, err := checkTTL(ttl)
+	if err == nil {
+		a.ttl.Store(int64(ttl))
+	}
+	return err
+}
+
 // IsAuthority reports whether store is an authority's. One that lost a file is one still: Open says which.
 func IsAuthority(store Store) bool {
 	return store.Exists(fileCA) || store.Exists(fileRegistry) || store.Exists(fileJWTKey)
@@ -153,7 +161,7 @@ func Open(store Store, ttl time.Duration) (*Authority, error) {
 		return nil, err
 	}
 	a := &Authority{store: store, td: m.SVID.ID.TrustDomain(), node: m.SVID.Node, addr: mesh.Addr}
-	if a.ttl, err = checkTTL(ttl); err != nil {
+	if err := a.SetTTL(ttl); err != nil {
 		return nil, err
 	}
 	key, rest, err := readKey[*ecdsa.PrivateKey](store, fileCA)

@@ -58,7 +58,7 @@ func (a *Authority) issue(pub *ecdsa.PublicKey, node mesh.NodeID, ttl time.Durat
 // leafTemplate fills in an X.509-SVID (X.509-SVID §§2–4). Its times tell when it was issued: see SVID.Issued.
 func (a *Authority) leafTemplate(node mesh.NodeID, ttl time.Duration, now time.Time) (*x509.Certificate, error) {
 	if ttl == 0 {
-		ttl = a.ttl
+		ttl = time.Duration(a.ttl.Load())
 	}
 	ttl, err := checkTTL(ttl)
 	if err != nil {

@@ -195,6 +195,26 @@ func TestIssueTimes(t *testing.T) {
 	}
 }
 
+func TestTTLChanges(t *testing.T) {
+	a := newWorld(t).auth
+	for _, tt := range []struct {
+		set, life time.Duration
+		err       error
+	}{
+		{time.Hour, time.Hour, nil}, {MinTTL - 1, time.Hour, ErrTTL}, {MaxTTL + 1, time.Hour, ErrTTL}, {0, DefaultTTL, nil}, {MinTTL, MinTTL, nil},
+	} {
+		if err := a.SetTTL(tt.set); !errors.Is(err, tt.err) {
+			t.Errorf("%s: %v", tt.set, err)
+		}
+		key := must(newKey())
+		s := must(NewSVID(must(a.Issue(&key.PublicKey, beta, 0, start)), key))
+		if end := start.Truncate(time.Second).Add(tt.life); !s.NotAfter().Equal(end) {
+			t.Errorf("%s: ends %s, want %s", tt.set, s.NotAfter(), end)
+		}
+		a.reg.Names[beta].Keys = []boundKey{{NotAfter: start.Add(-RenewGrace)}}
+	}
+}
+
 func TestIssueEndsWithTheAuthority(t *testing.T) {
 	w := newWorld(t)
 	key := must(newKey())

@@ -74,7 +74,9 @@ func TestSourceRefusesToGoBack(t *testing.T) {
 		t.Error("an older one")
 	}
 	// A shorter lifetime in the configuration is no step back.
-	w.auth.ttl = 20 * time.Second
+	if err := w.auth.SetTTL(20 * time.Second); err != nil {
+		t.Fatal(err)
+	}
 	short := must(w.renew(src, m.Log))
 	if err := src.Rotate(short.SVID); err != nil || src.Current().NotAfter().After(next.SVID.NotAfter()) {
 		t.Errorf("%v", err)

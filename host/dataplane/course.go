@@ -3,6 +3,7 @@ package dataplane
 import (
 	"time"
 
+	"x0tta6bl4/mesh"
 	"x0tta6bl4/wire"
 )
 
@@ -18,7 +19,7 @@ type course struct {
 func (p *Plane) course(peer *outPeer, pkt []byte, now time.Duration) course {
 	ecn := packetECN(pkt)
 	c := course{class: ecn, flags: wire.Flags(0).WithECN(ecn)}
-	if p.protects(peer, pkt) {
+	if peer.protects(pkt) {
 		c.class |= wire.ClassProtected
 		c.flags |= wire.FlagProtected
 		c.paths = peer.pair
@@ -30,17 +31,17 @@ func (p *Plane) course(peer *outPeer, pkt []byte, now time.Duration) course {
 	return c
 }
 
-// protects reports whether a packet to a peer is of the protected class. Where its ports cannot be known it is only if its
+// protects reports whether a packet to the peer is of the protected class. Where its ports cannot be known it is only if its
 // code point or its destination is.
-func (p *Plane) protects(peer *outPeer, pkt []byte) bool {
-	if peer.protected || p.protect.HasDSCP(packetDSCP(pkt)) {
+func (o *outPeer) protects(pkt []byte) bool {
+	if o.protected || o.class.HasDSCP(packetDSCP(pkt)) {
 		return true
 	}
-	if !p.protect.ByPort() {
+	if !o.class.ByPort() {
 		return false
 	}
 	protocol, from, to, ok := packetPorts(pkt)
-	return ok && p.protect.HasPorts(protocol, from, to)
+	return ok && o.class.HasPorts(protocol, from, to)
 }
 
 // protected reports whether the packet is of the protected class.
@@ -68,19 +69,19 @@ func (c *course) room() int {
 // the only one of its packet is no copy, and is not asked about.
 func (p *Plane) mayCopy(path *outPath, packets, n int, now time.Duration) bool {
 	o := path.first
-	if o == nil || !o.usable || o.state.copies.take(now, n, p.copyRateOf(o)) { // who sends counts a link that is down
+	if o == nil || !o.usable || o.state.copies.take(now, n, o.copyRate) { // who sends counts a link that is down
 		return true
 	}
 	p.count.add(copyLimited, packets)
 	return false
 }
 
-// copyRateOf returns how many bytes a second of copies may go out by a link.
-func (p *Plane) copyRateOf(o *outLink) uint64 {
-	if o.capacity == 0 {
-		return p.copyRate
+// copyRateOf returns how many bytes a second of copies may go out by a link of a capacity; 0: it is not known.
+func (r *registry) copyRateOf(capacity mesh.BitsPerSecond) uint64 {
+	if capacity == 0 {
+		return r.copyRate
 	}
-	return uint64(float64(p.copyRate) * float64(o.capacity) / (8 * assumedCapacity))
+	return uint64(float64(r.copyRate) * float64(capacity) / (8 * assumedCapacity))
 }
 
 // noteCopies counts packets that left by so many links.

@@ -135,7 +135,7 @@ func TestPacketsThatWaitedGoByTwoPaths(t *testing.T) {
 	}{
 		{func() {}, 1, 0},
 		{func() { a.usable(1, false) }, 2, 1},
-		{func() { a.plane.copyRate = 0 }, 3, 2}, // what goes by the second only is no copy
+		{func() { a.noCopies() }, 3, 2}, // what goes by the second only is no copy
 		{func() { a.usable(1, true) }, 4, 3},
 	} {
 		tt.change()
@@ -152,9 +152,16 @@ func TestPacketsThatWaitedGoByTwoPaths(t *testing.T) {
 
 // withRules gives a a class of protected packets.
 func (d *testNode) withRules(rules ...string) {
-	d.plane.protect = mesh.NewClass(parseRules(d.net.t, rules...))
-	d.plane.reg.protect = d.plane.protect
+	d.plane.SetRules(parseRules(d.net.t, rules...), 0)
 	d.publish()
+}
+
+// noCopies takes a node's budget for copies away.
+func (d *testNode) noCopies() { d.copyRate(0) }
+
+// copyRate sets how many bytes a second by a link without a capacity may be copies.
+func (d *testNode) copyRate(bytes uint64) {
+	d.plane.change(func(r *registry) { r.copyRate = bytes })
 }
 
 func parseRules(t testing.TB, rules ...string) (out []mesh.ProtectRule) {
@@ -219,7 +226,7 @@ func TestProtectedPacketGoesOnceWhereItMust(t *testing.T) {
 		{"one of a pair", func(_ *testNode, e *mesh.ForwardPeer) { e.Pair = e.Pair[:1] }, 0},
 		{"no pair", func(_ *testNode, e *mesh.ForwardPeer) { e.Pair = nil }, 1},
 		{"a link is down", func(a *testNode, _ *mesh.ForwardPeer) { a.usable(3, false) }, 0},
-		{"no budget", func(a *testNode, _ *mesh.ForwardPeer) { a.plane.copyRate = 0 }, 0},
+		{"no budget", func(a *testNode, _ *mesh.ForwardPeer) { a.noCopies() }, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			n, a, d := diamond(t)
@@ -235,6 +242,30 @@ func TestProtectedPacketGoesOnceWhereItMust(t *testing.T) {
 				t.Errorf("counted %d for number %d, flags %v", got, tt.number, flags)
 			}
 		})
+	}
+}
+
+// What is protected and how much of it may be copies changes between two packets.
+func TestRulesChange(t *testing.T) {
+	_, a, d := diamond(t)
+	a.protect(d)
+	all := parseRules(t, "all")
+	for i, tt := range []struct {
+		rules          []mesh.ProtectRule
+		duplicates     float64
+		sent, once, by uint64 // so far: protected packets, those that left once, and copies
+	}{
+		{nil, 1, 0, 0, 0}, {all, -1, 1, 1, 0}, {all, 0, 2, 1, 1}, {all, 1, 3, 1, 2}, {nil, 0, 3, 1, 2}, {parseRules(t, "node:d"), 0, 4, 1, 3},
+		{parseRules(t, "node:a"), 0, 4, 1, 3},
+	} {
+		a.plane.SetRules(tt.rules, tt.duplicates)
+		d.wantDelivered(a.sendTo(d, 1000))
+		a.wantCount("protected_sent", tt.sent)
+		a.wantCount("protected_single", tt.once)
+		a.wantCount("copy_sent", tt.by)
+		if t.Failed() {
+			t.Fatalf("step %d", i)
+		}
 	}
 }
 

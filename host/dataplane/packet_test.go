@@ -70,12 +70,12 @@ func TestWhatIsProtected(t *testing.T) {
 		{"all", "all", sip, true},
 	} {
 		a.withRules(tt.rule)
-		if got := a.plane.protects(a.plane.view.Load().byNode[d.id], tt.pkt); got != tt.want {
+		if got := a.plane.view.Load().byNode[d.id].protects(tt.pkt); got != tt.want {
 			t.Errorf("%s: %v for %s", tt.name, got, tt.rule)
 		}
 	}
 	a.withRules()
-	if a.plane.protects(a.plane.view.Load().byNode[d.id], sip) {
+	if a.plane.view.Load().byNode[d.id].protects(sip) {
 		t.Error("protected without a rule")
 	}
 }

@@ -119,7 +119,6 @@ type SentMatch struct {
 type Plane struct {
 	self      [16]byte
 	prefix    netip.Prefix
-	protect   mesh.Class
 	tun       TUN
 	send      func(netip.AddrPort, []byte) error
 	sendRunTo func(netip.AddrPort, []byte, int) error
@@ -133,7 +132,6 @@ type Plane struct {
 	receivers sync.Pool
 	shakes    ring // handshake frames sent
 	unknown   limiter
-	copyRate  uint64 // bytes a second by one link that may be copies
 
 	refusals icmpBucket
 
@@ -152,13 +150,12 @@ func New(cfg Config) *Plane {
 	p := &Plane{
 		self: cfg.Self.As16(), prefix: cfg.Prefix.Masked(), tun: cfg.Tun, send: cfg.Send, sendRunTo: cfg.SendRun,
 		clock: cfg.Now, base: cfg.Now().Add(-1), cb: cfg.Callbacks.withDefaults(),
-		reg: newRegistry(), shakes: newRing(handshakeSends), copyRate: duplicateRate(cfg.Duplicates),
+		reg: newRegistry(), shakes: newRing(handshakeSends),
 	}
 	p.queue.to = make(map[[16]byte]*waiting)
 	p.receivers.New = func() any { return p.NewReceiver() }
 	p.sealers.New = func() any { return new(sealer) }
-	p.protect = mesh.NewClass(cfg.Protect)
-	p.reg.protect = p.protect
+	p.reg.rule(cfg.Protect, cfg.Duplicates)
 	p.view.Store(p.reg.compile(&p.count, p.now()))
 	return p
 }
@@ -221,6 +218,11 @@ func (p *Plane) change(f func(*registry)) {
 	p.view.Store(p.reg.compile(&p.count, p.now()))
 	p.mu.Unlock()
 	p.drainAll()
+}
+
+// SetRules changes Config.Protect and Config.Duplicates, for all packets from now on.
+func (p *Plane) SetRules(protect []mesh.ProtectRule, duplicates float64) {
+	p.change(func(r *registry) { r.rule(protect, duplicates) })
 }
 
 // Publish makes f the table that packets are forwarded by, at once and as a whole, and sends what waited for it.

@@ -31,7 +31,7 @@ func (p *Plane) double(a *arrival, doubted *outLink) {
 	switch {
 	case d == nil:
 		p.count.inc(relayCopyNone)
-	case !d.out.state.copies.take(a.now, d.length(len(a.b)), p.copyRateOf(d.out)):
+	case !d.out.state.copies.take(a.now, d.length(len(a.b)), d.out.copyRate):
 		p.count.inc(relayCopyLimited)
 	default:
 		p.detour(a, d, a.f.Flags|rerouted)

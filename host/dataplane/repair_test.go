@@ -432,7 +432,7 @@ func TestCopiesAreBudgeted(t *testing.T) {
 	n := bypass(t)
 	a, b, d := n.nodes["a"], n.nodes["b"], n.nodes["d"]
 	b.doubt(22, true)
-	b.plane.copyRate = 10_000
+	b.copyRate(10_000)
 	for range 30 {
 		a.sendTo(d, 1000)
 		d.tun.take()
@@ -447,7 +447,7 @@ func TestCopiesAreBudgeted(t *testing.T) {
 	a.sendTo(d, 1000)
 	b.wantCount("relay_copied", copies+1)
 
-	b.plane.copyRate = 0
+	b.noCopies()
 	b.usable(22, false)
 	d.tun.take()
 	d.wantDelivered(a.sendTo(d, 1000))

@@ -11,7 +11,8 @@ import (
 
 // registry is everything the plane was told. Plane.mu guards it; packets never look at it.
 type registry struct {
-	protect    mesh.Class
+	protect    *mesh.Class // is not changed, but replaced
+	copyRate   uint64      // bytes a second by a link without a capacity that may be copies
 	forwarding *mesh.Forwarding
 	links      map[mesh.ConnID]*linkSession
 	peers      map[mesh.ConnID]*peerSession
@@ -27,6 +28,12 @@ func newRegistry() registry {
 		linkStates: make(map[mesh.Label]*linkState),
 		peerStates: make(map[mesh.NodeID]*peerState),
 	}
+}
+
+// rule takes what Config says of copies.
+func (r *registry) rule(protect []mesh.ProtectRule, duplicates float64) {
+	class := mesh.NewClass(protect)
+	r.protect, r.copyRate = &class, duplicateRate(duplicates)
 }
 
 // linkState returns what outlives the sessions of a link.
@@ -69,7 +76,7 @@ type view struct {
 
 // outLink is a link to send by.
 type outLink struct {
-	capacity mesh.BitsPerSecond // 0: not known
+	copyRate uint64 // bytes a second that may be copies
 
 	label   mesh.Label
 	remote  netip.AddrPort
@@ -93,7 +100,8 @@ type outPeer struct {
 	of        *[spreadBuckets]uint8 // by its place in ways, the way that each bucket of flows is to take; nil: the first
 	gap       time.Duration         // a bucket that paused so long may change over
 	pair      []outPath             // what every protected packet goes by; none: as others
-	protected bool                  // every packet for this destination is
+	class     *mesh.Class           // the protected one
+	protected bool                  // every packet for this destination is of it
 	pause     time.Duration         // between two calls of Callbacks.Sending of one kind
 }
 
@@ -160,7 +168,7 @@ func (r *registry) compile(count *counters, now time.Duration) *view {
 	for i := range r.forwarding.Peers {
 		f := &r.forwarding.Peers[i]
 		o := v.outPeer(f, r.peerState(f.Node, f.Addr), now, count)
-		o.session, o.protected, o.pause = r.peers[f.Session], r.protect.AllTo(f.Node), pause
+		o.session, o.class, o.protected, o.pause = r.peers[f.Session], r.protect, r.protect.AllTo(f.Node), pause
 		if o.session != nil && o.session.node != f.Node {
 			o.session = nil // keys of one peer never serve another
 		}
@@ -187,7 +195,7 @@ func sendingPause(peers int) time.Duration {
 
 func (r *registry) outLink(f *mesh.ForwardLink) *outLink {
 	o := &outLink{
-		label: f.Label, remote: f.Remote, mtu: int(f.MTU), usable: f.Usable, capacity: f.Capacity,
+		label: f.Label, remote: f.Remote, mtu: int(f.MTU), usable: f.Usable, copyRate: r.copyRateOf(f.Capacity),
 		session: r.links[f.Session], state: r.linkState(f.Label),
 	}
 	if o.session != nil && o.session.label != o.label {

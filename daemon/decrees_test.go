@@ -1,0 +1,125 @@
+package daemon
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"x0tta6bl4/api"
+	"x0tta6bl4/daemon/replica"
+)
+
+const allHave = "routing.protect/" + forAll
+
+// What a member writes that is no authority counts nowhere, however new it is, and is counted; the very same entry counts when the
+// log names its author, and no longer when it does not.
+func TestOnlyAuthoritiesDecree(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newRealm(t, "alpha")
+		alpha, beta := m.node("alpha", "", nil), m.node("beta", "", nil)
+		m.link(alpha, beta)
+		alpha.decree(allHave, "[all]")
+		m.rest()
+		beta.decree(allHave, "[]")
+		beta.decree("routing.k/alpha", "1")
+		m.rest()
+		for _, n := range m.nodes {
+			n.has("routing.protect", `["all"]`, "shared")
+			n.has("routing.k", "3", "default")
+			if got := n.tuning.ignored.Load(); got != 2 {
+				t.Errorf("%s ignored %d changes, want 2", n.self, got)
+			}
+			if s, err := n.ConfigShared(t.Context()); err != nil || len(s.Settings) != 1 || s.Ignored != 2 || s.Settings[0].Author != alpha.self {
+				t.Errorf("%s knows of %+v, %v", n.self, s, err)
+			}
+		}
+		m.admit("beta")
+		for _, n := range m.nodes {
+			n.has("routing.protect", "[]", "shared")
+			if s, err := n.ConfigShared(t.Context()); err != nil || len(s.Settings) != 2 || s.Ignored != 0 || s.Settings[1].Author != beta.self {
+				t.Errorf("%s knows of %+v, %v", n.self, s, err)
+			}
+		}
+		alpha.has("routing.k", "1", "shared_node")
+		beta.has("routing.k", "3", "default")
+		m.revoke("beta")
+		for _, n := range m.nodes {
+			n.has("routing.protect", `["all"]`, "shared")
+			n.has("routing.k", "3", "default")
+		}
+	})
+}
+
+// A register that ends in an authority's name and that another wrote is not the authority's, also where a replica took it.
+func TestDecreeUnderAnothersName(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		careless := func(c *replica.Config) { c.May = nil }
+		m := newRealm(t, "alpha")
+		alpha, beta := m.node("alpha", "", careless), m.node("beta", "", careless)
+		m.link(alpha, beta)
+		if _, err := beta.shared.replica.Put(t.Context(), beta.tuning.key(allHave, alpha.self), []byte("[all]")); err != nil {
+			t.Fatal(err)
+		}
+		m.rest()
+		for _, n := range m.nodes {
+			n.tuning.news()
+			n.has("routing.protect", "[]", "default")
+			if s, err := n.ConfigShared(t.Context()); err != nil || len(s.Settings) != 0 || s.Ignored != 1 || n.tuning.ignored.Load() != 1 {
+				t.Errorf("%s knows of %+v, %v", n.self, s, err)
+			}
+		}
+		alpha.decree(allHave, "[all]")
+		m.rest()
+		beta.has("routing.protect", `["all"]`, "shared")
+	})
+}
+
+// A node that is no authority says who is, and writes nothing.
+func TestDecreeAtAMember(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newRealm(t, "alpha", "gamma")
+		alpha, beta := m.node("alpha", "", nil), m.node("beta", "", nil)
+		m.link(alpha, beta)
+		for what, err := range map[string]error{
+			"set": second(beta.ConfigSet(t.Context(), api.ConfigTarget{Key: "routing.k"}, []byte("1"))), "unset": second(beta.ConfigUnset(t.Context(), api.ConfigTarget{Key: "routing.k"})),
+		} {
+			if codeOf(err) != api.CodeNotAuthority || !strings.HasSuffix(err.Error(), "do it on alpha or gamma") {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		if info, err := beta.shared.replica.State(t.Context()); err != nil || info.Entries != 0 {
+			t.Errorf("%+v, %v", info, err)
+		}
+	})
+}
+
+func second[T any](_ T, err error) error { return err }
+
+// A list of what authorities wrote is bounded, and says so; what nobody may write is walked past.
+func TestListOfDecreesIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newRealm(t, "alpha")
+		alpha := m.node("alpha", "", nil)
+		for i := range mostDecrees + 1 {
+			alpha.decree(fmt.Sprintf("future.key%04d/%s", i, forAll), "x")
+		}
+		s, err := alpha.ConfigShared(t.Context())
+		if err != nil || len(s.Settings) != mostDecrees || !s.More {
+			t.Errorf("%d settings, more: %t, %v", len(s.Settings), s.More, err)
+		}
+		if n := len(alpha.tuning.told); n != maxTold {
+			t.Errorf("the log has named %d values, want %d", n, maxTold)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		m := newRealm(t, "alpha")
+		alpha := m.node("alpha", "", nil)
+		for i := range 6 {
+			alpha.decree(fmt.Sprintf("future.key%04d/%s", i, forAll), strings.Repeat("x", api.MaxValue))
+		}
+		if s, err := alpha.ConfigShared(t.Context()); err != nil || len(s.Settings) != 5 || !s.More {
+			t.Errorf("%d large settings, more: %t, %v", len(s.Settings), s.More, err)
+		}
+	})
+}
