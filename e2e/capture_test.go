@@ -37,6 +37,21 @@ func (m *machine) capture(t *testing.T, iface string) *capture {
 	return c
 }
 
+// singly has the interface of a machine send datagrams that were given to the kernel together one by one, so that each is captured
+// as it is on a wire.
+func (m *machine) singly(t *testing.T, iface string) {
+	t.Helper()
+	if err := m.do(func() error {
+		l, err := netlink.LinkByName(iface)
+		if err != nil {
+			return err
+		}
+		return netlink.LinkSetGSOMaxSegs(l, 1)
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func htons(v uint16) uint16 { return binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, v)) }
 
 func (c *capture) open(iface string) (err error) {

@@ -72,8 +72,11 @@ func (p *promises) bound(w *World, f *trafficFlow, now time.Duration) time.Durat
 		giveUp := max(3*w.cfg.Hello, silence+burstProbes*burstGap+far+burstAnswer)
 		return all - silence + giveUp + 2*spfPause + 2*far
 	}
-	for range min(max(s.swallow, p.swallowing(w)), path.DefaultPaths) {
-		answer := max(6*s.slowest, min(6*s.dearest, firstAnswer), leastAnswer)
+	for i := range min(max(s.swallow, p.swallowing(w)), path.DefaultPaths) {
+		answer := max(6*s.slowest, leastAnswer)
+		if i < s.unknown || i >= s.swallow { // nobody has measured it, or it is not there yet
+			answer = max(answer, min(6*s.dearest, firstAnswer))
+		}
 		all += probeGap + w.cfg.Packet + 2*answer + mostFollowed*max(followGap, s.slowest/2)
 	}
 	return all
@@ -133,6 +136,7 @@ func (p *promises) slandered(w *World, f *trafficFlow) bool {
 type survey struct {
 	whole   int           // paths on which nothing is bad
 	swallow int           // paths on which packets vanish while hellos pass
+	unknown int           // of these: those by which no probe was answered yet
 	slowest time.Duration // delay, of all
 	dearest time.Duration // cost, of all: what the source takes for the delay of a path that it has not measured
 	apart   bool          // two of the whole ones share no relay
@@ -146,6 +150,9 @@ func (p *promises) surveyed(w *World, f *trafficFlow) (s survey) {
 		switch {
 		case swallows:
 			s.swallow++
+			if !st.Answered {
+				s.unknown++
+			}
 		case !silent:
 			for _, q := range whole {
 				s.apart = s.apart || !slices.ContainsFunc(q.Nodes[1:len(q.Labels)], func(n mesh.NodeID) bool { return slices.Contains(st.Path.Nodes, n) })

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -124,12 +125,20 @@ func TestFalseErrors(t *testing.T) {
 	}
 }
 
-// Of a flow that has no way but by a slanderer nothing is promised about how often it moves; of one that has another, all is.
+// A flow that has no way but by a slanderer moves once a second at most; that is checked. One that has another has all promises.
 func TestSlanderedFlows(t *testing.T) {
-	for at, want := range map[string]bool{"n2": false, "n3": true, "n1": false} {
-		cfg := Config{Seed: 1, Duration: 8 * time.Second, Promises: true, Liars: []mesh.NodeID{mesh.MustNodeID(at)}, Slander: 0.02,
-			Between: []Pair{{mesh.MustNodeID("n1"), mesh.MustNodeID("n6")}}}
-		m, err := topology.Parse("x.topo", []byte("link n1 n2\nlink n1 n4\nlink n2 n3\nlink n4 n3\nlink n3 n5\nlink n3 n6\nlink n5 n6\n"))
+	n := 0
+	swing := func(f *trafficFlow, p mesh.Path) mesh.Path {
+		n++
+		if other, ok := f.from.other(f.to.id, p); ok && n%40 < 20 {
+			return other
+		}
+		return p
+	}
+	for at, want := range map[string]bool{"n2": true, "n3": false, "n1": false} {
+		cfg := Config{Seed: 1, Duration: 20 * time.Second, Packet: 10 * time.Millisecond, Promises: true, Liars: []mesh.NodeID{mesh.MustNodeID(at)}, Slander: 0.2,
+			Between: []Pair{{mesh.MustNodeID("n1"), mesh.MustNodeID("n5")}}}
+		m, err := topology.Parse("x.topo", []byte("link n1 n2\nlink n2 n3\nlink n2 n4\nlink n3 n5\nlink n4 n5\n"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -143,6 +152,19 @@ func TestSlanderedFlows(t *testing.T) {
 		}
 		if got := w.check.promises.slandered(w, w.flows[0]); got != want {
 			t.Errorf("a liar %s: %v, want %v", at, got, want)
+		}
+		if driven := w.flows[0].promise.driven; (driven > 5) != want {
+			t.Errorf("a liar %s: %d moves because of it", at, driven)
+		}
+		if !want {
+			continue
+		}
+		if w, err = New(cfg); err != nil {
+			t.Fatal(err)
+		}
+		w.cfg.hooks.detour = swing
+		if _, err := w.Run(); err == nil || !strings.Contains(err.Error(), "because of what liars said") {
+			t.Errorf("a flow that swings: %v", err)
 		}
 	}
 }

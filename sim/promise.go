@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"x0tta6bl4/core/flow"
 	"x0tta6bl4/mesh"
 )
 
@@ -12,7 +13,7 @@ const (
 	switchesFirst = 4
 	switchesEach  = 2
 	switchesLossy = 4
-	switchesLiar  = 10
+	switchesLiar  = 8
 )
 
 // promises are those to all flows.
@@ -68,8 +69,8 @@ func (p *Promised) Add(q *Promised) {
 //	         standstill first
 //	probing  for each path of the set that swallows packets behind hellos that pass, and for each link and node anywhere that
 //	         does, as a path that is new may lead there, but for no more than a set has: the gap between two probes (50 ms
-//	         and I), an answer's time for the first and for the last (six times D, 200 ms at least; six times what the path
-//	         costs, but 1 s at most, as nobody may have probed it before), and followGap or half of D for each other one of
+//	         and I), an answer's time for the first and for the last (six times D, 200 ms at least; if no probe by it was
+//	         answered yet six times what the path costs, but 1 s at most), and followGap or half of D for each other one of
 //	         those that must stay unanswered (3, and up to 6 after misses of late)
 //	news     if no path of the set is whole: the relays must give the link up (3 H, or silence and the five probes of its
 //	         burst with their answers), the announcements reach the source, which waits spfPause for more of them, twice
@@ -88,8 +89,8 @@ func (p *Promised) Add(q *Promised) {
 // No oscillation. A flow takes another path at most switchesFirst times, and switchesEach more for each link or node that is
 // struck or works again;
 // switchesLossy more if something begins to lose packets, which looks whole again at times: it is tried at intervals that double.
-// A liar that says of links which work that they failed makes flows leave it, and they come back after 1, 2, 4, 8 and 16 s: that is
-// switchesLiar in a run of 20 s. Where no whole path of the set is without one there is none to stay on, and nothing is promised.
+// A liar that says of links which work that they failed makes flows leave it, and they come back after 1, 2, 4 and 8 s: that is
+// switchesLiar in a run of 20 s. Where no whole path of the set is without one there is none to stay on: then it is one in flow.Hold.
 type promise struct {
 	since    time.Duration // of the bound
 	within   time.Duration // 0 = nothing
@@ -100,7 +101,9 @@ type promise struct {
 	guarded  bool
 	lifted   time.Duration // when it was no longer
 	switches int
+	driven   int       // more of them, while liars were on all whole paths
 	last     mesh.Path // of the last packet
+	base     mesh.Path // the one that all packets since have gone by
 }
 
 func (p *promises) init(w *World) {
@@ -202,12 +205,31 @@ func (p *promises) sent(w *World, f *trafficFlow, k *packet) {
 	if len(first.Labels) == 0 || f.protected {
 		return
 	}
-	if len(q.last.Labels) > 0 && !q.last.Same(first) && now > startTime && !p.slandered(w, f) {
-		q.switches++
-		p.Switches++
-		p.ByOne = max(p.ByOne, q.switches)
+	if len(q.last.Labels) > 0 && !q.last.Same(first) && now > startTime {
+		p.switched(w, f, k, now)
 	}
-	q.last = first
+	if q.last = first; len(q.base.Labels) == 0 || !slices.ContainsFunc(k.paths[:], q.base.Same) {
+		q.base = first
+	}
+}
+
+// switched checks a flow that has taken another path by a packet.
+func (p *promises) switched(w *World, f *trafficFlow, k *packet, now time.Duration) {
+	q := &f.promise
+	if p.slandered(w, f) {
+		if slices.ContainsFunc(k.paths[:], q.base.Same) {
+			return // packets still go by the path of before, too
+		}
+		q.driven++
+		if most := switchesFirst + int((now-startTime)/flow.Hold); q.driven > most {
+			w.check.fail("the flow from %v to %v has taken another path %d times in %v because of what liars said, want %d",
+				f.from.id, f.to.id, q.driven, now-startTime, most)
+		}
+		return
+	}
+	q.switches++
+	p.Switches++
+	p.ByOne = max(p.ByOne, q.switches)
 	most := switchesFirst + switchesEach*p.changes + switchesLossy*p.lossy
 	if w.cfg.Slander > 0 {
 		most += switchesLiar * len(w.cfg.Liars)

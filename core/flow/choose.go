@@ -67,11 +67,12 @@ func (f *Flow) choose(now time.Time) {
 	f.pairUp(now)
 }
 
-// holds reports whether packets stay on a path though an error speaks against it and another one is healthier: both were accused
-// lately for nothing, as their answers showed, and packets have just come. Who is on both paths and invents errors would else send
+// holds reports whether packets stay on a path though an error speaks against it and another one is healthier: it was accused lately
+// for nothing, as its answer showed, so was the other one, or something else speaks against that, and packets have just come. Who is on both paths and invents errors would else send
 // them to and fro with each. They are copied meanwhile, and silence is no mere word.
 func (f *Flow) holds(now time.Time, current, best *route) bool {
-	return current != nil && best != nil && current.blamed(now) && best.grade() < accused && best.slandered(now) && now.Before(f.moved.Add(Hold))
+	return current != nil && best != nil && current.blamed(now) && best.grade() < current.grade() &&
+		(best.slandered(now) || best.grade() > fit) && now.Before(f.moved.Add(Hold))
 }
 
 // unblamed returns the path to leave for: where best was accused for nothing as the current one was, and there is one as healthy
@@ -88,9 +89,10 @@ func (f *Flow) unblamed(now time.Time, current, best *route) *route {
 	return best
 }
 
-// blamed reports whether an error speaks against a path that was lately accused for nothing.
+// blamed reports whether only what relays say speaks against a path that was lately accused for nothing.
 func (r *route) blamed(now time.Time) bool {
-	return r.grade() == accused && !r.unheard && r.slandered(now)
+	g := r.grade()
+	return (g == accused && !r.unheard || g == undecided && r.link == mesh.LinkUp) && r.slandered(now)
 }
 
 // slandered reports whether an answer has shown lately that an error about the path was false, or is no longer true.

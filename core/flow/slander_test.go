@@ -53,6 +53,19 @@ func TestSlanderDoesNotSwingPackets(t *testing.T) {
 		t.Errorf("%d moves in 20 s though there is a path apart", moves)
 	}
 	b.uses(3)
+
+	b = newBench(t, way(1, 1000), way(2, 1050))
+	b.f.routes[1].condemn(b.now)
+	moves := 0
+	for range 20 {
+		b.f.routes[1].loss.recent = tally{100, 20} // it is no better yet
+		b.f.routes[1].trialFrom = time.Time{}
+		n, _ := b.slander(time.Second, 1)
+		moves += n
+	}
+	if moves > 20+2 || !b.f.routes[1].lossy {
+		t.Errorf("%d moves in 20 s beside a lossy path", moves)
+	}
 }
 
 // An accusation that is true is believed within the time that the probes have, however often others were false before; until then

@@ -45,6 +45,8 @@ type PathState struct {
 	RTT   time.Duration // smoothed over probe replies; before the first one, twice the path's cost
 	Since time.Time     // of the last change of State
 
+	Answered bool // a probe by it was: RTT is measured
+
 	Share     float64 // of the flows, that goes by it; 0 to 1
 	Copies    bool    // packets that go by a path in doubt are copied to it
 	Protected bool    // it is one of those that every protected packet goes by
@@ -64,7 +66,7 @@ func (f *Flow) States() []PathState {
 	}
 	for i, r := range f.routes {
 		out[i] = PathState{
-			Path: r.path, State: r.shown, InUse: slices.Contains(ways, r), RTT: r.rtt, Since: r.since,
+			Path: r.path, State: r.shown, InUse: slices.Contains(ways, r), RTT: r.rtt, Since: r.since, Answered: r.heard,
 			Loss: r.loss.recent.share(), Measured: r.loss.recent.sent >= 1,
 			Protected: slices.Contains(f.pair, r),
 			Copies:    slices.ContainsFunc(ways, func(w *route) bool { return w.copyTo == r }),
