@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"x0tta6bl4/api"
 	"x0tta6bl4/daemon/replica"
@@ -92,6 +93,17 @@ func TestDecreeAtAMember(t *testing.T) {
 			t.Errorf("%+v, %v", info, err)
 		}
 	})
+}
+
+// Of two decrees of one name the later one is the newer; of two of the same moment every node takes the same, in whatever order it reads.
+func TestNewerDecree(t *testing.T) {
+	now := time.Now()
+	a, b, early := &decree{author: testAlpha, at: now}, &decree{author: testBeta, at: now}, &decree{author: testBeta, at: now.Add(-time.Millisecond)}
+	for _, tc := range []struct{ one, other, want *decree }{{nil, a, a}, {a, b, b}, {b, a, b}, {a, early, a}, {early, a, a}} {
+		if got := newer(tc.one, tc.other); got != tc.want {
+			t.Errorf("of %+v and %+v it is %+v", tc.one, tc.other, got)
+		}
+	}
 }
 
 func second[T any](_ T, err error) error { return err }

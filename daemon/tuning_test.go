@@ -76,6 +76,19 @@ func TestWhatBeatsWhat(t *testing.T) {
 	}
 }
 
+// The name of a decree says one key and one target, or nothing; what a member puts there breaks nothing.
+func FuzzParseSetting(f *testing.F) {
+	for _, name := range []string{"routing.k/*", "routing.k/beta", "/*", "a/b/c", "a", "", "x/\xff"} {
+		f.Add(name)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		key, n, ok := parseSetting(name)
+		if ok && (key == "" || strings.Contains(key, "/") || settingName(key, n) != name) {
+			t.Errorf("%q reads as %q for %q, which is written %q", name, key, n, settingName(key, n))
+		}
+	})
+}
+
 // Every key that may be shared reaches what it is about in a daemon that runs, and goes back when it is unset.
 func TestConfigurationIsTakenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

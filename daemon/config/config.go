@@ -10,6 +10,8 @@
 //	api:       {listen: "127.0.0.1:7421"}
 //	log:       {level: info, format: text}
 //
+// Some keys a daemon takes up while it runs; those nodes may share (Shareable, Config.With).
+//
 // A key exists here only if it has an effect. Unknown keys, keys given twice, values of the wrong type, aliases and
 // second documents are refused, so that what a file says and what the daemon does cannot differ.
 package config
