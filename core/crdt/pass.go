@@ -36,7 +36,7 @@ func (y *Sync) turn(now time.Time, p *peer) {
 	p.stir(now)
 	p.fruitful, p.answered, p.lost = false, false, false
 	if p.headed = !p.headed && (p.agreed.IsZero() || now.Sub(p.agreed) > stranger); p.headed {
-		p.heads = headMessages(y.s.heads())
+		p.tellHeads()
 	} else {
 		p.descend = append(p.descend[:0], wire.Path{})
 	}
@@ -47,7 +47,7 @@ func (p *peer) mayLead() bool { return p.leads && p.heard && p.differs && p.acti
 
 // busy reports whether something waits to be sent.
 func (p *peer) busy() bool {
-	return len(p.grown)+len(p.want)+len(p.send)+len(p.descend)+len(p.batches)+len(p.fetch)+len(p.heads)+p.acks > 0 ||
+	return p.telling || len(p.grown)+len(p.want)+len(p.send)+len(p.descend)+len(p.batches)+len(p.fetch)+p.acks > 0 ||
 		len(p.offers) > 0 && p.offered < offerAhead
 }
 
@@ -68,13 +68,4 @@ func (y *Sync) endPass(now time.Time, p *peer) {
 		y.agreed = now
 	}
 	p.answered = false
-}
-
-func headMessages(dots []wire.Dot) (ms []wire.StateHeads) {
-	for len(dots) > 0 || len(ms) == 0 {
-		n := min(len(dots), wire.MaxStateHeads)
-		ms = append(ms, wire.StateHeads{Dots: dots[:n]})
-		dots = dots[n:]
-	}
-	return ms
 }

@@ -115,12 +115,15 @@ func (o *puller) pieces(items []*item) {
 }
 
 func (o *puller) heads() bool {
-	if len(o.p.heads) == 0 {
+	p := o.p
+	if !p.telling {
 		return false
 	}
-	m := o.p.heads[0]
-	o.p.heads = o.p.heads[1:]
-	o.add(m, 2+32*len(m.Dots))
+	dots := o.y.s.headsAfter(p.told, wire.MaxStateHeads)
+	if p.telling = len(dots) == wire.MaxStateHeads; p.telling {
+		p.told = lifeOf(dots[len(dots)-1])
+	}
+	o.add(wire.StateHeads{Dots: dots}, 2+32*len(dots))
 	return true
 }
 
@@ -167,16 +170,19 @@ func (o *puller) answers() bool {
 // batches sends what was fetched, a batch at a time.
 func (o *puller) batches() bool {
 	p := o.p
-	if len(p.batches) == 0 {
+	var b *batch
+	n := 0
+	for ; n < len(p.batches); n++ {
+		if b = o.y.s.behind(p.batches[n], p.owed[p.batches[n]]); b != nil {
+			break
+		}
+		delete(p.owed, p.batches[n])
+	}
+	if p.batches = dropFront(p.batches, n); b == nil {
 		return false
 	}
-	d := &p.batches[0]
-	b := o.y.s.behind(lifeOf(*d), d.Seq)
-	if b == nil {
-		p.batches = dropFront(p.batches, 1)
-		return true
-	}
-	if d.Seq = b.First; b.bytes() > maxBatchBytes { // nobody here makes such
+	p.owed[p.batches[0]] = b.First
+	if b.bytes() > maxBatchBytes { // nobody here makes such
 		p.send = append(p.send, b.live[:min(len(b.live), maxQueue-min(len(p.send), maxQueue))]...)
 		return false
 	}

@@ -426,6 +426,9 @@ func (s *State) valid() error {
 	for _, bs := range s.lives {
 		lived += len(bs)
 	}
+	if !slices.Equal(s.order, slices.SortedFunc(maps.Keys(s.lives), compareLives)) {
+		return fmt.Errorf("%d lives in order, %d held", len(s.order), len(s.lives))
+	}
 	if size != s.bytes || !maps.Equal(used, s.used) {
 		return fmt.Errorf("%d bytes, counted %d", size, s.bytes)
 	}

@@ -91,6 +91,7 @@ type State struct {
 	index   index
 	batches map[[32]byte]*batch
 	lives   map[life][]*batch // the same, ascending by First
+	order   []life            // of these, ascending
 	svids   map[[32]byte]int  // how many of them name it
 	used    map[mesh.NodeID]int
 	bytes   int
@@ -125,7 +126,7 @@ func New(now time.Time, cfg Config) *State {
 
 func (s *State) clear() {
 	s.tree, s.index, s.sweep = tree{}, index{}, sweep{}
-	s.batches, s.lives = map[[32]byte]*batch{}, map[life][]*batch{}
+	s.batches, s.lives, s.order = map[[32]byte]*batch{}, map[life][]*batch{}, nil
 	s.used, s.bytes = map[mesh.NodeID]int{}, 0
 	s.svids = map[[32]byte]int{}
 }

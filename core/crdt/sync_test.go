@@ -242,8 +242,8 @@ func TestHostileSessionBounded(t *testing.T) {
 	for name, n := range map[string][2]int{
 		"want": {len(p.want), maxQueue}, "send": {len(p.send), maxQueue}, "descend": {len(p.descend), maxQueue},
 		"offers": {len(p.offers), maxFresh}, "except": {p.except, maxExcept}, "fetch": {len(p.fetch), wire.MaxStateHeads},
-		"batches": {len(p.batches), wire.MaxStateHeads}, "heads": {len(p.heads), 1}, "acks": {p.acks, offerAhead},
-		"flying": {len(r.y.flying), maxFlying}, "flown": {len(r.y.flown), maxFlying}, "lives": {len(r.y.lives), maxLives},
+		"batches": {len(p.batches), wire.MaxStateHeads}, "owed": {len(p.owed), wire.MaxStateHeads}, "acks": {p.acks, offerAhead},
+		"flying": {len(r.y.flying), maxFlying}, "flown": {len(r.y.flown), maxFlying}, "lives": {len(r.y.lives), livesShare}, "claims": {p.claims, livesShare},
 	} {
 		if n[0] > n[1] {
 			t.Errorf("%s: %d, at most %d", name, n[0], n[1])
