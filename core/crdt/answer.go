@@ -8,8 +8,9 @@ import (
 	"x0tta6bl4/wire"
 )
 
-// maxRefs is how many refs of one message are looked at, so that no message takes long; nobody here sends more.
-const maxRefs = 4 << 10
+// maxRefs is how many refs of one message are looked at, so that no message takes long. Nobody here sends more: an offer ends
+// behind fewItems with at most as many again, and a comparison lists fewLeaves leaves of the tree.
+const maxRefs = max(2*fewItems, fewLeaves*leafItems)
 
 // onHeads asks for what goes further than ours, and nobody else is asked for. Whoever did not lead answers with its own; the
 // leader compares at once if there is nothing to fetch for either.

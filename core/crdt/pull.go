@@ -233,7 +233,7 @@ func (o *puller) paths() bool {
 	var nodes wire.StateNodes
 	var items wire.StateItems
 	size := 0
-	for len(p.descend) > 0 && len(nodes.Nodes)+len(items.Items) < 64 && size < max(o.left, 1) {
+	for len(p.descend) > 0 && len(nodes.Nodes)+len(items.Items) < fewLeaves && size < max(o.left, 1) {
 		path := p.descend[len(p.descend)-1]
 		p.descend = p.descend[:len(p.descend)-1]
 		n, ok := o.y.s.tree.at(path)

@@ -31,6 +31,7 @@ const (
 	livesShare = maxLives / 8
 	maxBlame   = 8       // pieces that did not verify
 	fewItems   = 1 << 10 // in one offer
+	fewLeaves  = 64      // nodes of the tree in one message
 	manyItems  = 8 << 10 // on their way: no more is compared meanwhile
 	offerAhead = 8       // offers without an answer
 	pushSize   = 4 << 10 // a larger entry is offered first
