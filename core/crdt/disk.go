@@ -256,8 +256,7 @@ func (l *loader) check(x *loading) error {
 		}
 	}
 	if x.bad == nil {
-		p := x.b.piece(x.b.live)
-		if x.b.id = batchID(p); !bytes.Equal(x.b.id[:16], x.id) {
+		if x.b.id = sha256.Sum256(x.b.signed()); !bytes.Equal(x.b.id[:16], x.id) {
 			x.bad = fmt.Errorf("its entries are not those that were signed")
 		}
 	}

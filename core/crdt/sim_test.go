@@ -383,6 +383,9 @@ func (w *world) agreed() bool {
 	return true
 }
 
+// batchID reads all entries again.
+func batchID(p *wire.Piece) [32]byte { return sha256.Sum256(p.SigningInput(p.Root())) }
+
 // valid checks the invariants of a state.
 func (s *State) valid() error {
 	items := s.tree.root.gather(nil)
@@ -409,6 +412,9 @@ func (s *State) valid() error {
 		used[it.batch.Author] += it.size()
 		if s.batches[it.batch.id] != it.batch || !slices.Contains(it.batch.live, it) {
 			return fmt.Errorf("%q is not live in its batch", it.key())
+		}
+		if it.leaf != wire.LeafHash(it.raw) {
+			return fmt.Errorf("the hash of %q is not that of its bytes", it.key())
 		}
 	}
 	live, lived := 0, 0

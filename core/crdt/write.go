@@ -119,7 +119,8 @@ func (s *State) Begin(now time.Time, svid [32]byte, ops []Op) (*Draft, error) {
 	p := &wire.Piece{Batch: w.batch(), Leaves: w.leaves}
 	p.Count = uint16(len(w.leaves))
 	s.next += uint64(p.Count)
-	d.Input, d.b = p.SigningInput(p.Root()), newBatch(p)
+	d.b = newBatch(p)
+	d.Input = d.b.signed()
 	s.draft = d
 	return d, nil
 }
