@@ -7,16 +7,18 @@ import (
 )
 
 func (y *Sync) onRoot(now time.Time, p *peer, r wire.StateRoot) {
-	if r != p.theirs { // they move
+	settled := r.Settled
+	r.Settled, r.Time = false, 0
+	if r != p.theirs || settled != p.settled { // they move
 		p.idle, p.passDue = 0, time.Time{}
 	}
+	p.settled = settled
 	p.theirs, p.heard, p.differs = r, true, r != y.s.Digest()
 	switch {
 	case p.differs && !p.leads && p.active.IsZero():
 		p.rootDue = now // so that they learn it
 	case !p.differs:
-		y.s.agreed(now)
-		y.agreed = now
+		y.agree(now, p)
 		p.agreed, p.active, p.passDue, p.idle = now, time.Time{}, time.Time{}, 0
 	}
 }
@@ -64,8 +66,20 @@ func (y *Sync) endPass(now time.Time, p *peer) {
 		p.idle++
 	}
 	if p.answered && !p.lost && p.wanted == 0 {
-		y.s.agreed(now)
-		y.agreed = now
+		y.agree(now, p)
 	}
 	p.answered = false
+}
+
+// agree notes that all that a neighbour has is here. All neighbours hear at once that this replica has settled, since they may wait
+// for it.
+func (y *Sync) agree(now time.Time, p *peer) {
+	y.agreed = now
+	before := y.s.settled
+	if y.s.agreed(now, p.settled); before == y.s.settled {
+		return
+	}
+	for _, id := range y.order {
+		y.peers[id].rootDue = now
+	}
 }

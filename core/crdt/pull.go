@@ -45,7 +45,9 @@ func (o *puller) add(m wire.StateMessage, size int) {
 func (o *puller) root() bool {
 	if !o.now.Before(o.p.rootDue) {
 		o.p.rootDue = o.now.Add(rootInterval)
-		o.add(o.y.s.Digest(), 40)
+		m := o.y.s.Digest()
+		m.Settled, m.Time = o.y.s.settled, uint64(max(o.now.UnixMilli(), 1))
+		o.add(m, 49)
 	}
 	return false
 }

@@ -173,14 +173,17 @@ func (s *State) TakeSkew() Skew {
 	return k
 }
 
-// Settled reports whether this replica may write: it founded the domain, or has learnt what another had.
+// Settled reports whether this replica may write: it founded the domain, or has learnt what one had that was settled.
 func (s *State) Settled() bool { return s.settled }
 
 // Found settles a replica that was the first of its domain when it was last on disk.
 func (s *State) Found() { s.settled = true }
 
-// agreed notes that this replica has what a neighbour has.
-func (s *State) agreed(now time.Time) {
+// agreed notes that this replica has what a neighbour has. One that is not settled settles nobody: both may have lost the same.
+func (s *State) agreed(now time.Time, settled bool) {
+	if !s.settled && !settled {
+		return
+	}
 	if now.Sub(s.synced) >= time.Hour || !s.settled {
 		s.settled, s.synced = true, now
 		s.saveMeta()

@@ -82,17 +82,18 @@ type peer struct {
 	id       mesh.NodeID
 	leads    bool // we do
 	rootDue  time.Time
-	theirs   wire.StateRoot
-	heard    bool      // since the last pass
-	differs  bool      // what was heard
-	agreed   time.Time // zero: never
-	active   time.Time // a pass goes on until then; zero: none
-	passDue  time.Time // no pass before
-	fruitful bool      // the pass brought something, to either
-	answered bool      // they took part in it
-	idle     int       // passes that brought nothing, since one that did
-	lost     bool      // a bound was met in this pass
-	headed   bool      // the last pass compared heads
+	theirs   wire.StateRoot // digest and count
+	settled  bool           // they are
+	heard    bool           // since the last pass
+	differs  bool           // what was heard
+	agreed   time.Time      // zero: never
+	active   time.Time      // a pass goes on until then; zero: none
+	passDue  time.Time      // no pass before
+	fruitful bool           // the pass brought something, to either
+	answered bool           // they took part in it
+	idle     int            // passes that brought nothing, since one that did
+	lost     bool           // a bound was met in this pass
+	headed   bool           // the last pass compared heads
 
 	fresh   []*item
 	known   map[*item]bool // of fresh: it told us

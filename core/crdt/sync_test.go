@@ -135,7 +135,7 @@ func TestRepairOne(t *testing.T) {
 	w := newWorld(t, 1, 2, line(2))
 	w.nodes[0].fill("k", 20_000, 8)
 	w.agree(time.Hour)
-	w.run(4 * time.Second)
+	w.run(6 * time.Second)
 	all := w.nodes[1].s.tree.root.gather(nil)
 	w.nodes[1].s.drop(all[777])
 	w.sent, w.packets = 0, 0
@@ -415,7 +415,9 @@ func TestRootAnswered(t *testing.T) {
 	if _, _, err := y.Handle(w.now, other, wire.StateRoot{Digest: [32]byte{1}}); err != nil {
 		t.Fatal(err)
 	}
-	if ms := y.Pull(w.now, other, 1<<20); len(ms) != 1 || ms[0] != wire.StateMessage(w.nodes[1].s.Digest()) {
+	want := w.nodes[1].s.Digest()
+	want.Time = uint64(w.now.UnixMilli())
+	if ms := y.Pull(w.now, other, 1<<20); len(ms) != 1 || ms[0] != wire.StateMessage(want) {
 		t.Errorf("answered %v", ms)
 	}
 }
