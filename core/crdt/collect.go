@@ -13,7 +13,7 @@ import (
 type sweep struct{ after []byte }
 
 // Collect looks through at least some entries and forgets deletions older than Life, with what they cover. done: all were
-// looked through, and the next call begins again. It is to be done with all entries about every hour.
+// looked through, and the next call begins again. It is to be done with all entries about every hour, when Sync.MayForget.
 func (s *State) Collect(now time.Time, some int) (out Outcome, done bool) {
 	done = s.collect(now, some)
 	return Outcome{Write: s.takePairs()}, done

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"math"
 	"slices"
 	"time"
 
@@ -143,7 +142,6 @@ func Restore(now time.Time, cfg Config, pairs iter.Seq2[[]byte, []byte]) (*State
 		}
 		s.adopt(x.b)
 	}
-	s.collect(now, math.MaxInt) // no neighbour is told of what was forgotten before
 	return s, Outcome{Write: s.takePairs()}, l.errs
 }
 

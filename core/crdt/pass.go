@@ -7,6 +7,7 @@ import (
 )
 
 func (y *Sync) onRoot(now time.Time, p *peer, r wire.StateRoot) {
+	y.clocked(now, p, r)
 	settled := r.Settled
 	r.Settled, r.Time = false, 0
 	if r != p.theirs || settled != p.settled { // they move
@@ -75,6 +76,10 @@ func (y *Sync) endPass(now time.Time, p *peer) {
 // for it.
 func (y *Sync) agree(now time.Time, p *peer) {
 	y.agreed = now
+	if y.s.born.After(now.Add(maxSkew)) && p.clocked && p.ahead.Abs() <= maxSkew { // the clock was wrong then
+		y.s.born = now
+		y.s.saveMeta()
+	}
 	before := y.s.settled
 	if y.s.agreed(now, p.settled); before == y.s.settled {
 		return

@@ -84,6 +84,8 @@ type State struct {
 	cfg     Config
 	clock   Clock
 	next    uint64    // of our entries
+	opened  time.Time // when New or Restore was called
+	ahead   bool      // all neighbours say that the clock of this node is
 	born    time.Time // when this replica began
 	synced  time.Time // when it last agreed with another; zero = never
 	settled bool      // it may write
@@ -117,7 +119,7 @@ func New(now time.Time, cfg Config) *State {
 		cfg.MaxAhead = maxAhead
 	}
 	s := &State{
-		cfg: cfg, clock: NewClock(cfg.Floor), next: 1, born: now, settled: cfg.Founder,
+		cfg: cfg, clock: NewClock(cfg.Floor), next: 1, opened: now, born: now, settled: cfg.Founder,
 		held: newShelf(maxHeld, maxHeldBytes), aside: newShelf(maxAside, maxAsideBytes), pending: newPending(),
 	}
 	s.clear()
@@ -184,7 +186,7 @@ func (s *State) agreed(now time.Time, settled bool) {
 	if !s.settled && !settled {
 		return
 	}
-	if now.Sub(s.synced) >= time.Hour || !s.settled {
+	if now.Sub(s.synced).Abs() >= time.Hour || !s.settled {
 		s.settled, s.synced = true, now
 		s.saveMeta()
 	}

@@ -84,6 +84,8 @@ type peer struct {
 	rootDue  time.Time
 	theirs   wire.StateRoot // digest and count
 	settled  bool           // they are
+	clocked  bool           // they told their clock
+	ahead    time.Duration  // ours is, of theirs
 	heard    bool           // since the last pass
 	differs  bool           // what was heard
 	agreed   time.Time      // zero: never
@@ -136,6 +138,7 @@ func (y *Sync) Add(now time.Time, id mesh.NodeID) {
 	y.Remove(id)
 	i, _ := slices.BinarySearchFunc(y.order, id, mesh.NodeID.Compare)
 	y.order = slices.Insert(y.order, i, id)
+	y.s.ahead = false
 	y.peers[id] = &peer{id: id, leads: y.s.cfg.Self.Compare(id) < 0, rootDue: now, known: map[*item]bool{}, owed: map[life]uint64{}}
 }
 
@@ -144,6 +147,7 @@ func (y *Sync) Remove(id mesh.NodeID) {
 	if i, ok := slices.BinarySearchFunc(y.order, id, mesh.NodeID.Compare); ok {
 		y.order = slices.Delete(y.order, i, i+1)
 		delete(y.peers, id)
+		y.judgeClock()
 	}
 	maps.DeleteFunc(y.flying, func(_ wire.Ref, f flight) bool { return f.of == id })
 	maps.DeleteFunc(y.lives, func(_ life, f fetching) bool { return f.of == id })

@@ -98,6 +98,8 @@ func (s *State) Begin(now time.Time, svid [32]byte, ops []Op) (*Draft, error) {
 		return nil, ErrDraft
 	case !s.settled:
 		return nil, ErrUnsettled
+	case s.ahead:
+		return nil, fmt.Errorf("%w: every neighbour says that it is more than %v ahead", ErrClock, maxSkew)
 	}
 	w := writer{s: s, now: now, svid: svid, mine: map[slot]*item{}}
 	n := 0

@@ -47,6 +47,7 @@ var (
 // Times of the loop.
 const (
 	collectEvery = time.Hour
+	collectAgain = time.Minute          // after the clock was not good enough for it; the first time, too
 	collectSome  = 8 << 10              // entries between two looks at what else there is to do
 	lull         = 5 * time.Millisecond // after a pull that brought nothing
 	never        = 365 * 24 * time.Hour // a timer that another event will set again
@@ -97,7 +98,7 @@ func Open(cfg Config) (*Replica, error) {
 		return nil, err
 	}
 	r.sync = crdt.NewSync(r.state)
-	r.collect.due = cfg.Now().Add(collectEvery)
+	r.collect.due = cfg.Now().Add(collectAgain)
 	go r.run()
 	for range checkers() {
 		r.others.Go(r.checker)
@@ -224,6 +225,10 @@ func toStore(ps []crdt.Pair) []store.Pair {
 // collectSome looks for what may be forgotten, a part at a time.
 func (r *Replica) collectSome(now time.Time) {
 	if !r.collect.going && now.Before(r.collect.due) {
+		return
+	}
+	if !r.sync.MayForget(now) {
+		r.collect.going, r.collect.due = false, now.Add(collectAgain)
 		return
 	}
 	out, done := r.state.Collect(now, collectSome)
