@@ -70,12 +70,15 @@ func (y *Sync) clocks() (ahead, known int) {
 	return ahead, known
 }
 
-// MayForget reports whether this node's clock is good enough for Collect: a year ahead it would forget every deletion. Most of the
-// neighbours that tell their clock must bear it out. Where none tells, it is believed an hour after the replica was made or restored.
-func (y *Sync) MayForget(now time.Time) bool {
-	ahead, known := y.clocks()
-	if known == 0 {
-		return now.Sub(y.s.opened) >= lone
+// MayForget returns from when on this node's clock is good enough for Collect, if nothing happens before; zero: not while its
+// neighbours are as they are. A year ahead it would forget every deletion, so most of the neighbours that tell their clock must bear it
+// out. Where none tells, it is believed an hour after the replica was made or restored.
+func (y *Sync) MayForget() time.Time {
+	switch ahead, known := y.clocks(); {
+	case known == 0:
+		return y.s.opened.Add(lone)
+	case 2*ahead <= known:
+		return y.s.opened
 	}
-	return 2*ahead <= known
+	return time.Time{}
 }

@@ -13,7 +13,8 @@ import (
 type sweep struct{ after []byte }
 
 // Collect looks through at least some entries and forgets deletions older than Life, with what they cover. done: all were
-// looked through, and the next call begins again. It is to be done with all entries about every hour, when Sync.MayForget.
+// looked through, and the next call begins again. It is to be done with all entries as soon as Sync.MayForget says,
+// so that no neighbour is told of what was forgotten before, and then about every hour.
 func (s *State) Collect(now time.Time, some int) (out Outcome, done bool) {
 	done = s.collect(now, some)
 	return Outcome{Write: s.takePairs()}, done

@@ -55,6 +55,7 @@ type replica struct {
 	cfg   Config
 	skew  time.Duration
 	links []int
+	late  bool // it has not collected since it was restored
 }
 
 type packet struct {
@@ -163,7 +164,7 @@ func (r *replica) crash() {
 		r.w.t.Fatalf("%s: restore: %v", r.id, errs)
 	}
 	r.write(out.Write)
-	r.s, r.y = s, NewSync(s)
+	r.s, r.y, r.late = s, NewSync(s), true
 	r.connect()
 	r.w.queue = slices.DeleteFunc(r.w.queue, func(p *packet) bool { return p.job != nil && p.to == r.n })
 }
@@ -288,6 +289,10 @@ func (w *world) deliver(p *packet) {
 	}
 	out, job, _ := r.y.Handle(r.clock(), w.nodes[p.from].id, m)
 	r.write(out.Write)
+	if may := r.y.MayForget(); r.late && !may.IsZero() && !r.clock().Before(may) {
+		r.write(collect(r.s, r.clock()).Write)
+		r.late = false
+	}
 	if job != nil {
 		w.verify++
 		w.push(&packet{to: p.to, at: w.now.Add(time.Millisecond), job: job, err: w.judge(job)})
