@@ -160,22 +160,26 @@ func (y *Sync) onItems(now time.Time, p *peer, m wire.StateItems) {
 	}
 }
 
-// leavesOut reports whether the neighbour has an item, or a newer one in its place.
-func (o *offer) leavesOut(it *item) bool {
+// leavesOut reports whether the neighbour has an item, or seems to have a newer one in its place.
+func (o *offer) leavesOut(it *item, thorough bool) bool {
 	ref := it.ref()
 	for _, r := range o.except[[refSlot]byte(it.slot[:refSlot])] {
-		if r == ref || refTime(r) > it.time {
+		if r == ref || !thorough && refTime(r) > it.time {
 			return true
 		}
 	}
 	return false
 }
 
+// thorough reports whether what seems to be outdated is exchanged as well. A ref does not tell all of the slot, so that something
+// else may seem to be newer in its place: then passes alone would not make the two agree.
+func (p *peer) thorough() bool { return p.vain >= 2 }
+
 // ask wants of refs what is newer than what is held, and is not on its way from somebody else.
 func (y *Sync) ask(now time.Time, p *peer, refs []wire.Ref) {
 	y.expire(now)
 	for _, r := range p.few(refs) {
-		if _, older := y.s.tree.find(r); !older || y.s.pending.unwanted.has(now, r) {
+		if it, older := y.s.tree.find(r); it != nil || !older && !p.thorough() || y.s.pending.unwanted.has(now, r) {
 			continue
 		}
 		if f, asked := y.flying[r]; asked && (f.of == p.id || now.Before(f.until) && !y.failed.has(now, r)) {

@@ -20,7 +20,7 @@ func (y *Sync) onRoot(now time.Time, p *peer, r wire.StateRoot) {
 		p.rootDue = now // so that they learn it
 	case !p.differs:
 		y.agree(now, p)
-		p.agreed, p.active, p.passDue, p.idle = now, time.Time{}, time.Time{}, 0
+		p.agreed, p.active, p.passDue, p.idle, p.vain = now, time.Time{}, time.Time{}, 0, 0
 	}
 }
 
@@ -70,6 +70,7 @@ func (y *Sync) endPass(now time.Time, p *peer) {
 		y.agree(now, p)
 	}
 	p.answered = false
+	p.vain++
 }
 
 // agree notes that all that a neighbour has is here. All neighbours hear at once that this replica has settled, since they may wait

@@ -211,7 +211,7 @@ func (o *puller) offers() bool {
 		}
 		p.offers = p.offers[:len(p.offers)-1]
 		for _, it := range o.y.s.tree.below(last.path) {
-			if !last.leavesOut(it) && len(refs) < wire.MaxStateRefs {
+			if !last.leavesOut(it, p.thorough()) && len(refs) < wire.MaxStateRefs {
 				refs = append(refs, it.ref())
 			}
 		}

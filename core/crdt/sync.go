@@ -94,6 +94,7 @@ type peer struct {
 	fruitful bool           // the pass brought something, to either
 	answered bool           // they took part in it
 	idle     int            // passes that brought nothing, since one that did
+	vain     int            // passes since the roots were equal
 	lost     bool           // a bound was met in this pass
 	headed   bool           // the last pass compared heads
 
