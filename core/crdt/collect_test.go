@@ -205,3 +205,31 @@ func TestForgottenHereNotThere(t *testing.T) {
 		counted(t, a, "old", 0)
 	}
 }
+
+// What an old deletion covers is forgotten with it, also where a later write covers the same: those that forgot both before that write
+// came do not have it any more.
+func TestForgottenWithTheOldestCover(t *testing.T) {
+	rnd := newWorld(t, 1, 0, nil).rnd
+	for _, writer := range []string{"a", "z"} { // comes before or behind the deletion's author in the order of the index
+		b, c, e := founder("b"), founder("c"), founder(writer)
+		late := epoch.Add(Life + time.Minute)
+		must := func(err error) {
+			t.Helper()
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		must(perform(b, epoch, Assign([]byte("k"), []byte("b"))))
+		transfer(t, epoch, b, c, rnd)
+		must(perform(c, epoch, Withdraw([]byte("k"))))
+		transfer(t, epoch, c, e, rnd)
+		collect(c, late)
+		must(perform(e, late, Assign([]byte("k"), []byte("later")))) // before it collects
+		collect(e, late)
+		transfer(t, late, e, c, rnd)
+		transfer(t, late, c, e, rnd)
+		if c.Digest() != e.Digest() || e.Digest().Count != 1 {
+			t.Errorf("%s: %v and %v", writer, c.Digest(), e.Digest())
+		}
+	}
+}
