@@ -66,6 +66,20 @@ func (s *State) forgetBefore(it *item) {
 	}
 }
 
+// forgetCovered does the same for a replica that was killed between writing by, which takes the place of old, and forgetting. The two
+// need not be held any more.
+func (s *State) forgetCovered(old, by *item) {
+	if old.kind != wire.EntrySet && old.kind != wire.EntryMulti || old.time >= mesh.HybridAt(by.time.Time().Add(-Life)) {
+		return
+	}
+	m := coversOf([]*item{old})
+	for _, it := range s.peers(old.kind, old.key(), old.element()) {
+		if covered(m, it) != nil {
+			s.drop(it)
+		}
+	}
+}
+
 // together reports whether two items are peers: of one register, one counter, one element.
 func together(a, b *item) bool {
 	return a.kind == b.kind && bytes.Equal(a.key(), b.key()) && bytes.Equal(a.element(), b.element())

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"x0tta6bl4/mesh"
 	"x0tta6bl4/wire"
 )
 
@@ -203,6 +204,42 @@ func TestForgottenHereNotThere(t *testing.T) {
 			t.Errorf("%v and %v", a.Digest(), b.Digest())
 		}
 		counted(t, a, "old", 0)
+	}
+}
+
+// The same where the later write takes the deletion's own place: at who wrote both, and at one that was killed when the write was on
+// disk and nothing else yet.
+func TestForgottenWithWhatIsOutdone(t *testing.T) {
+	late := epoch.Add(Life + time.Minute)
+	for _, killed := range []bool{false, true} {
+		w := newWorld(t, 1, 1, nil)
+		r, other := w.nodes[0], founder("c")
+		out, err := give(r.s, epoch, pieceBy("b", 1, 1, wire.Entry{Kind: wire.EntryMulti, Time: mesh.HybridAt(epoch), Key: []byte("k")}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.write(out.Write)
+		if err := r.do(Withdraw([]byte("k"))); err != nil {
+			t.Fatal(err)
+		}
+		transfer(t, epoch, r.s, other, w.rnd)
+		collect(other, late)
+		w.now = late
+		d, err := r.s.Begin(r.clock(), testLeaf, []Op{Assign([]byte("k"), []byte("later"))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.seal(d); killed {
+			r.crash()
+		} else {
+			r.write(r.y.Commit(late, d).Write)
+		}
+		transfer(t, late, r.s, other, w.rnd)
+		transfer(t, late, other, r.s, w.rnd)
+		if r.s.Digest() != other.Digest() || other.Digest().Count != 1 {
+			t.Errorf("killed %t: %v and %v", killed, r.s.Digest(), other.Digest())
+		}
+		w.consistent()
 	}
 }
 

@@ -244,7 +244,10 @@ func (s *State) commit(now time.Time, d *Draft) (out Outcome) {
 		return out
 	}
 	s.draft = nil
-	for _, it := range s.adopt(d.b) {
+	for _, it := range d.b.live {
+		s.forgetBefore(it)
+	}
+	for _, it := range s.adopt(d.b, nil) {
 		if it.batch == nil { // a later one of the draft took its place
 			continue
 		}
