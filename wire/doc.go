@@ -138,7 +138,8 @@
 // Messages on a stream of their own: length of what follows (4, at most MaxStateMessage) ‖ type (1) ‖ body. Unknown types
 // are skipped.
 //
-//	1 root    digest (32) ‖ entries (8)
+//	1 root    digest (32) ‖ entries (8) ‖ flags (1, bit 0 settled) ‖ the sender's clock, Unix ms (8); the first version ends
+//	          behind entries
 //	2 nodes   count (2) ‖ nodes: path ‖ which of 16 subtrees are not empty (2, bit i the i-th) ‖ their digests (32 each)
 //	3 items   count (2) ‖ items: path ‖ count (2) ‖ refs (24 each): all that the sender holds below the path
 //	4 offer   count (2) ‖ refs

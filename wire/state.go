@@ -40,10 +40,13 @@ func (p Path) Child(i int) Path {
 // Nibble returns the i-th nibble, for i below MaxPathLen.
 func (p Path) Nibble(i int) int { return int(p.Bits[i/2]>>(4*(1-i&1))) & 15 }
 
-// StateRoot says what the sender's state is as a whole. Equal digests mean equal states.
+// StateRoot says what the sender's state is as a whole. Equal digests mean equal states. A sender of the first version says no more
+// than that: then Settled is false and Time zero.
 type StateRoot struct {
-	Digest [32]byte
-	Count  uint64
+	Digest  [32]byte
+	Count   uint64
+	Settled bool   // it founded the domain, or learnt the state from one that was settled
+	Time    uint64 // its clock, in ms since 1970; 0: not told
 }
 
 // StateNodes says what the subtrees of some nodes of the sender's tree are.
@@ -106,6 +109,8 @@ const (
 	stateChain
 )
 
+const rootSettled = 1 << 0
+
 // AppendStateMessage appends the length, the type and the body of m. On an error dst is returned as it was.
 func AppendStateMessage(dst []byte, m StateMessage) ([]byte, error) {
 	start := len(dst)
@@ -125,7 +130,7 @@ func appendStateBody(dst []byte, m StateMessage) ([]byte, error) {
 	be := binary.BigEndian
 	switch m := m.(type) {
 	case StateRoot:
-		return be.AppendUint64(append(append(dst, stateRoot), m.Digest[:]...), m.Count), nil
+		return m.append(append(dst, stateRoot)), nil
 	case StateNodes:
 		if len(m.Nodes) > MaxStateNodes {
 			return nil, fmt.Errorf("%w: %d nodes, at most %d", ErrTooLong, len(m.Nodes), MaxStateNodes)
@@ -155,6 +160,15 @@ func appendStateBody(dst []byte, m StateMessage) ([]byte, error) {
 		return appendStateChain(append(dst, stateChain), m.Chain)
 	}
 	return nil, fmt.Errorf("%w: %T", ErrUnknownMessage, m)
+}
+
+func (m StateRoot) append(dst []byte) []byte {
+	dst = binary.BigEndian.AppendUint64(append(dst, m.Digest[:]...), m.Count)
+	flags := byte(0)
+	if m.Settled {
+		flags |= rootSettled
+	}
+	return binary.BigEndian.AppendUint64(append(dst, flags), m.Time)
 }
 
 func (p Path) append(dst []byte) []byte {
@@ -245,7 +259,7 @@ func parseStateBody(kind uint8, r *reader) StateMessage {
 	}
 	switch kind {
 	case stateRoot:
-		return StateRoot{r.hash(), r.u64()}
+		return parseStateRoot(r)
 	case stateNodes:
 		return parseStateNodes(r)
 	case stateItems:
@@ -282,6 +296,14 @@ func (r *reader) path() (p Path) {
 		r.fail(fmt.Errorf("%w: bits behind a path", ErrMalformed))
 	}
 	return p
+}
+
+func parseStateRoot(r *reader) StateRoot {
+	m := StateRoot{Digest: r.hash(), Count: r.u64()}
+	if len(r.b) > 0 {
+		m.Settled, m.Time = r.u8()&rootSettled != 0, r.u64()
+	}
+	return m
 }
 
 func parseStateNodes(r *reader) (m StateNodes) {

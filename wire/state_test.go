@@ -29,7 +29,7 @@ var (
 	testRef   = Ref(seq(0, 24))
 
 	testStateMessages = map[string]StateMessage{
-		"state-root": StateRoot{testSVID, 1 << 33},
+		"state-root": StateRoot{testSVID, 1 << 33, true, 1800000000123},
 		"state-nodes": StateNodes{[]StateNode{
 			{Kids: [16][32]byte{0: testSVID, 15: reversed(testSVID)}},
 			{Path: Path{}.Child(0xa).Child(0xb).Child(0xc)},
@@ -134,6 +134,29 @@ func TestGoldenState(t *testing.T) {
 		got, err := ParseStateMessage(g[name][MessageHeader:])
 		same(t, name, got, m, err)
 	}
+}
+
+// A root of the first version is understood, one that ends amid what came later is not, and whatever comes later still is ignored.
+func TestRootOfTheFirstVersion(t *testing.T) {
+	body := golden(t)["root-first"][MessageHeader:]
+	m, err := ParseStateMessage(body)
+	same(t, "root", m, StateMessage(StateRoot{Digest: testSVID, Count: 1 << 33}), err)
+	now, err := AppendStateMessage(nil, testStateMessages["state-root"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	now = now[MessageHeader:]
+	if !bytes.HasPrefix(now, body) { // so that the first version understands this one
+		t.Errorf("%x does not begin as %x", now, body)
+	}
+	for n := len(body) + 1; n < len(now); n++ {
+		if _, err := ParseStateMessage(now[:n]); !errors.Is(err, ErrTruncated) {
+			t.Errorf("%d bytes: %v", n, err)
+		}
+	}
+	now[len(body)] |= 0xfe
+	m, err = ParseStateMessage(append(now, 1, 2, 3))
+	same(t, "a later root", m, testStateMessages["state-root"], err)
 }
 
 // Whatever entries of whatever batch a piece holds, it proves them: the root is that of the whole.
@@ -245,6 +268,9 @@ func TestStateMessageRefuses(t *testing.T) {
 			continue // opaque here
 		}
 		for n := range len(b) - MessageHeader {
+			if name == "state-root" && n == 1+32+8 {
+				continue // one of the first version
+			}
 			if _, err := ParseStateMessage(b[MessageHeader : MessageHeader+n]); !errors.Is(err, ErrTruncated) {
 				t.Errorf("%s, %d bytes: %v", name, n, err)
 			}

@@ -8,6 +8,10 @@ import (
 	"x0tta6bl4/wire"
 )
 
+// maxRefs is how many refs of one message are looked at, so that no message takes long. Nobody here sends more: an offer ends
+// behind fewItems with at most as many again, and a comparison lists fewLeaves leaves of the tree.
+const maxRefs = max(2*fewItems, fewLeaves*leafItems)
+
 // onHeads asks for what goes further than ours, and nobody else is asked for. Whoever did not lead answers with its own; the
 // leader compares at once if there is nothing to fetch for either.
 func (y *Sync) onHeads(now time.Time, p *peer, m wire.StateHeads) {
@@ -20,7 +24,7 @@ func (y *Sync) onHeads(now time.Time, p *peer, m wire.StateHeads) {
 	}
 	switch asked := y.fetch(now, p, m.Dots); {
 	case !p.leads:
-		p.heads = headMessages(y.s.heads())
+		p.tellHeads()
 	case asked == 0 && ours == len(y.s.lives):
 		p.headed = false
 		p.descend = append(p.descend[:0], wire.Path{})
@@ -28,37 +32,72 @@ func (y *Sync) onHeads(now time.Time, p *peer, m wire.StateHeads) {
 }
 
 // fetch asks for what goes further than ours, and returns of how many lives.
-func (y *Sync) fetch(now time.Time, p *peer, dots []wire.Dot) int {
-	var after []wire.Dot
+func (y *Sync) fetch(now time.Time, p *peer, dots []wire.Dot) (asked int) {
+	p.stir(now)
 	for _, d := range dots {
 		h := y.s.head(lifeOf(d))
-		if d.Seq > h && len(p.fetch)+len(after) < wire.MaxStateHeads && y.mayFetch(now, p, d) {
-			after = append(after, wire.Dot{Author: d.Author, Incarnation: d.Incarnation, Seq: h})
+		if d.Seq <= h || !y.wanted(now, p, d, h) {
+			continue
 		}
+		if len(p.fetch) >= wire.MaxStateHeads || !y.claim(now, p, d, h) {
+			p.lost = true
+			break
+		}
+		p.fetch = append(p.fetch, wire.Dot{Author: d.Author, Incarnation: d.Incarnation, Seq: h})
+		asked++
 	}
-	p.add(now, &p.fetch, after)
-	return len(after)
+	return asked
 }
 
-// mayFetch reports whether p may be asked for a life up to d, and notes that it is.
-func (y *Sync) mayFetch(now time.Time, p *peer, d wire.Dot) bool {
+// wanted reports whether p may be asked for a life up to d, of which the entries up to h are held.
+func (y *Sync) wanted(now time.Time, p *peer, d wire.Dot, h uint64) bool {
+	f, asked := y.lives[lifeOf(d)]
+	if !asked || h >= f.target {
+		return true
+	}
+	futile := f.of == p.id && f.target == d.Seq && f.had == h // it brought nothing that is taken
+	return !now.Before(f.until) && !(futile && now.Before(f.until.Add(grudge)))
+}
+
+// claim notes that p is asked for a life, if there is room for one more of it.
+func (y *Sync) claim(now time.Time, p *peer, d wire.Dot, h uint64) bool {
 	l := lifeOf(d)
-	h := y.s.head(l)
-	if f, asked := y.lives[l]; asked && h < f.target {
-		futile := f.of == p.id && f.target == d.Seq && f.had == h // it brought nothing that is taken
-		if now.Before(f.until) || futile && now.Before(f.until.Add(grudge)) {
-			return false
-		}
-	}
-	if len(y.lives) >= maxLives {
-		maps.DeleteFunc(y.lives, func(_ life, f fetching) bool { return !now.Before(f.until) })
-	}
-	if len(y.lives) >= maxLives {
-		p.lost = true
+	if f, asked := y.lives[l]; (!asked || f.of != p.id) && !y.livesRoom(now, p) {
 		return false
 	}
+	y.unclaim(l)
+	p.claims++
 	y.lives[l] = fetching{flight{p.id, now.Add(patience)}, h, d.Seq}
 	return true
+}
+
+// unclaim forgets that a life was asked for.
+func (y *Sync) unclaim(l life) {
+	if p := y.peers[y.lives[l].of]; p != nil {
+		p.claims--
+	}
+	delete(y.lives, l)
+}
+
+// livesRoom reports whether p may be asked for one more life. Nobody fills more than its share. What is not being fetched any
+// more gives way, but is looked for once a second at most: else each dot of a message would go through all of it.
+func (y *Sync) livesRoom(now time.Time, p *peer) bool {
+	if len(y.lives) < maxLives && p.claims < livesShare {
+		return true
+	}
+	if now.Before(y.sweepDue) {
+		return false
+	}
+	y.sweepDue = now.Add(quiet)
+	y.swept += len(y.lives)
+	maps.DeleteFunc(y.lives, func(_ life, f fetching) bool {
+		over := !now.Before(f.until)
+		if of := y.peers[f.of]; over && of != nil {
+			of.claims--
+		}
+		return over
+	})
+	return len(y.lives) < maxLives && p.claims < livesShare
 }
 
 func (y *Sync) onNodes(now time.Time, p *peer, m wire.StateNodes) {
@@ -104,8 +143,13 @@ func (p *peer) offer(o offer) {
 func (y *Sync) onItems(now time.Time, p *peer, m wire.StateItems) {
 	p.stir(now)
 	p.answered = true
+	left := maxRefs
 	for i := range m.Items {
 		theirs := &m.Items[i]
+		if left -= len(theirs.Refs); left < 0 {
+			p.lost = true
+			return
+		}
 		y.ask(now, p, theirs.Refs)
 		o := offer{path: theirs.Path, except: make(map[[refSlot]byte][]wire.Ref, len(theirs.Refs))}
 		for _, r := range theirs.Refs {
@@ -116,22 +160,26 @@ func (y *Sync) onItems(now time.Time, p *peer, m wire.StateItems) {
 	}
 }
 
-// leavesOut reports whether the neighbour has an item, or a newer one in its place.
-func (o *offer) leavesOut(it *item) bool {
+// leavesOut reports whether the neighbour has an item, or seems to have a newer one in its place.
+func (o *offer) leavesOut(it *item, thorough bool) bool {
 	ref := it.ref()
 	for _, r := range o.except[[refSlot]byte(it.slot[:refSlot])] {
-		if r == ref || refTime(r) > it.time {
+		if r == ref || !thorough && refTime(r) > it.time {
 			return true
 		}
 	}
 	return false
 }
 
+// thorough reports whether what seems to be outdated is exchanged as well. A ref does not tell all of the slot, so that something
+// else may seem to be newer in its place: then passes alone would not make the two agree.
+func (p *peer) thorough() bool { return p.vain >= 2 }
+
 // ask wants of refs what is newer than what is held, and is not on its way from somebody else.
 func (y *Sync) ask(now time.Time, p *peer, refs []wire.Ref) {
 	y.expire(now)
-	for _, r := range refs {
-		if _, older := y.s.tree.find(r); !older || y.s.pending.unwanted.has(now, r) {
+	for _, r := range p.few(refs) {
+		if it, older := y.s.tree.find(r); it != nil || !older && !p.thorough() || y.s.pending.unwanted.has(now, r) {
 			continue
 		}
 		if f, asked := y.flying[r]; asked && (f.of == p.id || now.Before(f.until) && !y.failed.has(now, r)) {
@@ -148,23 +196,29 @@ func (y *Sync) ask(now time.Time, p *peer, refs []wire.Ref) {
 	}
 }
 
-// expire forgets what was asked for and never came.
+// few returns the first of refs, as many as are looked at in one message.
+func (p *peer) few(refs []wire.Ref) []wire.Ref {
+	p.lost = p.lost || len(refs) > maxRefs
+	return refs[:min(len(refs), maxRefs)]
+}
+
+// expire forgets what was asked for and never came: at a time as much as two messages can ask for.
 func (y *Sync) expire(now time.Time) {
 	n := 0
-	for ; n < len(y.flown) && !now.Before(y.flown[n].until); n++ {
+	for ; n < min(len(y.flown), 2*maxRefs) && !now.Before(y.flown[n].until); n++ {
 		if f, ok := y.flying[y.flown[n].ref]; ok && f.until == y.flown[n].until {
 			y.landed(y.flown[n].ref, f)
 			y.failed.put(now, y.flown[n].ref)
 		}
 	}
-	if n > 0 {
-		y.flown = append(y.flown[:0], y.flown[n:]...)
+	if y.flown = y.flown[n:]; len(y.flown) == 0 {
+		y.flown = nil
 	}
 }
 
 func (y *Sync) onWant(p *peer, m wire.StateWant) {
 	p.offered = max(p.offered-1, 0)
-	for _, r := range m.Refs {
+	for _, r := range p.few(m.Refs) {
 		it, _ := y.s.tree.find(r)
 		if it == nil {
 			continue

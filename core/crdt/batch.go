@@ -27,7 +27,7 @@ type subtree struct {
 
 // newBatch makes a batch of a piece, all of whose items count so far.
 func newBatch(p *wire.Piece) *batch {
-	b := &batch{Batch: p.Batch, sig: p.Sig, id: batchID(p)}
+	b := &batch{Batch: p.Batch, sig: p.Sig}
 	for i := range p.Leaves {
 		b.live = append(b.live, newItem(b, &p.Leaves[i]))
 	}
@@ -36,10 +36,12 @@ func newBatch(p *wire.Piece) *batch {
 		b.pruned = append(b.pruned, subtree{uint16(lo), uint16(hi), hashes[0]})
 		hashes = hashes[1:]
 	})
+	b.id = sha256.Sum256(b.signed())
 	return b
 }
 
-func batchID(p *wire.Piece) [32]byte { return sha256.Sum256(p.SigningInput(p.Root())) }
+// signed returns what its author signed. It reads no entry again: their hashes are kept.
+func (b *batch) signed() []byte { return b.SigningInput(b.hashOf(0, int(b.Count))) }
 
 // walk calls f with the largest subtrees that hold none of items, from left to right.
 func walk(items []*item, lo, hi int, f func(lo, hi int)) {
@@ -68,7 +70,7 @@ func hash(live []*item, pruned []subtree, lo, hi int) [32]byte {
 	case len(pruned) > 0 && int(pruned[0].lo) == lo && int(pruned[0].hi) == hi:
 		return pruned[0].hash
 	case hi-lo == 1:
-		return wire.LeafHash(live[0].raw)
+		return live[0].leaf
 	}
 	mid := wire.SplitTree(lo, hi)
 	i := before(live, mid)
@@ -99,7 +101,7 @@ func (b *batch) piece(items []*item) *wire.Piece {
 // prune takes an item out of what counts, and tells what became of the subtrees around it: some are there no more, one is
 // there instead.
 func (b *batch) prune(it *item) (gone []subtree, made subtree) {
-	made = subtree{it.index, it.index + 1, wire.LeafHash(it.raw)}
+	made = subtree{it.index, it.index + 1, it.leaf}
 	b.live = slices.DeleteFunc(b.live, func(x *item) bool { return x == it })
 	var path []subtree // around the leaf, from the root
 	for lo, hi := 0, int(b.Count); hi-lo > 1; {

@@ -91,3 +91,32 @@ func checkBatch(t *rapid.T, b *batch, disk map[subtree]bool) {
 		t.Fatal("it does not prove itself")
 	}
 }
+
+// large returns a batch whose author signed n large entries together, as nobody here does.
+func large(n, size int) *batch {
+	whole := &wire.Piece{Batch: wire.Batch{Author: mesh.MustNodeID("a"), First: 1, Count: uint16(n)}, Sig: []byte("s")}
+	for i := range n {
+		e := put(epoch, fmt.Sprint(i), string(make([]byte, size)))
+		whole.Leaves = append(whole.Leaves, wire.Leaf{Index: uint16(i), Raw: e.Append(nil), Entry: e})
+	}
+	return newBatch(whole)
+}
+
+// An entry is passed on without reading the others of its batch again, however large its author made these.
+func TestOthersAreNotReadAgain(t *testing.T) {
+	b := large(wire.MaxBatch, 100)
+	one := b.live[77]
+	for _, it := range b.live {
+		if it != one {
+			it.raw = nil
+		}
+	}
+	p, err := wire.ParsePiece(b.piece([]*item{one}).AppendPiece(nil))
+	if err != nil || batchID(p) != b.id {
+		t.Errorf("%d hashes prove something else: %v", len(p.Hashes), err)
+	}
+	b.prune(one)
+	if _, err := wire.ParseEntry(one.raw); err != nil || b.hashOf(0, wire.MaxBatch) != p.Root() {
+		t.Errorf("without it the batch is another: %v", err)
+	}
+}

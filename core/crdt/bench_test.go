@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"runtime"
+	"slices"
 	"testing"
 
 	"x0tta6bl4/wire"
@@ -160,4 +161,45 @@ func BenchmarkLargeSet(b *testing.B) {
 		i += len(ops)
 	}
 	b.ReportMetric(float64(i)/b.Elapsed().Seconds(), "entries/s")
+}
+
+// What the most expensive messages that a neighbour may send cost the loop.
+func BenchmarkHostileMessage(b *testing.B) {
+	w := newWorld(b, 1, 3, [][2]int{{0, 1}, {0, 2}})
+	w.nodes[0].fill("k", 100_000, 8)
+	y, liar := w.nodes[0].y, w.nodes[1].id
+	refs := make([]wire.Ref, wire.MaxStateRefs)
+	node := wire.StateNode{Kids: [16][32]byte{{1}, {2}, {3}, {4}, {5}, {6}, {7}, {8}, {9}, {10}, {11}, {12}, {13}, {14}, {15}, {16}}}
+	for name, of := range map[string]func(n int) wire.StateMessage{
+		"heads": func(n int) wire.StateMessage { return claims(liar, n) },
+		"fetch": func(n int) wire.StateMessage { return wire.StateFetch{After: claims(liar, n).Dots} },
+		"offer": func(n int) wire.StateMessage {
+			for i := range refs {
+				refs[i] = wire.Ref{byte(i), byte(i >> 8), byte(n), byte(n >> 8), byte(n >> 16), 6: 0xff}
+			}
+			return wire.StateOffer{Refs: refs}
+		},
+		"nodes": func(int) wire.StateMessage { return wire.StateNodes{Nodes: slices.Repeat([]wire.StateNode{node}, 512)} },
+	} {
+		b.Run(name, func(b *testing.B) {
+			n := 0
+			for b.Loop() {
+				if _, _, err := y.Handle(w.now, liar, of(n)); err != nil {
+					b.Fatal(err)
+				}
+				if n++; n%16 == 0 { // all of it is waited for, and then given up
+					w.now = w.now.Add(patience)
+				}
+				y.Pull(w.now, liar, 64<<10)
+			}
+		})
+	}
+}
+
+// What it costs to pass on one of 64 entries of 1 MiB that were signed together.
+func BenchmarkPassOnLarge(b *testing.B) {
+	all := large(64, wire.MaxValue)
+	for b.Loop() {
+		all.piece(all.live[7:8]).AppendPiece(nil)
+	}
 }

@@ -114,7 +114,7 @@ func (c *chaos) must(err error) {
 // lie sends one message of the liar to its neighbour.
 func (c *chaos) lie() {
 	rnd, victim := c.rnd, c.nodes[2].s
-	for _, l := range victim.heads() {
+	for _, l := range victim.headsAfter(life{}, wire.MaxStateHeads) {
 		b := victim.behind(lifeOf(l), 0)
 		c.heard = append(c.heard, b.piece(b.live).AppendPiece(nil))
 	}

@@ -13,7 +13,8 @@ import (
 type sweep struct{ after []byte }
 
 // Collect looks through at least some entries and forgets deletions older than Life, with what they cover. done: all were
-// looked through, and the next call begins again. It is to be done with all entries about every hour.
+// looked through, and the next call begins again. It is to be done with all entries as soon as Sync.MayForget says,
+// so that no neighbour is told of what was forgotten before, and then about every hour.
 func (s *State) Collect(now time.Time, some int) (out Outcome, done bool) {
 	done = s.collect(now, some)
 	return Outcome{Write: s.takePairs()}, done
@@ -62,6 +63,20 @@ func (s *State) forgetBefore(it *item) {
 	peers := s.peers(it.kind, it.key(), it.element())
 	for _, old := range forgotten(peers, mesh.HybridAt(it.time.Time().Add(-Life)), peers...) {
 		s.drop(old)
+	}
+}
+
+// forgetCovered does the same for a replica that was killed between writing by, which takes the place of old, and forgetting. The two
+// need not be held any more.
+func (s *State) forgetCovered(old, by *item) {
+	if old.kind != wire.EntrySet && old.kind != wire.EntryMulti || old.time >= mesh.HybridAt(by.time.Time().Add(-Life)) {
+		return
+	}
+	m := coversOf([]*item{old})
+	for _, it := range s.peers(old.kind, old.key(), old.element()) {
+		if covered(m, it) != nil {
+			s.drop(it)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"x0tta6bl4/mesh"
 	"x0tta6bl4/wire"
 )
 
@@ -203,5 +204,69 @@ func TestForgottenHereNotThere(t *testing.T) {
 			t.Errorf("%v and %v", a.Digest(), b.Digest())
 		}
 		counted(t, a, "old", 0)
+	}
+}
+
+// The same where the later write takes the deletion's own place: at who wrote both, and at one that was killed when the write was on
+// disk and nothing else yet.
+func TestForgottenWithWhatIsOutdone(t *testing.T) {
+	late := epoch.Add(Life + time.Minute)
+	for _, killed := range []bool{false, true} {
+		w := newWorld(t, 1, 1, nil)
+		r, other := w.nodes[0], founder("c")
+		out, err := give(r.s, epoch, pieceBy("b", 1, 1, wire.Entry{Kind: wire.EntryMulti, Time: mesh.HybridAt(epoch), Key: []byte("k")}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.write(out.Write)
+		if err := r.do(Withdraw([]byte("k"))); err != nil {
+			t.Fatal(err)
+		}
+		transfer(t, epoch, r.s, other, w.rnd)
+		collect(other, late)
+		w.now = late
+		d, err := r.s.Begin(r.clock(), testLeaf, []Op{Assign([]byte("k"), []byte("later"))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.seal(d); killed {
+			r.crash()
+		} else {
+			r.write(r.y.Commit(late, d).Write)
+		}
+		transfer(t, late, r.s, other, w.rnd)
+		transfer(t, late, other, r.s, w.rnd)
+		if r.s.Digest() != other.Digest() || other.Digest().Count != 1 {
+			t.Errorf("killed %t: %v and %v", killed, r.s.Digest(), other.Digest())
+		}
+		w.consistent()
+	}
+}
+
+// What an old deletion covers is forgotten with it, also where a later write covers the same: those that forgot both before that write
+// came do not have it any more.
+func TestForgottenWithTheOldestCover(t *testing.T) {
+	rnd := newWorld(t, 1, 0, nil).rnd
+	for _, writer := range []string{"a", "z"} { // comes before or behind the deletion's author in the order of the index
+		b, c, e := founder("b"), founder("c"), founder(writer)
+		late := epoch.Add(Life + time.Minute)
+		must := func(err error) {
+			t.Helper()
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		must(perform(b, epoch, Assign([]byte("k"), []byte("b"))))
+		transfer(t, epoch, b, c, rnd)
+		must(perform(c, epoch, Withdraw([]byte("k"))))
+		transfer(t, epoch, c, e, rnd)
+		collect(c, late)
+		must(perform(e, late, Assign([]byte("k"), []byte("later")))) // before it collects
+		collect(e, late)
+		transfer(t, late, e, c, rnd)
+		transfer(t, late, c, e, rnd)
+		if c.Digest() != e.Digest() || e.Digest().Count != 1 {
+			t.Errorf("%s: %v and %v", writer, c.Digest(), e.Digest())
+		}
 	}
 }

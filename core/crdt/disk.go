@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"math"
 	"slices"
 	"time"
 
@@ -133,6 +132,7 @@ func Restore(now time.Time, cfg Config, pairs iter.Seq2[[]byte, []byte]) (*State
 		l.errs = append(l.errs, fmt.Errorf("the line that says which replica this is is missing or damaged: it begins as incarnation %d", cfg.Incarnation))
 		s.saveMeta()
 	}
+	var outdone [][2]*item
 	for _, x := range l.order {
 		if err := l.check(x); err != nil {
 			l.errs = append(l.errs, err)
@@ -141,15 +141,17 @@ func Restore(now time.Time, cfg Config, pairs iter.Seq2[[]byte, []byte]) (*State
 			}
 			continue
 		}
-		s.adopt(x.b)
+		s.adopt(x.b, func(old, by *item) { outdone = append(outdone, [2]*item{old, by}) })
 	}
-	s.collect(now, math.MaxInt) // no neighbour is told of what was forgotten before
+	for _, o := range outdone {
+		s.forgetCovered(o[0], o[1])
+	}
 	return s, Outcome{Write: s.takePairs()}, l.errs
 }
 
 // adopt takes in a batch whose entries were admitted before: from disk, or this node's own. It returns those that are the newest
-// of their slots; what they outdid, or what outdoes one, is removed.
-func (s *State) adopt(b *batch) (newest []*item) {
+// of their slots; what they outdid, or what outdoes one, is removed, and told to outdone if that is not nil.
+func (s *State) adopt(b *batch, outdone func(old, by *item)) (newest []*item) {
 	s.enter(b)
 	s.charge(b.Author, b.size())
 	for _, it := range b.live {
@@ -158,7 +160,13 @@ func (s *State) adopt(b *batch) (newest []*item) {
 	for _, it := range slices.Clone(b.live) {
 		s.clock.Learn(it.time)
 		old := s.tree.get(it.slot)
-		if old != nil && !newer(it, old) {
+		last := old == nil || newer(it, old)
+		if old != nil && outdone != nil && last {
+			outdone(old, it)
+		} else if old != nil && outdone != nil {
+			outdone(it, old)
+		}
+		if !last {
 			s.retire(it)
 			continue
 		}
@@ -256,8 +264,7 @@ func (l *loader) check(x *loading) error {
 		}
 	}
 	if x.bad == nil {
-		p := x.b.piece(x.b.live)
-		if x.b.id = batchID(p); !bytes.Equal(x.b.id[:16], x.id) {
+		if x.b.id = sha256.Sum256(x.b.signed()); !bytes.Equal(x.b.id[:16], x.id) {
 			x.bad = fmt.Errorf("its entries are not those that were signed")
 		}
 	}

@@ -2,7 +2,6 @@ package crdt
 
 import (
 	"iter"
-	"maps"
 	"slices"
 
 	"x0tta6bl4/wire"
@@ -14,7 +13,7 @@ type Frozen struct{ b batch }
 // Freeze returns all batches of this moment, each author's in their order. It copies no entry.
 func (s *State) Freeze() []Frozen {
 	all := make([]Frozen, 0, len(s.batches))
-	for _, l := range slices.SortedFunc(maps.Keys(s.lives), compareLives) {
+	for _, l := range s.order {
 		for _, b := range s.lives[l] {
 			all = append(all, Frozen{batch{Batch: b.Batch, sig: b.sig, id: b.id, live: slices.Clone(b.live), pruned: slices.Clone(b.pruned)}})
 		}

@@ -23,7 +23,8 @@ type item struct {
 	time  mesh.Hybrid
 	raw   []byte // the entry as its author wrote it
 	slot  slot
-	id    [32]byte // hash of author, incarnation, sequence and raw
+	leaf  [32]byte // hash of raw, in the batch's tree: others of the batch are passed on with it
+	id    [32]byte // hash of author, incarnation, sequence and leaf
 }
 
 const keyAt = 1 + 1 + 8 + 2 // in an entry
@@ -31,7 +32,8 @@ const keyAt = 1 + 1 + 8 + 2 // in an entry
 func newItem(b *batch, l *wire.Leaf) *item {
 	it := &item{batch: b, index: l.Index, kind: l.Entry.Kind, gone: l.Entry.Gone, time: l.Entry.Time, raw: l.Raw}
 	it.slot = slotOf(&b.Batch, &l.Entry)
-	it.id = idOf(&b.Batch, l.Index, wire.LeafHash(l.Raw))
+	it.leaf = wire.LeafHash(l.Raw)
+	it.id = idOf(&b.Batch, l.Index, it.leaf)
 	return it
 }
 

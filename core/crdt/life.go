@@ -3,7 +3,6 @@ package crdt
 import (
 	"bytes"
 	"cmp"
-	"maps"
 	"slices"
 
 	"x0tta6bl4/mesh"
@@ -31,6 +30,10 @@ func (s *State) enter(b *batch) {
 	s.batches[b.id] = b
 	s.svids[b.SVID]++
 	l := life{b.Author, b.Incarnation}
+	if len(s.lives[l]) == 0 {
+		i, _ := slices.BinarySearchFunc(s.order, l, compareLives)
+		s.order = slices.Insert(s.order, i, l)
+	}
 	i, _ := slices.BinarySearchFunc(s.lives[l], b, compareBatches)
 	s.lives[l] = slices.Insert(s.lives[l], i, b)
 }
@@ -46,6 +49,9 @@ func (s *State) leave(b *batch) {
 	}
 	if len(s.lives[l]) == 0 {
 		delete(s.lives, l)
+		if i, ok := slices.BinarySearchFunc(s.order, l, compareLives); ok {
+			s.order = slices.Delete(s.order, i, i+1)
+		}
 	}
 }
 
@@ -59,12 +65,17 @@ func (s *State) head(l life) uint64 {
 	return b.First + uint64(b.Count) - 1
 }
 
-// heads returns the head of every life, ascending. They are what a neighbour most likely lacks: whatever they miss, the tree
-// finds.
-func (s *State) heads() []wire.Dot {
-	ds := make([]wire.Dot, 0, len(s.lives))
-	for _, l := range slices.SortedFunc(maps.Keys(s.lives), compareLives) {
-		ds = append(ds, wire.Dot{Author: l.author, Incarnation: l.incarnation, Seq: s.head(l)})
+// headsAfter returns the heads of the lives that come after one, ascending, at most n. They are what a neighbour most likely
+// lacks: whatever they miss, the tree finds.
+func (s *State) headsAfter(l life, n int) []wire.Dot {
+	i, ok := slices.BinarySearchFunc(s.order, l, compareLives)
+	if ok {
+		i++
+	}
+	some := s.order[i:min(i+n, len(s.order))]
+	ds := make([]wire.Dot, len(some))
+	for k, l := range some {
+		ds[k] = wire.Dot{Author: l.author, Incarnation: l.incarnation, Seq: s.head(l)}
 	}
 	return ds
 }

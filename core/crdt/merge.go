@@ -75,7 +75,7 @@ func (s *State) offer(now time.Time, from mesh.NodeID, raw []byte) (b *batch, ou
 	if !s.pending.add(now, h, from, len(raw)) {
 		return b, out, nil, s.count(ErrBusy)
 	}
-	job = &Job{From: from, Author: b.Author, SVID: b.SVID, Signed: p.SigningInput(p.Root()), Sig: p.Sig, hash: h, b: b}
+	job = &Job{From: from, Author: b.Author, SVID: b.SVID, Signed: b.signed(), Sig: p.Sig, hash: h, b: b}
 	oldest, newest := b.live[0].time, b.live[0].time
 	for _, it := range b.live {
 		oldest, newest = min(oldest, it.time), max(newest, it.time)

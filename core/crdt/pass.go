@@ -7,17 +7,20 @@ import (
 )
 
 func (y *Sync) onRoot(now time.Time, p *peer, r wire.StateRoot) {
-	if r != p.theirs { // they move
+	y.clocked(now, p, r)
+	settled := r.Settled
+	r.Settled, r.Time = false, 0
+	if r != p.theirs || settled != p.settled { // they move
 		p.idle, p.passDue = 0, time.Time{}
 	}
+	p.settled = settled
 	p.theirs, p.heard, p.differs = r, true, r != y.s.Digest()
 	switch {
 	case p.differs && !p.leads && p.active.IsZero():
 		p.rootDue = now // so that they learn it
 	case !p.differs:
-		y.s.agreed(now)
-		y.agreed = now
-		p.agreed, p.active, p.passDue, p.idle = now, time.Time{}, time.Time{}, 0
+		y.agree(now, p)
+		p.agreed, p.active, p.passDue, p.idle, p.vain = now, time.Time{}, time.Time{}, 0, 0
 	}
 }
 
@@ -36,7 +39,7 @@ func (y *Sync) turn(now time.Time, p *peer) {
 	p.stir(now)
 	p.fruitful, p.answered, p.lost = false, false, false
 	if p.headed = !p.headed && (p.agreed.IsZero() || now.Sub(p.agreed) > stranger); p.headed {
-		p.heads = headMessages(y.s.heads())
+		p.tellHeads()
 	} else {
 		p.descend = append(p.descend[:0], wire.Path{})
 	}
@@ -47,7 +50,7 @@ func (p *peer) mayLead() bool { return p.leads && p.heard && p.differs && p.acti
 
 // busy reports whether something waits to be sent.
 func (p *peer) busy() bool {
-	return len(p.grown)+len(p.want)+len(p.send)+len(p.descend)+len(p.batches)+len(p.fetch)+len(p.heads)+p.acks > 0 ||
+	return p.telling || len(p.grown)+len(p.want)+len(p.send)+len(p.descend)+len(p.batches)+len(p.fetch)+p.acks > 0 ||
 		len(p.offers) > 0 && p.offered < offerAhead
 }
 
@@ -64,17 +67,25 @@ func (y *Sync) endPass(now time.Time, p *peer) {
 		p.idle++
 	}
 	if p.answered && !p.lost && p.wanted == 0 {
-		y.s.agreed(now)
-		y.agreed = now
+		y.agree(now, p)
 	}
 	p.answered = false
+	p.vain++
 }
 
-func headMessages(dots []wire.Dot) (ms []wire.StateHeads) {
-	for len(dots) > 0 || len(ms) == 0 {
-		n := min(len(dots), wire.MaxStateHeads)
-		ms = append(ms, wire.StateHeads{Dots: dots[:n]})
-		dots = dots[n:]
+// agree notes that all that a neighbour has is here. All neighbours hear at once that this replica has settled, since they may wait
+// for it.
+func (y *Sync) agree(now time.Time, p *peer) {
+	y.agreed = now
+	if y.s.born.After(now.Add(maxSkew)) && p.clocked && p.ahead.Abs() <= maxSkew { // the clock was wrong then
+		y.s.born = now
+		y.s.saveMeta()
 	}
-	return ms
+	before := y.s.settled
+	if y.s.agreed(now, p.settled); before == y.s.settled {
+		return
+	}
+	for _, id := range y.order {
+		y.peers[id].rootDue = now
+	}
 }

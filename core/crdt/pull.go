@@ -45,7 +45,9 @@ func (o *puller) add(m wire.StateMessage, size int) {
 func (o *puller) root() bool {
 	if !o.now.Before(o.p.rootDue) {
 		o.p.rootDue = o.now.Add(rootInterval)
-		o.add(o.y.s.Digest(), 40)
+		m := o.y.s.Digest()
+		m.Settled, m.Time = o.y.s.settled, uint64(max(o.now.UnixMilli(), 1))
+		o.add(m, 49)
 	}
 	return false
 }
@@ -115,12 +117,15 @@ func (o *puller) pieces(items []*item) {
 }
 
 func (o *puller) heads() bool {
-	if len(o.p.heads) == 0 {
+	p := o.p
+	if !p.telling {
 		return false
 	}
-	m := o.p.heads[0]
-	o.p.heads = o.p.heads[1:]
-	o.add(m, 2+32*len(m.Dots))
+	dots := o.y.s.headsAfter(p.told, wire.MaxStateHeads)
+	if p.telling = len(dots) == wire.MaxStateHeads; p.telling {
+		p.told = lifeOf(dots[len(dots)-1])
+	}
+	o.add(wire.StateHeads{Dots: dots}, 2+32*len(dots))
 	return true
 }
 
@@ -167,16 +172,19 @@ func (o *puller) answers() bool {
 // batches sends what was fetched, a batch at a time.
 func (o *puller) batches() bool {
 	p := o.p
-	if len(p.batches) == 0 {
+	var b *batch
+	n := 0
+	for ; n < len(p.batches); n++ {
+		if b = o.y.s.behind(p.batches[n], p.owed[p.batches[n]]); b != nil {
+			break
+		}
+		delete(p.owed, p.batches[n])
+	}
+	if p.batches = dropFront(p.batches, n); b == nil {
 		return false
 	}
-	d := &p.batches[0]
-	b := o.y.s.behind(lifeOf(*d), d.Seq)
-	if b == nil {
-		p.batches = dropFront(p.batches, 1)
-		return true
-	}
-	if d.Seq = b.First; b.bytes() > maxBatchBytes { // nobody here makes such
+	p.owed[p.batches[0]] = b.First
+	if b.bytes() > maxBatchBytes { // nobody here makes such
 		p.send = append(p.send, b.live[:min(len(b.live), maxQueue-min(len(p.send), maxQueue))]...)
 		return false
 	}
@@ -203,7 +211,7 @@ func (o *puller) offers() bool {
 		}
 		p.offers = p.offers[:len(p.offers)-1]
 		for _, it := range o.y.s.tree.below(last.path) {
-			if !last.leavesOut(it) && len(refs) < wire.MaxStateRefs {
+			if !last.leavesOut(it, p.thorough()) && len(refs) < wire.MaxStateRefs {
 				refs = append(refs, it.ref())
 			}
 		}
@@ -227,7 +235,7 @@ func (o *puller) paths() bool {
 	var nodes wire.StateNodes
 	var items wire.StateItems
 	size := 0
-	for len(p.descend) > 0 && len(nodes.Nodes)+len(items.Items) < 64 && size < max(o.left, 1) {
+	for len(p.descend) > 0 && len(nodes.Nodes)+len(items.Items) < fewLeaves && size < max(o.left, 1) {
 		path := p.descend[len(p.descend)-1]
 		p.descend = p.descend[:len(p.descend)-1]
 		n, ok := o.y.s.tree.at(path)

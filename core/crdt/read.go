@@ -126,16 +126,16 @@ func coversOf(items []*item) map[life][]cover {
 	return m
 }
 
-// covered returns the entry that covers it, or nil. An entry covers only older ones: its author had seen them, and the
+// covered returns the oldest entry that covers it, or nil. An entry covers only older ones: its author had seen them, and the
 // clock jumps past what it sees.
-func covered(m map[life][]cover, it *item) *item {
+func covered(m map[life][]cover, it *item) (by *item) {
 	d := it.dot()
 	for _, c := range m[life{d.Author, d.Incarnation}] {
-		if d.Seq <= c.seq && it.time < c.by.time {
-			return c.by
+		if d.Seq <= c.seq && it.time < c.by.time && (by == nil || c.by.time < by.time) {
+			by = c.by
 		}
 	}
-	return nil
+	return by
 }
 
 // standing returns whether one of items, which are the peers of one element or multi-value key, is an add or a value that

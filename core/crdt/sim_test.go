@@ -55,6 +55,7 @@ type replica struct {
 	cfg   Config
 	skew  time.Duration
 	links []int
+	late  bool // it has not collected since it was restored
 }
 
 type packet struct {
@@ -163,7 +164,7 @@ func (r *replica) crash() {
 		r.w.t.Fatalf("%s: restore: %v", r.id, errs)
 	}
 	r.write(out.Write)
-	r.s, r.y = s, NewSync(s)
+	r.s, r.y, r.late = s, NewSync(s), true
 	r.connect()
 	r.w.queue = slices.DeleteFunc(r.w.queue, func(p *packet) bool { return p.job != nil && p.to == r.n })
 }
@@ -288,6 +289,10 @@ func (w *world) deliver(p *packet) {
 	}
 	out, job, _ := r.y.Handle(r.clock(), w.nodes[p.from].id, m)
 	r.write(out.Write)
+	if may := r.y.MayForget(); r.late && !may.IsZero() && !r.clock().Before(may) {
+		r.write(collect(r.s, r.clock()).Write)
+		r.late = false
+	}
 	if job != nil {
 		w.verify++
 		w.push(&packet{to: p.to, at: w.now.Add(time.Millisecond), job: job, err: w.judge(job)})
@@ -383,6 +388,9 @@ func (w *world) agreed() bool {
 	return true
 }
 
+// batchID reads all entries again.
+func batchID(p *wire.Piece) [32]byte { return sha256.Sum256(p.SigningInput(p.Root())) }
+
 // valid checks the invariants of a state.
 func (s *State) valid() error {
 	items := s.tree.root.gather(nil)
@@ -410,6 +418,9 @@ func (s *State) valid() error {
 		if s.batches[it.batch.id] != it.batch || !slices.Contains(it.batch.live, it) {
 			return fmt.Errorf("%q is not live in its batch", it.key())
 		}
+		if it.leaf != wire.LeafHash(it.raw) {
+			return fmt.Errorf("the hash of %q is not that of its bytes", it.key())
+		}
 	}
 	live, lived := 0, 0
 	for id, b := range s.batches {
@@ -425,6 +436,9 @@ func (s *State) valid() error {
 	}
 	for _, bs := range s.lives {
 		lived += len(bs)
+	}
+	if !slices.Equal(s.order, slices.SortedFunc(maps.Keys(s.lives), compareLives)) {
+		return fmt.Errorf("%d lives in order, %d held", len(s.order), len(s.lives))
 	}
 	if size != s.bytes || !maps.Equal(used, s.used) {
 		return fmt.Errorf("%d bytes, counted %d", size, s.bytes)

@@ -84,6 +84,8 @@ type State struct {
 	cfg     Config
 	clock   Clock
 	next    uint64    // of our entries
+	opened  time.Time // when New or Restore was called
+	ahead   bool      // all neighbours say that the clock of this node is
 	born    time.Time // when this replica began
 	synced  time.Time // when it last agreed with another; zero = never
 	settled bool      // it may write
@@ -91,6 +93,7 @@ type State struct {
 	index   index
 	batches map[[32]byte]*batch
 	lives   map[life][]*batch // the same, ascending by First
+	order   []life            // of these, ascending
 	svids   map[[32]byte]int  // how many of them name it
 	used    map[mesh.NodeID]int
 	bytes   int
@@ -116,7 +119,7 @@ func New(now time.Time, cfg Config) *State {
 		cfg.MaxAhead = maxAhead
 	}
 	s := &State{
-		cfg: cfg, clock: NewClock(cfg.Floor), next: 1, born: now, settled: cfg.Founder,
+		cfg: cfg, clock: NewClock(cfg.Floor), next: 1, opened: now, born: now, settled: cfg.Founder,
 		held: newShelf(maxHeld, maxHeldBytes), aside: newShelf(maxAside, maxAsideBytes), pending: newPending(),
 	}
 	s.clear()
@@ -125,7 +128,7 @@ func New(now time.Time, cfg Config) *State {
 
 func (s *State) clear() {
 	s.tree, s.index, s.sweep = tree{}, index{}, sweep{}
-	s.batches, s.lives = map[[32]byte]*batch{}, map[life][]*batch{}
+	s.batches, s.lives, s.order = map[[32]byte]*batch{}, map[life][]*batch{}, nil
 	s.used, s.bytes = map[mesh.NodeID]int{}, 0
 	s.svids = map[[32]byte]int{}
 }
@@ -172,15 +175,18 @@ func (s *State) TakeSkew() Skew {
 	return k
 }
 
-// Settled reports whether this replica may write: it founded the domain, or has learnt what another had.
+// Settled reports whether this replica may write: it founded the domain, or has learnt what one had that was settled.
 func (s *State) Settled() bool { return s.settled }
 
 // Found settles a replica that was the first of its domain when it was last on disk.
 func (s *State) Found() { s.settled = true }
 
-// agreed notes that this replica has what a neighbour has.
-func (s *State) agreed(now time.Time) {
-	if now.Sub(s.synced) >= time.Hour || !s.settled {
+// agreed notes that this replica has what a neighbour has. One that is not settled settles nobody: both may have lost the same.
+func (s *State) agreed(now time.Time, settled bool) {
+	if !s.settled && !settled {
+		return
+	}
+	if now.Sub(s.synced).Abs() >= time.Hour || !s.settled {
 		s.settled, s.synced = true, now
 		s.saveMeta()
 	}

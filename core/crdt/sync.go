@@ -28,11 +28,13 @@ const (
 	maxExcept  = 64 << 10  // refs that offers leave out
 	maxFlying  = 256 << 10 // entries asked for, of all neighbours
 	maxLives   = 32 << 10  // lives asked for, of all neighbours
-	maxBlame   = 8         // pieces that did not verify
-	fewItems   = 1 << 10   // in one offer
-	manyItems  = 8 << 10   // on their way: no more is compared meanwhile
-	offerAhead = 8         // offers without an answer
-	pushSize   = 4 << 10   // a larger entry is offered first
+	livesShare = maxLives / 8
+	maxBlame   = 8       // pieces that did not verify
+	fewItems   = 1 << 10 // in one offer
+	fewLeaves  = 64      // nodes of the tree in one message
+	manyItems  = 8 << 10 // on their way: no more is compared meanwhile
+	offerAhead = 8       // offers without an answer
+	pushSize   = 4 << 10 // a larger entry is offered first
 )
 
 // Sync spreads a state among neighbours. New entries are told at once to all neighbours but the one that brought them; what
@@ -53,6 +55,9 @@ type Sync struct {
 	failed memo[wire.Ref] // asked for and never came: more than one neighbour may be asked at a time
 	lives  map[life]fetching
 	agreed time.Time // when it was last found to have all that some neighbour has
+
+	sweepDue time.Time // lives are not looked through before
+	swept    int       // how many that were in all: tests bound it
 }
 
 // flight is who was asked for something, and until when nobody else is.
@@ -77,28 +82,35 @@ type peer struct {
 	id       mesh.NodeID
 	leads    bool // we do
 	rootDue  time.Time
-	theirs   wire.StateRoot
-	heard    bool      // since the last pass
-	differs  bool      // what was heard
-	agreed   time.Time // zero: never
-	active   time.Time // a pass goes on until then; zero: none
-	passDue  time.Time // no pass before
-	fruitful bool      // the pass brought something, to either
-	answered bool      // they took part in it
-	idle     int       // passes that brought nothing, since one that did
-	lost     bool      // a bound was met in this pass
-	headed   bool      // the last pass compared heads
+	theirs   wire.StateRoot // digest and count
+	settled  bool           // they are
+	clocked  bool           // they told their clock
+	ahead    time.Duration  // ours is, of theirs
+	heard    bool           // since the last pass
+	differs  bool           // what was heard
+	agreed   time.Time      // zero: never
+	active   time.Time      // a pass goes on until then; zero: none
+	passDue  time.Time      // no pass before
+	fruitful bool           // the pass brought something, to either
+	answered bool           // they took part in it
+	idle     int            // passes that brought nothing, since one that did
+	vain     int            // passes since the roots were equal
+	lost     bool           // a bound was met in this pass
+	headed   bool           // the last pass compared heads
 
 	fresh   []*item
 	known   map[*item]bool // of fresh: it told us
 	grown   []life         // that we fetch elsewhere
-	heads   []wire.StateHeads
+	telling bool           // how far our lives go
+	told    life           // up to this one
 	fetch   []wire.Dot
+	claims  int // lives that it is asked for
 	descend []wire.Path
 	offers  []offer
-	except  int // refs in them
-	offered int // without an answer
-	batches []wire.Dot
+	except  int             // refs in them
+	offered int             // without an answer
+	batches []life          // that it fetches, each once
+	owed    map[life]uint64 // the same, with the entry up to which it has them
 	send    []*item
 	want    []wire.Ref
 	acks    int // answers due to offers of which we want nothing
@@ -127,7 +139,8 @@ func (y *Sync) Add(now time.Time, id mesh.NodeID) {
 	y.Remove(id)
 	i, _ := slices.BinarySearchFunc(y.order, id, mesh.NodeID.Compare)
 	y.order = slices.Insert(y.order, i, id)
-	y.peers[id] = &peer{id: id, leads: y.s.cfg.Self.Compare(id) < 0, rootDue: now, known: map[*item]bool{}}
+	y.s.ahead = false
+	y.peers[id] = &peer{id: id, leads: y.s.cfg.Self.Compare(id) < 0, rootDue: now, known: map[*item]bool{}, owed: map[life]uint64{}}
 }
 
 // Remove ends a session.
@@ -135,6 +148,7 @@ func (y *Sync) Remove(id mesh.NodeID) {
 	if i, ok := slices.BinarySearchFunc(y.order, id, mesh.NodeID.Compare); ok {
 		y.order = slices.Delete(y.order, i, i+1)
 		delete(y.peers, id)
+		y.judgeClock()
 	}
 	maps.DeleteFunc(y.flying, func(_ wire.Ref, f flight) bool { return f.of == id })
 	maps.DeleteFunc(y.lives, func(_ life, f fetching) bool { return f.of == id })
@@ -161,7 +175,7 @@ func (y *Sync) Handle(now time.Time, from mesh.NodeID, m wire.StateMessage) (Out
 	case wire.StateGrown:
 		y.fetch(now, p, m.Dots)
 	case wire.StateFetch:
-		p.add(now, &p.batches, m.After)
+		p.owe(now, m.After)
 	case wire.StateNodes:
 		y.onNodes(now, p, m)
 	case wire.StateItems:
@@ -175,12 +189,29 @@ func (y *Sync) Handle(now time.Time, from mesh.NodeID, m wire.StateMessage) (Out
 	return y.after(now, Outcome{}, mesh.NodeID{}), nil, nil
 }
 
-// add appends to a list of dots within its bound.
-func (p *peer) add(now time.Time, to *[]wire.Dot, dots []wire.Dot) {
-	n := min(len(dots), wire.MaxStateHeads-min(len(*to), wire.MaxStateHeads))
-	p.lost = p.lost || n < len(dots)
-	*to = append(*to, dots[:n]...)
+// owe notes what the neighbour fetches: of each life everything behind the earliest entry that it asked for, once.
+func (p *peer) owe(now time.Time, after []wire.Dot) {
 	p.stir(now)
+	for _, d := range after {
+		l := lifeOf(d)
+		if seq, known := p.owed[l]; known {
+			p.owed[l] = min(seq, d.Seq)
+			continue
+		}
+		if len(p.batches) >= wire.MaxStateHeads {
+			p.lost = true
+			return
+		}
+		p.owed[l] = d.Seq
+		p.batches = append(p.batches, l)
+	}
+}
+
+// tellHeads has the neighbour told how far all lives go, if it is not being told already.
+func (p *peer) tellHeads() {
+	if !p.telling {
+		p.telling, p.told = true, life{}
+	}
 }
 
 // stir notes that a pass goes on.

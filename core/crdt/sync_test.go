@@ -135,7 +135,7 @@ func TestRepairOne(t *testing.T) {
 	w := newWorld(t, 1, 2, line(2))
 	w.nodes[0].fill("k", 20_000, 8)
 	w.agree(time.Hour)
-	w.run(4 * time.Second)
+	w.run(6 * time.Second)
 	all := w.nodes[1].s.tree.root.gather(nil)
 	w.nodes[1].s.drop(all[777])
 	w.sent, w.packets = 0, 0
@@ -242,8 +242,8 @@ func TestHostileSessionBounded(t *testing.T) {
 	for name, n := range map[string][2]int{
 		"want": {len(p.want), maxQueue}, "send": {len(p.send), maxQueue}, "descend": {len(p.descend), maxQueue},
 		"offers": {len(p.offers), maxFresh}, "except": {p.except, maxExcept}, "fetch": {len(p.fetch), wire.MaxStateHeads},
-		"batches": {len(p.batches), wire.MaxStateHeads}, "heads": {len(p.heads), 1}, "acks": {p.acks, offerAhead},
-		"flying": {len(r.y.flying), maxFlying}, "flown": {len(r.y.flown), maxFlying}, "lives": {len(r.y.lives), maxLives},
+		"batches": {len(p.batches), wire.MaxStateHeads}, "owed": {len(p.owed), wire.MaxStateHeads}, "acks": {p.acks, offerAhead},
+		"flying": {len(r.y.flying), maxFlying}, "flown": {len(r.y.flown), maxFlying}, "lives": {len(r.y.lives), livesShare}, "claims": {p.claims, livesShare},
 	} {
 		if n[0] > n[1] {
 			t.Errorf("%s: %d, at most %d", name, n[0], n[1])
@@ -415,7 +415,9 @@ func TestRootAnswered(t *testing.T) {
 	if _, _, err := y.Handle(w.now, other, wire.StateRoot{Digest: [32]byte{1}}); err != nil {
 		t.Fatal(err)
 	}
-	if ms := y.Pull(w.now, other, 1<<20); len(ms) != 1 || ms[0] != wire.StateMessage(w.nodes[1].s.Digest()) {
+	want := w.nodes[1].s.Digest()
+	want.Time = uint64(w.now.UnixMilli())
+	if ms := y.Pull(w.now, other, 1<<20); len(ms) != 1 || ms[0] != wire.StateMessage(want) {
 		t.Errorf("answered %v", ms)
 	}
 }

@@ -98,6 +98,8 @@ func (s *State) Begin(now time.Time, svid [32]byte, ops []Op) (*Draft, error) {
 		return nil, ErrDraft
 	case !s.settled:
 		return nil, ErrUnsettled
+	case s.ahead:
+		return nil, fmt.Errorf("%w: every neighbour says that it is more than %v ahead", ErrClock, maxSkew)
 	}
 	w := writer{s: s, now: now, svid: svid, mine: map[slot]*item{}}
 	n := 0
@@ -119,7 +121,8 @@ func (s *State) Begin(now time.Time, svid [32]byte, ops []Op) (*Draft, error) {
 	p := &wire.Piece{Batch: w.batch(), Leaves: w.leaves}
 	p.Count = uint16(len(w.leaves))
 	s.next += uint64(p.Count)
-	d.Input, d.b = p.SigningInput(p.Root()), newBatch(p)
+	d.b = newBatch(p)
+	d.Input = d.b.signed()
 	s.draft = d
 	return d, nil
 }
@@ -241,7 +244,10 @@ func (s *State) commit(now time.Time, d *Draft) (out Outcome) {
 		return out
 	}
 	s.draft = nil
-	for _, it := range s.adopt(d.b) {
+	for _, it := range d.b.live {
+		s.forgetBefore(it)
+	}
+	for _, it := range s.adopt(d.b, nil) {
 		if it.batch == nil { // a later one of the draft took its place
 			continue
 		}

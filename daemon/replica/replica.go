@@ -97,7 +97,7 @@ func Open(cfg Config) (*Replica, error) {
 		return nil, err
 	}
 	r.sync = crdt.NewSync(r.state)
-	r.collect.due = cfg.Now().Add(collectEvery)
+	r.collect.due = cfg.Now() // no neighbour is to be told of what was forgotten before
 	go r.run()
 	for range checkers() {
 		r.others.Go(r.checker)
@@ -170,13 +170,10 @@ func (r *Replica) settle(now time.Time) {
 // next returns when settle may have something to do if nothing happens before.
 func (r *Replica) next(now time.Time) time.Time {
 	next := now.Add(never)
-	for _, t := range [...]time.Time{r.state.Due(), r.disk.due(), r.disk.idleDue, r.chains.due(), r.collect.due} {
+	for _, t := range [...]time.Time{r.state.Due(), r.disk.due(), r.disk.idleDue, r.chains.due(), r.collectDue()} {
 		if !t.IsZero() && t.Before(next) {
 			next = t
 		}
-	}
-	if r.collect.going {
-		return now
 	}
 	for id, s := range r.sessions {
 		if !s.idle {
@@ -221,9 +218,18 @@ func toStore(ps []crdt.Pair) []store.Pair {
 	return out
 }
 
+// collectDue returns when collectSome has something to do, if nothing happens before; zero: not before something does.
+func (r *Replica) collectDue() time.Time {
+	may := r.sync.MayForget()
+	if may.IsZero() || r.collect.going {
+		return may
+	}
+	return later(may, r.collect.due)
+}
+
 // collectSome looks for what may be forgotten, a part at a time.
 func (r *Replica) collectSome(now time.Time) {
-	if !r.collect.going && now.Before(r.collect.due) {
+	if due := r.collectDue(); due.IsZero() || now.Before(due) {
 		return
 	}
 	out, done := r.state.Collect(now, collectSome)

@@ -75,6 +75,42 @@ func TestOwnClockWrong(t *testing.T) {
 	})
 }
 
+// A node whose clock is far ahead when it starts keeps its deletions while its neighbour's clock says otherwise, writes nothing, and
+// writes again when its clock is right.
+func TestClockAheadAtStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDomain(t)
+		var off atomic.Int64
+		a := d.member(t, "a", func(c *Config) { c.Now = func() time.Time { return time.Now().Add(time.Duration(off.Load())) } })
+		b := d.member(t, "b", notFounder)
+		defer a.close()
+		defer b.close()
+		c := connect(a, b)
+		defer func() { c.cut() }()
+		a.put("k", "v")
+		if _, err := a.KVDelete(t.Context(), []byte("k")); err != nil {
+			t.Fatal(err)
+		}
+		agree(t, 10*time.Second, a, b)
+		c.cut()
+		a.close()
+		off.Store(int64(2 * crdt.Life))
+		a.open()
+		c = connect(a, b)
+		time.Sleep(3 * time.Hour)
+		if n := a.info().Entries; n != 1 {
+			t.Errorf("%d entries while the clock is wrong", n)
+		}
+		if _, err := a.KVPut(t.Context(), []byte("l"), nil); !errors.Is(err, crdt.ErrClock) || code(err) != api.CodeUnavailable {
+			t.Error(err)
+		}
+		off.Store(0)
+		time.Sleep(10 * time.Second)
+		a.put("l", "v")
+		agree(t, 10*time.Second, a, b)
+	})
+}
+
 // Chains are kept as long as an entry needs them, and no longer; a neighbour that has forgotten one gets it again.
 func TestChainsForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

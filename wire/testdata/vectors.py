@@ -222,7 +222,8 @@ def state_vectors(svid):
         return pack(">IB", 1 + len(b), kind) + b
 
     ref = bytes(range(24))
-    show("state-root", message(1, svid + pack(">Q", 1 << 33)))
+    show("state-root", message(1, svid + pack(">QBQ", 1 << 33, 1, 1800000000123)))
+    show("root-first", message(1, svid + pack(">Q", 1 << 33)))
     show("state-nodes", message(2, pack(">H", 2) + b"\0" + pack(">H", 0x8001) + svid + svid[::-1] + b"\3\xab\xc0" + pack(">H", 0)))
     show("state-items", message(3, pack(">H", 2) + b"\1\xf0" + pack(">H", 2) + ref + bytes(24) + b"\2\x12" + pack(">H", 0)))
     show("state-offer", message(4, pack(">H", 1) + ref))
