@@ -379,6 +379,7 @@ func TestChainComesFirst(t *testing.T) {
 		a := d.member(t, "a")
 		defer a.close()
 		s := meet(t, a, "z", true)
+		synctest.Wait() // what was put before they met would be compared first
 		for i := range 3 {
 			a.put(fmt.Sprint(i), "v")
 			synctest.Wait()
