@@ -29,6 +29,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -44,12 +45,15 @@ var (
 	ErrClosed   = errors.New("the shared state is closed")
 )
 
+var errDisk = errors.New("the disk does not answer")
+
 // Times of the loop.
 const (
 	collectEvery = time.Hour
 	collectSome  = 8 << 10              // entries between two looks at what else there is to do
 	lull         = 5 * time.Millisecond // after a pull that brought nothing
 	never        = 365 * 24 * time.Hour // a timer that another event will set again
+	closeWait    = 5 * time.Second      // for the disk, at the end
 )
 
 // Replica is the shared state of this node. Its methods are safe for concurrent use.
@@ -78,6 +82,7 @@ type Replica struct {
 	}
 	told   notes
 	closed bool
+	lost   error // what was not written at the end; good when the loop has ended
 }
 
 var _ api.StateBackend = (*Replica)(nil)
@@ -112,14 +117,24 @@ func (r *Replica) random() (uint64, error) {
 	return binary.BigEndian.Uint64(b[:]), err
 }
 
-// Close ends all sessions and closes the file. Writes that were not acknowledged may be lost.
+// Close ends all sessions, writes what is on its way to the disk, and closes the file. It waits a few seconds for a disk that does not
+// answer, and tries once more one that failed; then it says what is lost: changes that neighbours have given and can give again, and
+// writes that were not acknowledged.
 func (r *Replica) Close() error {
 	if !r.box.post(func(time.Time) { r.closed = true }) {
 		return ErrClosed
 	}
 	<-r.ended
 	r.others.Wait()
-	return r.store.Close()
+	closed := make(chan error, 1)
+	go func() { closed <- r.store.Close() }()
+	if errors.Is(r.lost, errDisk) {
+		return r.lost
+	}
+	if err := <-closed; r.lost == nil {
+		return err
+	}
+	return r.lost
 }
 
 // run is the loop.
@@ -139,14 +154,46 @@ func (r *Replica) run() {
 		r.settle(now)
 		timer.Reset(max(r.next(now).Sub(now), 0))
 	}
+	r.cancelAll()
+	r.lost = r.drain()
 	for _, f := range r.box.close() {
 		f(r.cfg.Now())
 	}
 	r.disk.put(r, nil, nil)
+	r.cancelAll() // those that came meanwhile
+	close(r.tasks)
+}
+
+func (r *Replica) cancelAll() {
 	for _, s := range r.sessions {
 		s.cancel(ErrClosed)
 	}
-	close(r.tasks)
+}
+
+// drain goes on answering, and takes nothing new, until all is on disk or it is known what is not.
+func (r *Replica) drain() error {
+	d := &r.disk
+	d.put(r, nil, nil)
+	patience := time.NewTimer(closeWait)
+	defer patience.Stop()
+	for again := true; len(d.flights) > 0; {
+		if d.failing != nil && d.out == 0 {
+			if !again {
+				return fmt.Errorf("%s: %w", d.waiting(), d.failing)
+			}
+			again = false
+			d.again(r)
+		}
+		select {
+		case <-r.box.wake:
+		case <-patience.C:
+			return fmt.Errorf("%s: %w after %v", d.waiting(), errDisk, closeWait)
+		}
+		for _, f := range r.box.take() {
+			f(r.cfg.Now())
+		}
+	}
+	return nil
 }
 
 // settle does all that can be done now without waiting.
@@ -175,7 +222,7 @@ func (r *Replica) next(now time.Time) time.Time {
 			next = t
 		}
 	}
-	if r.collect.going {
+	if r.collect.going || len(r.disk.calm) > 0 && !r.disk.behind() {
 		return now
 	}
 	for id, s := range r.sessions {

@@ -216,7 +216,7 @@ func (in *restoring) piece(ctx context.Context, raw []byte) error {
 		}
 		in.result.Taken += len(out.Changed)
 		in.result.Refused += out.Refused
-		<-in.room
+		in.r.disk.calm = append(in.r.disk.calm, func() { <-in.room }) // no faster than the disk
 	}
 	return in.r.do(ctx, func(now time.Time) {
 		out, job, err := in.r.sync.Import(now, raw)
