@@ -181,9 +181,17 @@ type SnapshotInfo struct {
 type RestoreResult struct {
 	Snapshot SnapshotInfo `json:"snapshot"`
 	Taken    int          `json:"taken"`   // entries that count now and did not before
-	Known    int          `json:"known"`   // entries that were here, or are outdone by newer ones
-	Refused  int          `json:"refused"` // entries whose signature or author is not valid
+	Known    int          `json:"known"`   // that were here, or are outdone by newer ones, or are deletions that nobody remembers any more
+	Refused  int          `json:"refused"` // whose signature does not match, or whose author may not write there
+	Future   int          `json:"future"`  // that are dated in the future and wait for their time
+	// What follows is left out though it may be valid.
+	Unvouched int `json:"unvouched"` // whose author's certificate this node cannot vouch for
+	Older     int `json:"older"`     // unknown here and older than deletions are remembered: set aside
+	Full      int `json:"full"`      // for which there is no room: the quota of their author, or this node's memory
 }
+
+// LeftOut returns how many entries that may be valid do not count.
+func (r *RestoreResult) LeftOut() int { return r.Unvouched + r.Older + r.Full }
 
 // StateBackend is what the handlers ask of the shared state. Every method must be safe for concurrent use and return when
 // its context ends. Keys that are empty or longer than MaxKey give CodeBadRequest, values longer than MaxValue

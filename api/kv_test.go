@@ -399,7 +399,7 @@ func TestFieldNamesOfShared(t *testing.T) {
 		"reset":    {KVChange{Revision: "j.now", Taken: noon, Reset: true}, "reset revision taken"},
 		"state":    {StateInfo{Freshness: f}, names("bytes digest entries warnings")},
 		"snapshot": {SnapshotInfo{}, "digest domain entries node time"},
-		"restored": {RestoreResult{}, "known refused snapshot taken"},
+		"restored": {RestoreResult{}, "full future known older refused snapshot taken unvouched"},
 		"head":     {changesHead{}, "freshness"},
 		"absent":   {absent{NoValue(nil), f}, names("error")},
 	} {
