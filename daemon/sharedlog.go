@@ -29,7 +29,8 @@ const (
 func logKey(n mesh.NodeID) []byte { return []byte(logPrefix + n.String()) }
 
 // mayWrite is the policy of the shared state: of the mesh's own keys everybody writes those registers that end in its name, and no
-// other. It goes by what an entry says alone, so that all replicas judge alike.
+// other. It goes by what an entry says alone, so that all replicas judge alike, and takes prefixes that only a later version knows: who
+// refused them would never agree with who has them. How much of these keys one may write is bounded (crdt.Config.MaxOwnBytes).
 func mayWrite(w crdt.Write) error {
 	if !replica.Own(w.Key) || w.Kind == wire.EntryRegister && bytes.HasSuffix(w.Key, []byte("/"+w.Author.String())) {
 		return nil

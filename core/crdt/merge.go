@@ -220,13 +220,27 @@ func (s *State) room(it, old *item, extra int) error {
 			author -= old.size()
 		}
 	}
+	used, quota := s.used[it.batch.Author]-s.usedOwn[it.batch.Author], s.cfg.MaxAuthorBytes
+	others, limit := s.bytes-s.own, s.cfg.MaxBytes-s.reserve()
+	if s.isOwn(it) {
+		used, quota = s.usedOwn[it.batch.Author], s.cfg.MaxOwnBytes
+		others, limit = s.bytes, s.cfg.MaxBytes
+	}
 	switch {
-	case author > 0 && s.used[it.batch.Author]+author+extra > s.cfg.MaxAuthorBytes:
-		return fmt.Errorf("%w: at most %d bytes; delete something", ErrQuota, s.cfg.MaxAuthorBytes)
-	case total > 0 && s.bytes+total+extra > s.cfg.MaxBytes:
-		return fmt.Errorf("%w: at most %d bytes; delete something", ErrFull, s.cfg.MaxBytes)
+	case author > 0 && used+author+extra > quota:
+		return fmt.Errorf("%w: at most %d bytes; delete something", ErrQuota, quota)
+	case total > 0 && (others+total+extra > limit || s.bytes+total+extra > s.cfg.MaxBytes):
+		return fmt.Errorf("%w: at most %d bytes; delete something", ErrFull, limit)
 	}
 	return nil
+}
+
+// reserve returns how many bytes are kept free for the mesh's own keys.
+func (s *State) reserve() int {
+	if s.cfg.Own == nil {
+		return 0
+	}
+	return s.cfg.MaxBytes / ownShare
 }
 
 // suspect counts an author that gave one number to two entries.
@@ -264,7 +278,7 @@ func (s *State) install(it *item, out *Outcome) {
 		s.suspect(old, it)
 		s.retire(old)
 	}
-	s.charge(it.batch.Author, it.size())
+	s.chargeItem(it.batch.Author, it, 1)
 	s.saveItem(it)
 	s.clock.Learn(it.time)
 	if d := it.dot(); d.Author == s.cfg.Self && d.Incarnation == s.cfg.Incarnation && d.Seq >= s.next {
@@ -288,13 +302,14 @@ func (s *State) retire(it *item) {
 	was := b.size()
 	gone, made := b.prune(it)
 	s.forgetItem(it)
+	s.chargeItem(b.Author, it, -1)
 	if it.batch = nil; len(b.live) == 0 {
-		s.charge(b.Author, -it.size()-was)
+		s.charge(b.Author, -was)
 		s.leave(b)
 		s.forgetBatch(b, gone)
 		return
 	}
-	s.charge(b.Author, -it.size()+b.size()-was)
+	s.charge(b.Author, b.size()-was)
 	s.savePruned(b, gone, []subtree{made})
 }
 

@@ -387,7 +387,7 @@ func (w *world) agreed() bool {
 func (s *State) valid() error {
 	items := s.tree.root.gather(nil)
 	n, size := 0, 0
-	used := map[mesh.NodeID]int{}
+	used, usedOwn, own := map[mesh.NodeID]int{}, map[mesh.NodeID]int{}, 0
 	var last *item
 	var err error
 	s.index.from(place{}, func(it *item) bool {
@@ -407,6 +407,10 @@ func (s *State) valid() error {
 	for _, it := range items {
 		size += it.size()
 		used[it.batch.Author] += it.size()
+		if s.cfg.Own != nil && s.cfg.Own(it.key()) {
+			usedOwn[it.batch.Author] += it.size()
+			own += it.size()
+		}
 		if s.batches[it.batch.id] != it.batch || !slices.Contains(it.batch.live, it) {
 			return fmt.Errorf("%q is not live in its batch", it.key())
 		}
@@ -426,8 +430,8 @@ func (s *State) valid() error {
 	for _, bs := range s.lives {
 		lived += len(bs)
 	}
-	if size != s.bytes || !maps.Equal(used, s.used) {
-		return fmt.Errorf("%d bytes, counted %d", size, s.bytes)
+	if size != s.bytes || !maps.Equal(used, s.used) || own != s.own || !maps.Equal(usedOwn, s.usedOwn) {
+		return fmt.Errorf("%d bytes, counted %d; of the mesh's own keys %d, counted %d", size, s.bytes, own, s.own)
 	}
 	if live != n || lived != len(s.batches) {
 		return fmt.Errorf("%d live, %d held; %d batches, %d in lives", live, n, len(s.batches), lived)

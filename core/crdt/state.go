@@ -43,6 +43,8 @@ const Life = 30 * 24 * time.Hour
 const (
 	maxBytes       = 1 << 30
 	maxAuthorBytes = maxBytes / 4
+	maxOwnBytes    = 1 << 20
+	ownShare       = 16 // the part of MaxBytes that the mesh's own keys alone may take
 	maxAhead       = time.Minute
 	maxHeld        = 1 << 10 // entries of the future
 	maxHeldBytes   = 16 << 20
@@ -69,17 +71,19 @@ type Write struct {
 // Config is what a replica knows of itself.
 type Config struct {
 	Self           mesh.NodeID
-	Incarnation    uint64            // random, made once with an empty state directory
-	Founder        bool              // there is nobody to learn from before the first write
-	Floor          mesh.Hybrid       // a time that is over for certain, for a node whose clock may have been lost; 0 = none
-	May            func(Write) error // who may write what: by what the entry says, not by when it is asked; nil = all may all
-	MaxBytes       int               // of all that is held, with what is kept about it; 0 = 1 GiB
-	MaxAuthorBytes int               // of what one author wrote; 0 = a quarter of that
-	MaxAhead       time.Duration     // how far an author's clock may be ahead of ours; 0 = a minute
+	Incarnation    uint64              // random, made once with an empty state directory
+	Founder        bool                // there is nobody to learn from before the first write
+	Floor          mesh.Hybrid         // a time that is over for certain, for a node whose clock may have been lost; 0 = none
+	May            func(Write) error   // who may write what: by what the entry says, not by when it is asked; nil = all may all
+	MaxBytes       int                 // of all that is held, with what is kept about it; 0 = 1 GiB
+	MaxAuthorBytes int                 // of what one author wrote; 0 = a quarter of that
+	Own            func(k []byte) bool // whether a key is the mesh's own: for these a sixteenth of MaxBytes is kept free; nil = there are none
+	MaxOwnBytes    int                 // of such that one author wrote, besides MaxAuthorBytes of others; 0 = 1 MiB
+	MaxAhead       time.Duration       // how far an author's clock may be ahead of ours; 0 = a minute
 }
 
 // State is one replica. Invariants: tree, index and the live items of batches hold the same items; bytes is the sum of
-// their sizes and the batches', and used[a] that of what a wrote; nothing in it was accepted without verified, commit or Restore.
+// their sizes and the batches', used[a] that of what a wrote, and usedOwn[a] that of its items of the mesh's own keys; nothing in it was accepted without verified, commit or Restore.
 type State struct {
 	cfg     Config
 	clock   Clock
@@ -94,6 +98,8 @@ type State struct {
 	svids   map[[32]byte]int  // how many of them name it
 	used    map[mesh.NodeID]int
 	bytes   int
+	usedOwn map[mesh.NodeID]int // of used, with the mesh's own keys
+	own     int                 // the sum of these
 	draft   *Draft
 	held    shelf // until their time comes
 	aside   shelf // for an operator
@@ -112,6 +118,9 @@ func New(now time.Time, cfg Config) *State {
 	if cfg.MaxAuthorBytes <= 0 {
 		cfg.MaxAuthorBytes = cfg.MaxBytes / 4
 	}
+	if cfg.MaxOwnBytes <= 0 {
+		cfg.MaxOwnBytes = maxOwnBytes
+	}
 	if cfg.MaxAhead <= 0 {
 		cfg.MaxAhead = maxAhead
 	}
@@ -127,6 +136,7 @@ func (s *State) clear() {
 	s.tree, s.index, s.sweep = tree{}, index{}, sweep{}
 	s.batches, s.lives = map[[32]byte]*batch{}, map[life][]*batch{}
 	s.used, s.bytes = map[mesh.NodeID]int{}, 0
+	s.usedOwn, s.own = map[mesh.NodeID]int{}, 0
 	s.svids = map[[32]byte]int{}
 }
 

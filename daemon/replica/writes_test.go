@@ -130,3 +130,19 @@ func TestOneRestoreAtATime(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A replica that is full of users' keys takes the mesh's own.
+func TestFullOfUsersKeys(t *testing.T) {
+	a := newDomain(t).member(t, "a", func(c *Config) { c.MaxBytes = 64 << 10 })
+	defer a.close()
+	var err error
+	for i := 0; err == nil; i++ {
+		_, err = a.KVPut(t.Context(), fmt.Append(nil, i), make([]byte, 100))
+	}
+	if code(err) != api.CodeTooLarge {
+		t.Fatal(err)
+	}
+	if _, err := a.Put(t.Context(), []byte("x0t/authority-log/a"), make([]byte, 20<<10)); err != nil {
+		t.Error(err)
+	}
+}
