@@ -24,8 +24,8 @@ type chaos struct {
 	own    string   // the prefix where the liar may write
 }
 
-// ownKey takes some of the keys of a campaign for the mesh's own.
-func ownKey(k []byte) bool { return k[len(k)-1]%2 == 1 }
+// vitalKey takes some of the keys of a campaign for vital.
+func vitalKey(k []byte) bool { return k[len(k)-1]%2 == 1 }
 
 func newChaos(t testing.TB, seed uint64) *chaos {
 	w := newWorld(t, seed, 5, append(ring(4), [2]int{2, 4}))
@@ -34,8 +34,8 @@ func newChaos(t testing.TB, seed uint64) *chaos {
 		return []byte([]string{"k0", "k1", "k2", c.own + "x", c.own + "y"}[w.rnd.IntN(5)])
 	}}
 	for _, r := range w.nodes {
-		r.cfg.May, r.cfg.Own = c.may, ownKey
-		r.s.cfg.May, r.s.cfg.Own = c.may, ownKey
+		r.cfg.May, r.cfg.Vital = c.may, vitalKey
+		r.s.cfg.May, r.s.cfg.Vital = c.may, vitalKey
 		if r.n > 0 {
 			r.skew = time.Duration(w.rnd.IntN(2000)-1000) * time.Millisecond
 		}

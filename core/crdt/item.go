@@ -123,16 +123,16 @@ func (s *State) charge(author mesh.NodeID, n int) {
 func (s *State) chargeItem(author mesh.NodeID, it *item, sign int) {
 	n := sign * it.size()
 	s.charge(author, n)
-	if s.isOwn(it) {
-		s.own += n
-		if s.usedOwn[author] += n; s.usedOwn[author] == 0 {
-			delete(s.usedOwn, author)
+	if s.isVital(it) {
+		s.vital += n
+		if s.usedVital[author] += n; s.usedVital[author] == 0 {
+			delete(s.usedVital, author)
 		}
 	}
 }
 
-// isOwn reports whether an item is of the mesh's own keys.
-func (s *State) isOwn(it *item) bool { return s.cfg.Own != nil && s.cfg.Own(it.key()) }
+// isOwn reports whether an item has a vital key.
+func (s *State) isVital(it *item) bool { return s.cfg.Vital != nil && s.cfg.Vital(it.key()) }
 
 // newer reports whether a comes after b in the one order that all replicas share: by time, then by who wrote it and as
 // which of its entries. The hash is last: it tells two entries apart that a lying author gave the same number.

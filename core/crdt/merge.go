@@ -220,10 +220,10 @@ func (s *State) room(it, old *item, extra int) error {
 			author -= old.size()
 		}
 	}
-	used, quota := s.used[it.batch.Author]-s.usedOwn[it.batch.Author], s.cfg.MaxAuthorBytes
-	others, limit := s.bytes-s.own, s.cfg.MaxBytes-s.reserve()
-	if s.isOwn(it) {
-		used, quota = s.usedOwn[it.batch.Author], s.cfg.MaxOwnBytes
+	used, quota := s.used[it.batch.Author]-s.usedVital[it.batch.Author], s.cfg.MaxAuthorBytes
+	others, limit := s.bytes-s.vital, s.cfg.MaxBytes-s.reserve()
+	if s.isVital(it) {
+		used, quota = s.usedVital[it.batch.Author], s.cfg.MaxVitalBytes
 		others, limit = s.bytes, s.cfg.MaxBytes
 	}
 	switch {
@@ -235,12 +235,12 @@ func (s *State) room(it, old *item, extra int) error {
 	return nil
 }
 
-// reserve returns how many bytes are kept free for the mesh's own keys.
+// reserve returns how many bytes are kept free for vital keys.
 func (s *State) reserve() int {
-	if s.cfg.Own == nil {
+	if s.cfg.Vital == nil {
 		return 0
 	}
-	return s.cfg.MaxBytes / ownShare
+	return s.cfg.MaxBytes / vitalShare
 }
 
 // suspect counts an author that gave one number to two entries.

@@ -387,7 +387,7 @@ func (w *world) agreed() bool {
 func (s *State) valid() error {
 	items := s.tree.root.gather(nil)
 	n, size := 0, 0
-	used, usedOwn, own := map[mesh.NodeID]int{}, map[mesh.NodeID]int{}, 0
+	used, usedVital, vital := map[mesh.NodeID]int{}, map[mesh.NodeID]int{}, 0
 	var last *item
 	var err error
 	s.index.from(place{}, func(it *item) bool {
@@ -407,9 +407,9 @@ func (s *State) valid() error {
 	for _, it := range items {
 		size += it.size()
 		used[it.batch.Author] += it.size()
-		if s.cfg.Own != nil && s.cfg.Own(it.key()) {
-			usedOwn[it.batch.Author] += it.size()
-			own += it.size()
+		if s.cfg.Vital != nil && s.cfg.Vital(it.key()) {
+			usedVital[it.batch.Author] += it.size()
+			vital += it.size()
 		}
 		if s.batches[it.batch.id] != it.batch || !slices.Contains(it.batch.live, it) {
 			return fmt.Errorf("%q is not live in its batch", it.key())
@@ -430,8 +430,8 @@ func (s *State) valid() error {
 	for _, bs := range s.lives {
 		lived += len(bs)
 	}
-	if size != s.bytes || !maps.Equal(used, s.used) || own != s.own || !maps.Equal(usedOwn, s.usedOwn) {
-		return fmt.Errorf("%d bytes, counted %d; of the mesh's own keys %d, counted %d", size, s.bytes, own, s.own)
+	if size != s.bytes || !maps.Equal(used, s.used) || vital != s.vital || !maps.Equal(usedVital, s.usedVital) {
+		return fmt.Errorf("%d bytes, counted %d; of vital keys %d, counted %d", size, s.bytes, vital, s.vital)
 	}
 	if live != n || lived != len(s.batches) {
 		return fmt.Errorf("%d live, %d held; %d batches, %d in lives", live, n, len(s.batches), lived)

@@ -55,7 +55,7 @@ func (r *Replica) restoreAll(damage *store.Damage) error {
 	}
 	cfg := crdt.Config{
 		Self: r.cfg.Self, Incarnation: incarnation, Founder: r.cfg.Founder, Floor: r.cfg.Floor, May: r.cfg.May, MaxBytes: r.cfg.MaxBytes,
-		Own: Own,
+		Vital: r.cfg.Vital,
 	}
 	now := r.cfg.Now()
 	r.journal = newJournal(r.cfg.Self, name)
