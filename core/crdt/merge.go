@@ -221,15 +221,15 @@ func (s *State) room(it, old *item, extra int) error {
 		}
 	}
 	used, quota := s.used[it.batch.Author]-s.usedVital[it.batch.Author], s.cfg.MaxAuthorBytes
-	others, limit := s.bytes-s.vital, s.cfg.MaxBytes-s.reserve()
+	others, limit := s.Bytes()-s.vital, s.cfg.MaxBytes-s.reserve()
 	if s.isVital(it) {
 		used, quota = s.usedVital[it.batch.Author], s.cfg.MaxVitalBytes
-		others, limit = s.bytes, s.cfg.MaxBytes
+		others, limit = s.Bytes(), s.cfg.MaxBytes
 	}
 	switch {
 	case author > 0 && used+author+extra > quota:
 		return fmt.Errorf("%w: at most %d bytes; delete something", ErrQuota, quota)
-	case total > 0 && (others+total+extra > limit || s.bytes+total+extra > s.cfg.MaxBytes):
+	case total > 0 && (others+total+extra > limit || s.Bytes()+total+extra > s.cfg.MaxBytes):
 		return fmt.Errorf("%w: at most %d bytes; delete something", ErrFull, limit)
 	}
 	return nil

@@ -100,6 +100,7 @@ type State struct {
 	bytes     int
 	usedVital map[mesh.NodeID]int // of used, with vital keys
 	vital     int                 // the sum of these
+	beside    int                 // see Beside
 	draft     *Draft
 	held      shelf // until their time comes
 	aside     shelf // for an operator
@@ -146,7 +147,10 @@ func (s *State) Digest() wire.StateRoot {
 }
 
 // Bytes returns the memory that is counted against Config.MaxBytes.
-func (s *State) Bytes() int { return s.bytes }
+func (s *State) Bytes() int { return s.bytes + s.beside }
+
+// Beside tells how many bytes the host keeps for what is held here. They are counted against Config.MaxBytes, too.
+func (s *State) Beside(n int) { s.beside = n }
 
 // Held returns how many entries wait for their time.
 func (s *State) Held() int { return len(s.held.all) }
@@ -167,6 +171,21 @@ func (s *State) SVIDs() [][32]byte {
 	}
 	slices.SortFunc(all, func(a, b [32]byte) int { return bytes.Compare(a[:], b[:]) })
 	return slices.Compact(all)
+}
+
+// Needs reports whether anything here but a draft needs an SVID as its proof.
+func (s *State) Needs(svid [32]byte) bool {
+	if s.svids[svid] > 0 {
+		return true
+	}
+	for _, on := range [...]*shelf{&s.held, &s.aside} {
+		for i := range on.all {
+			if on.all[i].it.batch.SVID == svid {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // Skew is how far the clock of an author was ahead of ours when an entry of it came: the worst since the last report.

@@ -20,12 +20,15 @@ const (
 	maxAsk      = 4 << 10
 	askOthers   = 2 * time.Second // the neighbour that brought the piece is to have it
 	giveUpChain = 6 * time.Second
+
+	chainOverhead = 150 // bytes that are kept about one
 )
 
 // chains is what proves who wrote: the chains of all SVIDs that held entries name, and the pieces that wait for one. A
 // neighbour sends a chain before the first piece that needs it, so waiting is rare: it means that the chain was forgotten here.
 type chains struct {
 	kept  map[[32]byte][]byte // wire.AppendChain; on disk or on its way there
+	bytes int                 // of these, with what is kept about them
 	waits map[[32]byte]*wait
 }
 
@@ -45,7 +48,7 @@ type offer struct {
 }
 
 func newChains() chains {
-	return chains{map[[32]byte][]byte{}, map[[32]byte]*wait{}}
+	return chains{kept: map[[32]byte][]byte{}, waits: map[[32]byte]*wait{}}
 }
 
 func chainKey(svid [32]byte) []byte { return append([]byte{'C'}, svid[:]...) }
@@ -55,14 +58,20 @@ func (c *chains) keep(raw []byte, svid [32]byte) []store.Pair {
 	if c.kept[svid] != nil {
 		return nil
 	}
-	c.kept[svid] = raw
+	c.put(raw, svid)
 	return []store.Pair{{Key: chainKey(svid), Value: raw}}
+}
+
+func (c *chains) put(raw []byte, svid [32]byte) {
+	c.kept[svid] = raw
+	c.bytes += len(raw) + chainOverhead
 }
 
 // forget removes all chains but those that are needed.
 func (c *chains) forget(needed [][32]byte) (pairs []store.Pair) {
 	for _, h := range slices.SortedFunc(maps.Keys(c.kept), func(a, b [32]byte) int { return bytes.Compare(a[:], b[:]) }) {
 		if _, ok := slices.BinarySearchFunc(needed, h, func(a, b [32]byte) int { return bytes.Compare(a[:], b[:]) }); !ok {
+			c.bytes -= len(c.kept[h]) + chainOverhead
 			delete(c.kept, h)
 			pairs = append(pairs, store.Pair{Key: chainKey(h)})
 		}
@@ -114,6 +123,22 @@ func (r *Replica) check(now time.Time, job *crdt.Job) {
 	if s != nil {
 		s.wants(job.SVID)
 	}
+}
+
+// enough returns the beginning of a chain that proves a batch by itself. What a relay has put behind it proves nothing: it is neither
+// kept nor passed on.
+func (p *proofs) enough(job *crdt.Job, raw []byte) []byte {
+	chain, err := wire.ParseChain(raw)
+	if err != nil {
+		return raw
+	}
+	for n := 1; n < len(chain); n++ {
+		short := wire.AppendChain(nil, chain[:n])
+		if _, err := p.key(short, job.Author, job.Oldest, job.Newest); err == nil {
+			return short
+		}
+	}
+	return raw
 }
 
 func (o offers) get(svid [32]byte) []byte {

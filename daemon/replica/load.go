@@ -81,6 +81,7 @@ func (r *Replica) restoreAll(damage *store.Damage) error {
 		errs = nil
 	}
 	r.state = state
+	state.Beside(r.chains.bytes)
 	write = append(append(write, toStore(out.Write)...), toStore(state.Begun())...)
 	write = append(write, l.finish()...)
 	r.tell(damage, l.bad, errs)
@@ -183,7 +184,7 @@ func (l *loader) own(k, v []byte) {
 	case k[0] == 'C' && len(k) == 33:
 		raw := bytes.Clone(v)
 		if chain, err := wire.ParseChain(raw); err == nil && bytes.Equal(chainKey(wire.ChainHash(chain)), k) {
-			l.r.chains.kept[[32]byte(k[1:])] = raw
+			l.r.chains.put(raw, [32]byte(k[1:]))
 			return
 		}
 	case string(k) == "F" && !l.damaged:

@@ -204,6 +204,7 @@ func (r *Replica) settle(now time.Time) {
 		r.state.TakeSkew() // was told when they came
 	}
 	r.disk.settle(r, now)
+	r.state.Beside(r.chains.bytes)
 	r.begin(now)
 	r.expire(now)
 	r.collectSome(now)
