@@ -38,8 +38,8 @@ func (r *Replica) Restore(ctx context.Context, from io.Reader) (api.RestoreResul
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return api.RestoreResult{}, err
 	}
-	in := &restoring{r: r, room: make(chan struct{}, maxRestoring), chains: map[[32]byte][]byte{}}
-	if err := in.all(ctx, f); err != nil {
+	in := &restoring{r: r, from: f, room: make(chan struct{}, maxRestoring), chains: map[[32]byte]section{}}
+	if err := in.all(ctx); err != nil {
 		return api.RestoreResult{}, snapshotRefusal(err)
 	}
 	in.result.Snapshot = h.info()
@@ -91,10 +91,14 @@ func (in *snapshotReader) whole() (head, error) {
 		return h, err
 	}
 	entries, proven := uint64(0), map[[32]byte]bool{}
+	var last *[32]byte // the chain that came last, if no piece has yet
 	for {
 		kind, body, err := in.part()
 		if err != nil {
 			return h, err
+		}
+		if last != nil && kind != partPiece {
+			return h, fmt.Errorf("%w: a certificate stands in it for nothing", ErrSnapshotChanged)
 		}
 		switch kind {
 		case partChain:
@@ -102,16 +106,23 @@ func (in *snapshotReader) whole() (head, error) {
 			if err != nil {
 				return h, fmt.Errorf("%w: %w", ErrSnapshotChanged, err)
 			}
-			proven[wire.ChainHash(chain)] = true
+			if len(proven) >= maxChains {
+				return h, fmt.Errorf("%w: the certificates of more than %d SVIDs are in it", ErrSnapshotLarge, maxChains)
+			}
+			svid := wire.ChainHash(chain)
+			last, proven[svid] = &svid, true
 			continue
 		case partPiece:
 			p, err := wire.ParsePiece(body)
-			if err != nil {
+			switch {
+			case err != nil:
 				return h, fmt.Errorf("%w: %w", ErrSnapshotChanged, err)
-			}
-			if !proven[p.SVID] {
+			case last != nil && p.SVID != *last:
+				return h, fmt.Errorf("%w: a certificate stands in it for nothing", ErrSnapshotChanged)
+			case !proven[p.SVID]:
 				return h, fmt.Errorf("%w: the certificate of a batch of %s is missing", ErrSnapshotChanged, p.Author)
 			}
+			last = nil
 			entries += uint64(len(p.Leaves))
 			continue
 		}

@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
+	"os"
 	"sync"
 	"time"
 
@@ -21,16 +21,30 @@ const (
 // restoring is a snapshot on its way into the state.
 type restoring struct {
 	r      *Replica
+	from   *os.File // where spool put it
 	room   chan struct{}
-	chains map[[32]byte][]byte
+	chains map[[32]byte]section
 
 	mu     sync.Mutex
 	result api.RestoreResult
 }
 
+// section is where a chain stands in the file: all of them may be too much for memory.
+type section struct {
+	at   int64
+	size int
+}
+
+func (in *restoring) chain(svid [32]byte) ([]byte, error) {
+	s := in.chains[svid]
+	raw := make([]byte, s.size)
+	_, err := in.from.ReadAt(raw, s.at)
+	return raw, err
+}
+
 // all merges what spool has verified.
-func (in *restoring) all(ctx context.Context, from io.Reader) error {
-	parts := newSnapshotReader(from)
+func (in *restoring) all(ctx context.Context) error {
+	parts := newSnapshotReader(in.from)
 	if _, err := parts.head(); err != nil {
 		return err
 	}
@@ -45,7 +59,7 @@ func (in *restoring) all(ctx context.Context, from io.Reader) error {
 			if err != nil {
 				return err
 			}
-			in.chains[wire.ChainHash(chain)] = bytes.Clone(body)
+			in.chains[wire.ChainHash(chain)] = section{parts.at - int64(len(body)), len(body)}
 		case partPiece:
 			if err := in.piece(ctx, body); err != nil {
 				return err
@@ -62,12 +76,16 @@ func (in *restoring) piece(ctx context.Context, raw []byte) error {
 	if err != nil {
 		return err
 	}
+	chain, err := in.chain(p.SVID)
+	if err != nil {
+		return err
+	}
 	if err := in.enter(ctx); err != nil {
 		return err
 	}
-	raw, chain, n := bytes.Clone(raw), in.chains[p.SVID], len(p.Leaves)
+	raw = bytes.Clone(raw)
 	go func() {
-		in.try(ctx, raw, chain, n)
+		in.try(ctx, raw, chain, len(p.Leaves))
 		<-in.room
 	}()
 	return nil
