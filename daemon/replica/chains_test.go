@@ -4,11 +4,16 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"x0tta6bl4/core/crdt"
 	"x0tta6bl4/host/store"
+	"x0tta6bl4/mesh"
 	"x0tta6bl4/wire"
 )
 
@@ -123,5 +128,91 @@ func TestChainsCount(t *testing.T) {
 				t.Errorf("%d bytes of nothing", a.chains.bytes)
 			}
 		})
+	})
+}
+
+// A list of hashes keeps each once, in order, and no more than it is let.
+func TestHashes(t *testing.T) {
+	var l hashes
+	h := func(i int) [32]byte { return [32]byte{byte(i)} }
+	for _, i := range []int{3, 1, 3, 2, 1, 4, 5} {
+		l.add(h(i), 4)
+	}
+	if got := l.take(2); fmt.Sprint(got) != fmt.Sprint([][32]byte{h(3), h(1)}) {
+		t.Errorf("%v", got)
+	}
+	l.add(h(3), 4)
+	l.add(h(2), 4)
+	if got := l.take(9); fmt.Sprint(got) != fmt.Sprint([][32]byte{h(2), h(4), h(3)}) || len(l.list) != 0 || len(l.in) != 0 {
+		t.Errorf("%v", got)
+	}
+}
+
+// What waits for chains is found in time and counted for whom it waits, whatever comes when: against a plain look at all of it.
+func TestWaits(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 2)) // #nosec G404 -- a test's choices
+	s := crdt.New(time.Unix(0, 0), crdt.Config{Self: mustNode("a"), Incarnation: 1, Founder: true})
+	cfg := Config{Self: mustNode("a"), Log: slog.New(slog.DiscardHandler)}
+	r := &Replica{cfg: cfg, sync: crdt.NewSync(s), state: s, chains: newChains(), told: newNotes(cfg.Log), tasks: make(chan task)}
+	now := time.Unix(0, 0)
+	c := &r.chains
+	for range 20_000 {
+		now = now.Add(time.Duration(rnd.IntN(50)) * time.Millisecond)
+		svid, from := [32]byte{byte(rnd.IntN(40))}, mustNode(fmt.Sprint("n", rnd.IntN(3)))
+		if rnd.IntN(3) == 0 {
+			if w := c.waits[svid]; w != nil {
+				c.release(w, func(j *crdt.Job) bool { return j.From == from })
+			}
+		} else {
+			c.await(now, &crdt.Job{From: from, SVID: svid})
+		}
+		r.expire(now)
+		var due time.Time
+		waits := map[mesh.NodeID]int{}
+		for _, w := range c.waits {
+			at := w.since.Add(askOthers)
+			if w.broad {
+				at = w.since.Add(giveUpChain)
+			}
+			if !at.After(now) || len(w.jobs) == 0 {
+				t.Fatalf("a wait with %d jobs is due %v ago", len(w.jobs), now.Sub(at))
+			}
+			if due.IsZero() || at.Before(due) {
+				due = at
+			}
+			for _, j := range w.jobs {
+				waits[j.From]++
+			}
+		}
+		if got := c.due(); !got.Equal(due) || !maps.Equal(waits, c.from) {
+			t.Fatalf("due %v, want %v; %v wait, want %v", got, due, c.from, waits)
+		}
+	}
+}
+
+// Messages of a type that this version does not know cost the loop nothing, and who sends nothing else is read slowly.
+func TestUnknownMessagesAreReadSlowly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDomain(t)
+		a := d.member(t, "a")
+		defer a.close()
+		id := d.identity(mustNode("z"), time.Hour)
+		s := meet(t, a, "z", true)
+		const n = 1000
+		for range n {
+			s.raw([]byte{0, 0, 0, 1, 99})
+		}
+		s.send(wire.StateChain{Chain: id.Chain}, piece(t, id, "z", "k", "v", time.Now()))
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if got := a.counter("unknown_messages"); got < 10*unknownRow || got > 11*unknownRow {
+			t.Errorf("%d messages are read in a second", got)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if a.counter("unknown_messages") != n || a.get("k") != "v" {
+			t.Errorf("%d messages; what comes after them reads %q", a.counter("unknown_messages"), a.get("k"))
+		}
+		_ = s.end()
 	})
 }

@@ -260,8 +260,8 @@ func TestEndlessChains(t *testing.T) {
 		synctest.Wait()
 		if err := a.do(t.Context(), func(time.Time) {
 			n := a.sessions[s.id]
-			if len(n.offers) != maxOffers || len(n.give) > 1 || len(a.chains.kept) != 1 {
-				t.Errorf("%d offers, %d to give, %d kept", len(n.offers), len(n.give), len(a.chains.kept))
+			if len(n.offers) != maxOffers || len(n.give.list) > 1 || len(a.chains.kept) != 1 {
+				t.Errorf("%d offers, %d to give, %d kept", len(n.offers), len(n.give.list), len(a.chains.kept))
 			}
 		}); err != nil {
 			t.Error(err)

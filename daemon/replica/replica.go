@@ -29,8 +29,8 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"x0tta6bl4/api"
@@ -45,15 +45,12 @@ var (
 	ErrClosed   = errors.New("the shared state is closed")
 )
 
-var errDisk = errors.New("the disk does not answer")
-
 // Times of the loop.
 const (
 	collectEvery = time.Hour
 	collectSome  = 8 << 10              // entries between two looks at what else there is to do
 	lull         = 5 * time.Millisecond // after a pull that brought nothing
 	never        = 365 * 24 * time.Hour // a timer that another event will set again
-	closeWait    = 5 * time.Second      // for the disk, at the end
 )
 
 // Replica is the shared state of this node. Its methods are safe for concurrent use.
@@ -66,7 +63,8 @@ type Replica struct {
 	proofs  proofs
 	journal journal
 	tasks   chan task
-	restore sync.Mutex // held by the one that restores
+	restore sync.Mutex    // held by the one that restores
+	unknown atomic.Uint64 // messages of a type that this version does not know
 
 	// The rest is the loop's own.
 	state    *crdt.State
@@ -117,26 +115,6 @@ func (r *Replica) random() (uint64, error) {
 	return binary.BigEndian.Uint64(b[:]), err
 }
 
-// Close ends all sessions, writes what is on its way to the disk, and closes the file. It waits a few seconds for a disk that does not
-// answer, and tries once more one that failed; then it says what is lost: changes that neighbours have given and can give again, and
-// writes that were not acknowledged.
-func (r *Replica) Close() error {
-	if !r.box.post(func(time.Time) { r.closed = true }) {
-		return ErrClosed
-	}
-	<-r.ended
-	r.others.Wait()
-	closed := make(chan error, 1)
-	go func() { closed <- r.store.Close() }()
-	if errors.Is(r.lost, errDisk) {
-		return r.lost
-	}
-	if err := <-closed; r.lost == nil {
-		return err
-	}
-	return r.lost
-}
-
 // run is the loop.
 func (r *Replica) run() {
 	defer close(r.ended)
@@ -162,38 +140,6 @@ func (r *Replica) run() {
 	r.disk.put(r, nil, nil)
 	r.cancelAll() // those that came meanwhile
 	close(r.tasks)
-}
-
-func (r *Replica) cancelAll() {
-	for _, s := range r.sessions {
-		s.cancel(ErrClosed)
-	}
-}
-
-// drain goes on answering, and takes nothing new, until all is on disk or it is known what is not.
-func (r *Replica) drain() error {
-	d := &r.disk
-	d.put(r, nil, nil)
-	patience := time.NewTimer(closeWait)
-	defer patience.Stop()
-	for again := true; len(d.flights) > 0; {
-		if d.failing != nil && d.out == 0 {
-			if !again {
-				return fmt.Errorf("%s: %w", d.waiting(), d.failing)
-			}
-			again = false
-			d.again(r)
-		}
-		select {
-		case <-r.box.wake:
-		case <-patience.C:
-			return fmt.Errorf("%s: %w after %v", d.waiting(), errDisk, closeWait)
-		}
-		for _, f := range r.box.take() {
-			f(r.cfg.Now())
-		}
-	}
-	return nil
 }
 
 // settle does all that can be done now without waiting.
