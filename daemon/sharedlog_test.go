@@ -120,7 +120,7 @@ func TestAuthorityLogBySharedState(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		r, err := d.openReplica()
+		r, err := d.openReplica(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}

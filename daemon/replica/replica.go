@@ -87,7 +87,10 @@ var _ api.StateBackend = (*Replica)(nil)
 
 // Open opens the replica in a store's file, and makes one if there is none. What it found damaged it says among the warnings of State,
 // and neighbours give it again.
-func Open(cfg Config) (*Replica, error) {
+func Open(cfg Config) (*Replica, error) { return OpenContext(context.Background(), cfg) }
+
+// OpenContext does the same, and gives up when ctx ends, as long as it reads: then the file stays as it is.
+func OpenContext(ctx context.Context, cfg Config) (*Replica, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
@@ -96,7 +99,7 @@ func Open(cfg Config) (*Replica, error) {
 		sessions: map[mesh.NodeID]*session{}, chains: newChains(), told: newNotes(cfg.Log),
 	}
 	r.proofs = newProofs(&r.cfg)
-	if err := r.load(); err != nil {
+	if err := r.load(ctx); err != nil {
 		return nil, err
 	}
 	r.sync = crdt.NewSync(r.state)
