@@ -176,8 +176,11 @@ func (d *disk) again(r *Replica) {
 	d.send(r)
 }
 
-// due returns when settle may try again; zero: not before the store has answered.
+// due returns when settle has something to do; zero: not before the store has answered.
 func (d *disk) due() time.Time {
+	if len(d.calm) > 0 && !d.behind() {
+		return time.Unix(0, 0) // at once
+	}
 	if d.out > 0 {
 		return time.Time{}
 	}

@@ -172,7 +172,7 @@ func (r *Replica) next(now time.Time) time.Time {
 			next = t
 		}
 	}
-	if r.collect.going || len(r.disk.calm) > 0 && !r.disk.behind() {
+	if r.collect.going {
 		return now
 	}
 	for id, s := range r.sessions {
