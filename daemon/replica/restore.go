@@ -42,6 +42,9 @@ func (r *Replica) Restore(ctx context.Context, from io.Reader) (api.RestoreResul
 	if err := in.all(ctx); err != nil {
 		return api.RestoreResult{}, snapshotRefusal(err)
 	}
+	if err := in.land(ctx); err != nil {
+		return api.RestoreResult{}, err
+	}
 	in.result.Snapshot = h.info()
 	res := in.result
 	res.Known = int(h.entries) - res.Taken - res.Refused - res.Future - res.LeftOut()

@@ -42,7 +42,7 @@ func (in *restoring) chain(svid [32]byte) ([]byte, error) {
 	return raw, err
 }
 
-// all merges what spool has verified.
+// all merges what spool has verified, and waits for the last piece.
 func (in *restoring) all(ctx context.Context) error {
 	parts := newSnapshotReader(in.from)
 	if _, err := parts.head(); err != nil {
@@ -65,7 +65,7 @@ func (in *restoring) all(ctx context.Context) error {
 				return err
 			}
 		case partEnd:
-			return in.end(ctx)
+			return in.settled(ctx)
 		}
 	}
 }
@@ -103,8 +103,8 @@ func (in *restoring) enter(ctx context.Context) error {
 	}
 }
 
-// try hands a piece of n entries in until it is looked at, and counts what becomes of them. If it gives up, so will end: ctx or the
-// replica has ended.
+// try hands a piece of n entries in until it is looked at, and counts what becomes of them. If it gives up, so will settled: ctx or
+// the replica has ended.
 func (in *restoring) try(ctx context.Context, raw, chain []byte, n int) {
 	for {
 		out, err := in.once(ctx, raw, chain)
@@ -183,13 +183,21 @@ func (in *restoring) refused(n int, err error) {
 	}
 }
 
-// end waits for the last piece and until all is on disk.
-func (in *restoring) end(ctx context.Context) error {
+// settled waits until no piece is being looked at.
+func (in *restoring) settled(ctx context.Context) error {
 	for range maxRestoring {
 		if err := in.enter(ctx); err != nil {
 			return err
 		}
 	}
+	for range maxRestoring {
+		<-in.room
+	}
+	return nil
+}
+
+// land waits until all is on disk.
+func (in *restoring) land(ctx context.Context) error {
 	landed := make(chan error, 1)
 	if err := in.r.do(ctx, func(time.Time) {
 		in.r.disk.put(in.r, toStore(in.r.state.Begun()), func(_ time.Time, err error) { landed <- err })
