@@ -132,22 +132,24 @@ type Revision string
 // KVChange is what one change did to a key at this replica: a line of watch and log.
 type KVChange struct {
 	Revision Revision    `json:"revision"`
-	Key      Bytes       `json:"key"`
+	Key      Bytes       `json:"key,omitzero"` // empty in a line with Reset, as are Value, Time and Author
 	Value    Bytes       `json:"value,omitempty"`
 	Deleted  bool        `json:"deleted,omitempty"`
-	Time     time.Time   `json:"time"`
-	Author   mesh.NodeID `json:"author"`
+	Time     time.Time   `json:"time,omitzero"`
+	Author   mesh.NodeID `json:"author,omitzero"`
 	Taken    time.Time   `json:"taken"` // when this replica took it, by its own clock
-	// Current marks a line that is no change: before a watch could go on, the journal had lost where it was, and all that
-	// stands now is told again. What was deleted meanwhile is not told.
+	// Current marks a line that is no change, but says what stands now: because it was asked for, or after a Reset.
 	Current bool `json:"current,omitempty"`
+	// Reset marks a line about no key: the journal has lost where this watch was. What was known of the prefix is void, for keys
+	// may have been deleted; all that stands now follows, if anything does.
+	Reset bool `json:"reset,omitempty"`
 }
 
 // KVWatchRequest asks for changes of keys with a prefix.
 type KVWatchRequest struct {
 	Prefix []byte
 	From   Revision // go on behind this; empty: only what comes from now on
-	// Current tells what stands now first, each line with Current set.
+	// Current tells what stands now first, each line with Current set. There is no Reset before it but where From is lost.
 	Current bool
 }
 
@@ -179,9 +181,17 @@ type SnapshotInfo struct {
 type RestoreResult struct {
 	Snapshot SnapshotInfo `json:"snapshot"`
 	Taken    int          `json:"taken"`   // entries that count now and did not before
-	Known    int          `json:"known"`   // entries that were here, or are outdone by newer ones
-	Refused  int          `json:"refused"` // entries whose signature or author is not valid
+	Known    int          `json:"known"`   // that were here, or are outdone by newer ones, or are deletions that nobody remembers any more
+	Refused  int          `json:"refused"` // whose signature does not match, or whose author may not write there
+	Future   int          `json:"future"`  // that are dated in the future and wait for their time
+	// What follows is left out though it may be valid.
+	Unvouched int `json:"unvouched"` // whose author's certificate this node cannot vouch for
+	Older     int `json:"older"`     // unknown here and older than deletions are remembered: set aside
+	Full      int `json:"full"`      // for which there is no room: the quota of their author, or this node's memory
 }
+
+// LeftOut returns how many entries that may be valid do not count.
+func (r *RestoreResult) LeftOut() int { return r.Unvouched + r.Older + r.Full }
 
 // StateBackend is what the handlers ask of the shared state. Every method must be safe for concurrent use and return when
 // its context ends. Keys that are empty or longer than MaxKey give CodeBadRequest, values longer than MaxValue

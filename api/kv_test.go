@@ -271,6 +271,7 @@ func TestKVListBounded(t *testing.T) {
 
 func TestKVWatch(t *testing.T) {
 	changed := []KVChange{
+		{Revision: "j.now", Taken: noon, Reset: true},
 		{Revision: "j.1", Key: everyByte, Value: Bytes("x"), Time: noon, Author: beta, Taken: noon, Current: true},
 		{Revision: "j.2", Key: Bytes("k"), Value: bytes.Repeat([]byte{'<'}, MaxValue), Time: noon, Author: beta, Taken: noon},
 		{Revision: "j.3", Key: Bytes("k"), Deleted: true, Time: noon, Author: beta, Taken: noon},
@@ -394,10 +395,11 @@ func TestFieldNamesOfShared(t *testing.T) {
 		"entry":    {KVEntry{Key: Bytes("k"), Value: Bytes{}}, "author key time value"},
 		"written":  {KVWritten{Freshness: f}, names("revision time")},
 		"list":     {KVList{Freshness: f, After: Bytes("k")}, names("after entries revision")},
-		"change":   {KVChange{Key: Bytes("k"), Value: Bytes("v"), Deleted: true, Current: true}, "author current deleted key revision taken time value"},
+		"change":   {KVChange{Key: Bytes("k"), Value: Bytes("v"), Deleted: true, Current: true, Author: beta, Time: noon}, "author current deleted key revision taken time value"},
+		"reset":    {KVChange{Revision: "j.now", Taken: noon, Reset: true}, "reset revision taken"},
 		"state":    {StateInfo{Freshness: f}, names("bytes digest entries warnings")},
 		"snapshot": {SnapshotInfo{}, "digest domain entries node time"},
-		"restored": {RestoreResult{}, "known refused snapshot taken"},
+		"restored": {RestoreResult{}, "full future known older refused snapshot taken unvouched"},
 		"head":     {changesHead{}, "freshness"},
 		"absent":   {absent{NoValue(nil), f}, names("error")},
 	} {

@@ -51,7 +51,7 @@ func newShared(self mesh.NodeID, log *slog.Logger, table func() *mesh.Forwarding
 
 // sharedLoop opens the replica, keeps it in touch with neighbours, and the authority log and the shared configuration with it, until ctx ends.
 func (d *Daemon) sharedLoop(ctx context.Context) {
-	if !d.shared.keepOpening(ctx, d.openReplica) {
+	if !d.shared.keepOpening(ctx, func() (*replica.Replica, error) { return d.openReplica(ctx) }) {
 		return
 	}
 	r := d.shared.replica
@@ -74,6 +74,9 @@ func (s *shared) keepOpening(ctx context.Context, open func() (*replica.Replica,
 			close(s.opened)
 			s.note(nil)
 			return true
+		}
+		if ctx.Err() != nil {
+			return false
 		}
 		s.note(err)
 		select {
@@ -181,7 +184,7 @@ func (d *Daemon) openStateStream(id mesh.ConnID) (io.ReadWriteCloser, error) {
 }
 
 // openReplica opens the replica in the state directory.
-func (d *Daemon) openReplica() (*replica.Replica, error) {
+func (d *Daemon) openReplica(ctx context.Context) (*replica.Replica, error) {
 	folder, err := d.store.Foreign()
 	if err != nil {
 		return nil, err
@@ -189,9 +192,9 @@ func (d *Daemon) openReplica() (*replica.Replica, error) {
 	path := filepath.Join(folder, stateFile)
 	m := d.identity
 	began, first := d.store.Exists(initFile), !d.store.Exists(foundingFile)
-	r, err := replica.Open(replica.Config{
+	r, err := replica.OpenContext(ctx, replica.Config{
 		Self: d.self, Domain: d.domain, Path: path, Founder: began && first,
-		Identity: m.author, Verify: m.verifyAuthor, May: mayWrite, Now: d.now, Log: d.log,
+		Identity: m.author, Verify: m.verifyAuthor, May: mayWrite, Vital: isLog, Now: d.now, Log: d.log,
 	})
 	if err == nil && began && !first {
 		d.noteLost(r, path)

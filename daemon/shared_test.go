@@ -29,7 +29,7 @@ func TestFounderOfThePreviousRelease(t *testing.T) {
 		path := filepath.Join(d.store.Path(), "shared", stateFile)
 		settled := func(when string, want bool) {
 			t.Helper()
-			r, err := d.openReplica()
+			r, err := d.openReplica(t.Context())
 			if err != nil {
 				t.Fatalf("%s, %s: %v", name, when, err)
 			}

@@ -26,10 +26,14 @@ const (
 	logCheck = time.Minute     // whether there is a newer log to put
 )
 
+// isLog says for which keys the shared state keeps room: without a newer authority log the mesh cannot go on.
+func isLog(key []byte) bool { return bytes.HasPrefix(key, []byte(logPrefix)) }
+
 func logKey(n mesh.NodeID) []byte { return []byte(logPrefix + n.String()) }
 
 // mayWrite is the policy of the shared state: of the mesh's own keys everybody writes those registers that end in its name, and no
-// other. It goes by what an entry says alone, so that all replicas judge alike.
+// other. It goes by what an entry says alone, so that all replicas judge alike, and takes prefixes that only a later version knows: who
+// refused them would never agree with who has them. They count against the quota of who wrote them, as all keys do.
 func mayWrite(w crdt.Write) error {
 	if !replica.Own(w.Key) || w.Kind == wire.EntryRegister && bytes.HasSuffix(w.Key, []byte("/"+w.Author.String())) {
 		return nil

@@ -52,6 +52,17 @@ func TestWhoMayWriteWhat(t *testing.T) {
 	}
 }
 
+// Room is kept for authority logs, and for no other of the mesh's own keys.
+func TestRoomIsKeptForLogs(t *testing.T) {
+	for key, kept := range map[string]bool{
+		string(logKey(mesh.MustNodeID("beta"))): true, replica.OwnPrefix + "other/beta": false, "authority-log/beta": false, "": false,
+	} {
+		if isLog([]byte(key)) != kept {
+			t.Errorf("%q: %v", key, !kept)
+		}
+	}
+}
+
 // another makes an authority to be admitted.
 func another(t *testing.T, name string, domain string) trust.AddAuthority {
 	t.Helper()
@@ -109,7 +120,7 @@ func TestAuthorityLogBySharedState(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		r, err := d.openReplica()
+		r, err := d.openReplica(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}

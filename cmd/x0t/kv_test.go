@@ -221,11 +221,12 @@ func TestWatchGoesOn(t *testing.T) {
 		}
 		stands := at("j.4")
 		stands.Current = true
+		reset := api.KVChange{Revision: "j.now", Taken: noon, Reset: true}
 		none := scene{nil, fmt.Errorf("%w on /s", api.ErrNoDaemon)}
 		scenes := []scene{
 			{[]api.KVChange{at("j.2")}, api.Errorf(api.CodeUnavailable, "context canceled")}, none, none,
-			{[]api.KVChange{at("j.3"), stands}, fmt.Errorf("broke off: %w", io.ErrUnexpectedEOF)}, none,
-			{[]api.KVChange{stands, at("j.5")}, nil}, {nil, nil},
+			{[]api.KVChange{at("j.3"), reset, stands}, fmt.Errorf("broke off: %w", io.ErrUnexpectedEOF)}, none,
+			{[]api.KVChange{reset}, io.EOF}, {[]api.KVChange{reset, stands, at("j.5")}, nil}, {nil, nil},
 		}
 		var out, errs strings.Builder
 		a := &app{out: &out, err: &errs, now: time.Now}
@@ -250,23 +251,26 @@ func TestWatchGoesOn(t *testing.T) {
 			}
 			return s.err
 		})
-		if err != nil || time.Since(begun) != 6*rewatchEvery {
+		if err != nil || time.Since(begun) != 7*rewatchEvery {
 			t.Errorf("%v after %s", err, time.Since(begun))
 		}
-		if got, want := strings.Join(asked, " "), "j.1,false j.2,false j.2,false j.2,false j.3,true j.3,true j.5,false"; got != want {
+		if got, want := strings.Join(asked, " "), "j.1,false j.2,false j.2,false j.2,false j.4,true j.4,true j.now,true j.5,false"; got != want {
 			t.Errorf("asked %s, want %s", got, want)
 		}
 		said := errs.String()
 		for line, n := range map[string]int{
 			"x0t: context canceled\n": 1, "no x0t daemon answers": 0, "x0t: broke off: unexpected EOF\n": 1, "x0t: the daemon ended the watch\n": 1,
-			"the daemon answers again; going on behind revision j.2\n": 1, "the daemon answers again; what stands is told anew\n": 1,
-			"the daemon answers again; going on behind revision j.5\n": 1, "consistency: eventual": 4,
+			"the daemon answers again; going on behind revision j.2\n": 1, "the daemon answers again; what stands is told anew\n": 2,
+			"the daemon answers again; going on behind revision j.5\n": 1, "consistency: eventual": 5,
 		} {
 			if strings.Count(said, line) != n {
 				t.Errorf("%q is not said %d times:\n%s", line, n, said)
 			}
 		}
-		if n := strings.Count(out.String(), "\n"); n != 5 {
+		if n := strings.Count(out.String(), "j.now  -  reset   what was known is void"); n != 3 {
+			t.Errorf("%d resets:\n%s", n, out.String())
+		}
+		if n := strings.Count(out.String(), "\n"); n != 8 {
 			t.Errorf("%d lines:\n%s", n, out.String())
 		}
 	})

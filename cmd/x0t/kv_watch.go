@@ -28,7 +28,7 @@ func (a *app) kvWatchCmd(format *keyFormat) *cobra.Command {
 		Long: "watch prints every change of a key, or of keys with a prefix, in the order in which this node takes them: its time,\n" +
 			"revision, author, what was done, key and the beginning of the value. When the daemon restarts, the watch waits for it and\n" +
 			"goes on behind the last revision it printed; --from does the same for a later run. If the journal no longer reaches back\n" +
-			"so far, all that stands is told again, as \"stands\"; what was deleted meanwhile is not told.",
+			"so far, a line says \"reset\": what was known is void, keys may have been deleted; all that stands follows, as \"stands\".",
 		Args: takes(0, "PREFIX"),
 	}
 	cmd.Flags().StringVar(&from, "from", "", "go on behind this revision of this node")
@@ -63,9 +63,7 @@ func (a *app) follow(ctx context.Context, format *keyFormat, req api.KVWatchRequ
 			opened, away = true, false
 		}, func(c api.KVChange) error {
 			// What stands now is told in no order of revisions: who was told a part of it has to be told all again.
-			if req.Current = c.Current; !c.Current {
-				req.From = c.Revision
-			}
+			req.From, req.Current = c.Revision, c.Current || c.Reset
 			failed = errors.Join(failed, a.printChange(format, c))
 			return failed
 		})
@@ -125,6 +123,10 @@ func (a *app) showHead(f api.Freshness) error {
 func (a *app) printChange(format *keyFormat, c api.KVChange) error {
 	if a.json {
 		return writeJSON(a.out, c)
+	}
+	if c.Reset {
+		_, err := fmt.Fprintf(a.out, "%s  %s  -  reset   what was known is void; what stands follows\n", c.Taken.Format(stamp), c.Revision)
+		return err
 	}
 	what, value := "put", "  "+glance(c.Value)
 	switch {

@@ -148,7 +148,7 @@ func (a *app) stateRestoreCmd() *cobra.Command {
 		Short: "merge a snapshot into the shared state",
 		Long: "restore gives a snapshot to the daemon, which verifies it and takes from it what it lacks and what is newer than what it\n" +
 			"has. What is newer here stays, also deletions that it remembers. Of a snapshot that is torn, or of another domain,\n" +
-			"nothing is taken. The FILE - is standard input.",
+			"nothing is taken. It fails if entries that may be valid are left out. The FILE - is standard input.",
 		Args: needs("FILE"),
 		RunE: a.ask(func(ctx context.Context, c *api.Client, args []string) error {
 			in, err := a.openSnapshot(args[0])
@@ -165,7 +165,13 @@ func (a *app) stateRestoreCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.show(r, func() { a.printRestored(r) })
+			if err := a.show(r, func() { a.printRestored(r) }); err != nil {
+				return err
+			}
+			if n := r.LeftOut(); n > 0 {
+				return fmt.Errorf("%d of %d entries were left out", n, r.Snapshot.Entries)
+			}
+			return nil
 		}),
 	}
 }
@@ -226,8 +232,19 @@ func (a *app) stateVerifyCmd() *cobra.Command {
 
 func (a *app) printRestored(r api.RestoreResult) {
 	fmt.Fprintln(a.out, "snapshot:", a.contents(r.Snapshot))
-	fmt.Fprintf(a.out, "entries: %d taken, %d known here or outdone by newer ones, %d refused\n", r.Taken, r.Known, r.Refused)
-	if r.Refused > 0 {
-		fmt.Fprintln(a.out, a.paint(cell{"warning: what was refused has no valid signature or author", yellow}))
+	fmt.Fprintf(a.out, "entries: %d taken, %d known here or outdone by newer ones\n", r.Taken, r.Known)
+	for _, l := range [...]struct {
+		n    int
+		what string
+	}{
+		{r.Future, "wait for their time: they are dated in the future; check the clocks"},
+		{r.Refused, "refused: their signatures do not match, or their authors may not write there"},
+		{r.Unvouched, "left out: this node cannot vouch for their authors' certificates; restore again when it knows the authority"},
+		{r.Older, "left out: older than deletions are remembered; they are set aside, write those keys anew"},
+		{r.Full, "left out: their author's quota, or this node's memory, is full; delete something and restore again"},
+	} {
+		if l.n > 0 {
+			fmt.Fprintln(a.out, a.paint(cell{fmt.Sprintf("warning: %d %s", l.n, l.what), yellow}))
+		}
 	}
 }

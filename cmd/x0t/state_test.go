@@ -159,3 +159,22 @@ func TestProgress(t *testing.T) {
 		t.Errorf("%d", said)
 	}
 }
+
+// A restore that leaves out what may be valid says why, and fails; what merely waits for its time is no failure.
+func TestRestoredInPart(t *testing.T) {
+	res := api.RestoreResult{Snapshot: snapshotInfo, Taken: 1, Future: 2, Unvouched: 3, Older: 4, Full: 5}
+	serveKeys(t, &fakeShared{restored: &res})
+	out, errs, code := runArgs(t.Context(), string(sound), "state", "restore", "-")
+	for _, line := range []string{"1 taken, 0 known", "2 wait for their time", "3 left out: this node cannot vouch", "4 left out: older", "5 left out: their author's quota"} {
+		if !strings.Contains(out, line) {
+			t.Errorf("%q is not said:\n%s", line, out)
+		}
+	}
+	if code != exitFailed || !strings.Contains(errs, "12 of 0 entries were left out") || strings.Contains(out, "refused") {
+		t.Errorf("exit %d, %s%s", code, out, errs)
+	}
+	res.Unvouched, res.Older, res.Full = 0, 0, 0
+	if out, errs, code := runArgs(t.Context(), string(sound), "state", "restore", "-"); code != exitDone {
+		t.Errorf("exit %d, %s%s", code, out, errs)
+	}
+}

@@ -24,6 +24,9 @@ type chaos struct {
 	own    string   // the prefix where the liar may write
 }
 
+// vitalKey takes some of the keys of a campaign for vital.
+func vitalKey(k []byte) bool { return k[len(k)-1]%2 == 1 }
+
 func newChaos(t testing.TB, seed uint64) *chaos {
 	w := newWorld(t, seed, 5, append(ring(4), [2]int{2, 4}))
 	c := &chaos{world: w, honest: 4, memory: 20, spared: -1, own: "liar/"}
@@ -31,8 +34,8 @@ func newChaos(t testing.TB, seed uint64) *chaos {
 		return []byte([]string{"k0", "k1", "k2", c.own + "x", c.own + "y"}[w.rnd.IntN(5)])
 	}}
 	for _, r := range w.nodes {
-		r.cfg.May = c.may
-		r.s.cfg.May = c.may
+		r.cfg.May, r.cfg.Vital = c.may, vitalKey
+		r.s.cfg.May, r.s.cfg.Vital = c.may, vitalKey
 		if r.n > 0 {
 			r.skew = time.Duration(w.rnd.IntN(2000)-1000) * time.Millisecond
 		}

@@ -155,7 +155,7 @@ func (s *State) adopt(b *batch, outdone func(old, by *item)) (newest []*item) {
 	s.enter(b)
 	s.charge(b.Author, b.size())
 	for _, it := range b.live {
-		s.charge(b.Author, it.size())
+		s.chargeItem(b.Author, it, 1)
 	}
 	for _, it := range slices.Clone(b.live) {
 		s.clock.Learn(it.time)

@@ -121,6 +121,21 @@ func (s *State) charge(author mesh.NodeID, n int) {
 	}
 }
 
+// chargeItem counts an item of an author that comes (1) or goes (-1).
+func (s *State) chargeItem(author mesh.NodeID, it *item, sign int) {
+	n := sign * it.size()
+	s.charge(author, n)
+	if s.isVital(it) {
+		s.vital += n
+		if s.usedVital[author] += n; s.usedVital[author] == 0 {
+			delete(s.usedVital, author)
+		}
+	}
+}
+
+// isOwn reports whether an item has a vital key.
+func (s *State) isVital(it *item) bool { return s.cfg.Vital != nil && s.cfg.Vital(it.key()) }
+
 // newer reports whether a comes after b in the one order that all replicas share: by time, then by who wrote it and as
 // which of its entries. The hash is last: it tells two entries apart that a lying author gave the same number.
 func newer(a, b *item) bool {

@@ -45,8 +45,8 @@ func changeOf(it *item) Change {
 type Outcome struct {
 	Write   []Pair // to disk, together
 	Changed []Change
-	Refused int   // entries that their author made and that are not taken, or not yet: Counters says why
-	Alarm   error // ErrTwin
+	Refused []error // of each entry that its author made and that is not taken, or not yet
+	Alarm   error   // ErrTwin
 
 	fresh []*item // to be told to others
 }
@@ -59,14 +59,17 @@ func (s *State) offer(now time.Time, from mesh.NodeID, raw []byte) (b *batch, ou
 		return nil, out, nil, s.count(ErrKnownBad)
 	}
 	if s.pending.waits(now, h) {
-		return nil, out, nil, nil
+		if from.IsZero() {
+			err = ErrBusy // what becomes of it is not known yet
+		}
+		return nil, out, nil, err
 	}
 	p, err := wire.ParsePiece(bytes.Clone(raw))
 	if err != nil {
 		return nil, out, nil, s.count(fmt.Errorf("%w: %w", ErrMalformed, err))
 	}
 	b = newBatch(p)
-	if !s.wants(now, b) {
+	if !s.wants(now, from, b) {
 		return b, out, nil, nil
 	}
 	if s.batches[b.id] != nil {
@@ -84,10 +87,11 @@ func (s *State) offer(now time.Time, from mesh.NodeID, raw []byte) (b *batch, ou
 	return b, out, job, nil
 }
 
-// wants reports whether anything in b is neither known nor outdated, nor was refused a while ago.
-func (s *State) wants(now time.Time, b *batch) bool {
+// wants reports whether anything in b is neither known nor outdated, nor was refused a while ago. What no neighbour brought is looked
+// at again: whoever imports it is to be told what becomes of it.
+func (s *State) wants(now time.Time, from mesh.NodeID, b *batch) bool {
 	for _, it := range b.live {
-		if s.lacks(it) && !s.held.known[it.id] && !s.aside.known[it.id] && !s.pending.unwanted.has(now, it.ref()) {
+		if s.lacks(it) && (from.IsZero() || !s.held.known[it.id] && !s.aside.known[it.id] && !s.pending.unwanted.has(now, it.ref())) {
 			return true
 		}
 	}
@@ -124,9 +128,8 @@ func (s *State) merge(now time.Time, b *batch) (out Outcome) {
 	for _, it := range b.live {
 		if err := s.admit(now, it); err != nil {
 			if !errors.Is(err, errKnown) {
-				_ = s.count(fmt.Errorf("%s: %w", it.batch.Author, err))
+				out.Refused = append(out.Refused, s.count(fmt.Errorf("%s: %w", it.batch.Author, err)))
 				s.pending.unwanted.put(now, it.ref())
-				out.Refused++
 			}
 			continue
 		}
@@ -217,13 +220,27 @@ func (s *State) room(it, old *item, extra int) error {
 			author -= old.size()
 		}
 	}
+	used, quota := s.used[it.batch.Author]-s.usedVital[it.batch.Author], s.cfg.MaxAuthorBytes
+	others, limit := s.Bytes()-s.vital, s.cfg.MaxBytes-s.reserve()
+	if s.isVital(it) {
+		used, quota = s.usedVital[it.batch.Author], s.cfg.MaxVitalBytes
+		others, limit = s.Bytes(), s.cfg.MaxBytes
+	}
 	switch {
-	case author > 0 && s.used[it.batch.Author]+author+extra > s.cfg.MaxAuthorBytes:
-		return fmt.Errorf("%w: at most %d bytes; delete something", ErrQuota, s.cfg.MaxAuthorBytes)
-	case total > 0 && s.bytes+total+extra > s.cfg.MaxBytes:
-		return fmt.Errorf("%w: at most %d bytes; delete something", ErrFull, s.cfg.MaxBytes)
+	case author > 0 && used+author+extra > quota:
+		return fmt.Errorf("%w: at most %d bytes; delete something", ErrQuota, quota)
+	case total > 0 && (others+total+extra > limit || s.Bytes()+total+extra > s.cfg.MaxBytes):
+		return fmt.Errorf("%w: at most %d bytes; delete something", ErrFull, limit)
 	}
 	return nil
+}
+
+// reserve returns how many bytes are kept free for vital keys.
+func (s *State) reserve() int {
+	if s.cfg.Vital == nil {
+		return 0
+	}
+	return s.cfg.MaxBytes / vitalShare
 }
 
 // suspect counts an author that gave one number to two entries.
@@ -261,7 +278,7 @@ func (s *State) install(it *item, out *Outcome) {
 		s.suspect(old, it)
 		s.retire(old)
 	}
-	s.charge(it.batch.Author, it.size())
+	s.chargeItem(it.batch.Author, it, 1)
 	s.saveItem(it)
 	s.clock.Learn(it.time)
 	if d := it.dot(); d.Author == s.cfg.Self && d.Incarnation == s.cfg.Incarnation && d.Seq >= s.next {
@@ -285,13 +302,14 @@ func (s *State) retire(it *item) {
 	was := b.size()
 	gone, made := b.prune(it)
 	s.forgetItem(it)
+	s.chargeItem(b.Author, it, -1)
 	if it.batch = nil; len(b.live) == 0 {
-		s.charge(b.Author, -it.size()-was)
+		s.charge(b.Author, -was)
 		s.leave(b)
 		s.forgetBatch(b, gone)
 		return
 	}
-	s.charge(b.Author, -it.size()+b.size()-was)
+	s.charge(b.Author, b.size()-was)
 	s.savePruned(b, gone, []subtree{made})
 }
 

@@ -145,9 +145,15 @@ func (o *puller) grown() bool {
 	return false
 }
 
+// fetches asks for what several messages may have told of: the neighbour takes each life once, ascending.
 func (o *puller) fetches() bool {
 	if len(o.p.fetch) > 0 {
-		o.add(wire.StateFetch{After: o.p.fetch}, 2+32*len(o.p.fetch))
+		after := o.p.fetch
+		slices.SortFunc(after, func(a, b wire.Dot) int {
+			return cmp.Or(compareLives(lifeOf(a), lifeOf(b)), cmp.Compare(a.Seq, b.Seq))
+		})
+		after = slices.CompactFunc(after, func(a, b wire.Dot) bool { return lifeOf(a) == lifeOf(b) })
+		o.add(wire.StateFetch{After: after}, 2+32*len(after))
 		o.p.fetch = nil
 	}
 	return false

@@ -395,7 +395,7 @@ func batchID(p *wire.Piece) [32]byte { return sha256.Sum256(p.SigningInput(p.Roo
 func (s *State) valid() error {
 	items := s.tree.root.gather(nil)
 	n, size := 0, 0
-	used := map[mesh.NodeID]int{}
+	used, usedVital, vital := map[mesh.NodeID]int{}, map[mesh.NodeID]int{}, 0
 	var last *item
 	var err error
 	s.index.from(place{}, func(it *item) bool {
@@ -415,6 +415,10 @@ func (s *State) valid() error {
 	for _, it := range items {
 		size += it.size()
 		used[it.batch.Author] += it.size()
+		if s.cfg.Vital != nil && s.cfg.Vital(it.key()) {
+			usedVital[it.batch.Author] += it.size()
+			vital += it.size()
+		}
 		if s.batches[it.batch.id] != it.batch || !slices.Contains(it.batch.live, it) {
 			return fmt.Errorf("%q is not live in its batch", it.key())
 		}
@@ -440,8 +444,8 @@ func (s *State) valid() error {
 	if !slices.Equal(s.order, slices.SortedFunc(maps.Keys(s.lives), compareLives)) {
 		return fmt.Errorf("%d lives in order, %d held", len(s.order), len(s.lives))
 	}
-	if size != s.bytes || !maps.Equal(used, s.used) {
-		return fmt.Errorf("%d bytes, counted %d", size, s.bytes)
+	if size != s.bytes || !maps.Equal(used, s.used) || vital != s.vital || !maps.Equal(usedVital, s.usedVital) {
+		return fmt.Errorf("%d bytes, counted %d; of vital keys %d, counted %d", size, s.bytes, vital, s.vital)
 	}
 	if live != n || lived != len(s.batches) {
 		return fmt.Errorf("%d live, %d held; %d batches, %d in lives", live, n, len(s.batches), lived)

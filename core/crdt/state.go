@@ -43,6 +43,8 @@ const Life = 30 * 24 * time.Hour
 const (
 	maxBytes       = 1 << 30
 	maxAuthorBytes = maxBytes / 4
+	maxVitalBytes  = 1 << 20
+	vitalShare     = 16 // the part of MaxBytes that vital keys alone may take
 	maxAhead       = time.Minute
 	maxHeld        = 1 << 10 // entries of the future
 	maxHeldBytes   = 16 << 20
@@ -69,42 +71,47 @@ type Write struct {
 // Config is what a replica knows of itself.
 type Config struct {
 	Self           mesh.NodeID
-	Incarnation    uint64            // random, made once with an empty state directory
-	Founder        bool              // there is nobody to learn from before the first write
-	Floor          mesh.Hybrid       // a time that is over for certain, for a node whose clock may have been lost; 0 = none
-	May            func(Write) error // who may write what: by what the entry says, not by when it is asked; nil = all may all
-	MaxBytes       int               // of all that is held, with what is kept about it; 0 = 1 GiB
-	MaxAuthorBytes int               // of what one author wrote; 0 = a quarter of that
-	MaxAhead       time.Duration     // how far an author's clock may be ahead of ours; 0 = a minute
+	Incarnation    uint64                // random, made once with an empty state directory
+	Founder        bool                  // there is nobody to learn from before the first write
+	Floor          mesh.Hybrid           // a time that is over for certain, for a node whose clock may have been lost; 0 = none
+	May            func(Write) error     // who may write what: by what the entry says, not by when it is asked; nil = all may all
+	MaxBytes       int                   // of all that is held, with what is kept about it; 0 = 1 GiB
+	MaxAuthorBytes int                   // of what one author wrote; 0 = a quarter of that
+	Vital          func(key []byte) bool // whether the mesh cannot go on without a key: for these a sixteenth of MaxBytes is kept free; nil = there are none
+	MaxVitalBytes  int                   // of such that one author wrote, besides MaxAuthorBytes of other keys; 0 = 1 MiB
+	MaxAhead       time.Duration         // how far an author's clock may be ahead of ours; 0 = a minute
 }
 
 // State is one replica. Invariants: tree, index and the live items of batches hold the same items; bytes is the sum of
-// their sizes and the batches', and used[a] that of what a wrote; nothing in it was accepted without verified, commit or Restore.
+// their sizes and the batches', used[a] that of what a wrote, and usedVital[a] that of its items with vital keys; nothing in it was accepted without verified, commit or Restore.
 type State struct {
-	cfg     Config
-	clock   Clock
-	next    uint64    // of our entries
-	opened  time.Time // when New or Restore was called
-	ahead   bool      // all neighbours say that the clock of this node is
-	born    time.Time // when this replica began
-	synced  time.Time // when it last agreed with another; zero = never
-	settled bool      // it may write
-	tree    tree
-	index   index
-	batches map[[32]byte]*batch
-	lives   map[life][]*batch // the same, ascending by First
-	order   []life            // of these, ascending
-	svids   map[[32]byte]int  // how many of them name it
-	used    map[mesh.NodeID]int
-	bytes   int
-	draft   *Draft
-	held    shelf // until their time comes
-	aside   shelf // for an operator
-	pending pending
-	sweep   sweep
-	skew    Skew
-	pairs   []Pair // to be written
-	counts  [len(named)]uint64
+	cfg       Config
+	clock     Clock
+	next      uint64    // of our entries
+	opened    time.Time // when New or Restore was called
+	ahead     bool      // all neighbours say that the clock of this node is
+	born      time.Time // when this replica began
+	synced    time.Time // when it last agreed with another; zero = never
+	settled   bool      // it may write
+	tree      tree
+	index     index
+	batches   map[[32]byte]*batch
+	lives     map[life][]*batch // the same, ascending by First
+	order     []life            // of these, ascending
+	svids     map[[32]byte]int  // how many of them name it
+	used      map[mesh.NodeID]int
+	bytes     int
+	usedVital map[mesh.NodeID]int // of used, with vital keys
+	vital     int                 // the sum of these
+	beside    int                 // see Beside
+	draft     *Draft
+	held      shelf // until their time comes
+	aside     shelf // for an operator
+	pending   pending
+	sweep     sweep
+	skew      Skew
+	pairs     []Pair // to be written
+	counts    [len(named)]uint64
 }
 
 // New returns an empty replica.
@@ -114,6 +121,9 @@ func New(now time.Time, cfg Config) *State {
 	}
 	if cfg.MaxAuthorBytes <= 0 {
 		cfg.MaxAuthorBytes = cfg.MaxBytes / 4
+	}
+	if cfg.MaxVitalBytes <= 0 {
+		cfg.MaxVitalBytes = maxVitalBytes
 	}
 	if cfg.MaxAhead <= 0 {
 		cfg.MaxAhead = maxAhead
@@ -130,6 +140,7 @@ func (s *State) clear() {
 	s.tree, s.index, s.sweep = tree{}, index{}, sweep{}
 	s.batches, s.lives, s.order = map[[32]byte]*batch{}, map[life][]*batch{}, nil
 	s.used, s.bytes = map[mesh.NodeID]int{}, 0
+	s.usedVital, s.vital = map[mesh.NodeID]int{}, 0
 	s.svids = map[[32]byte]int{}
 }
 
@@ -139,7 +150,10 @@ func (s *State) Digest() wire.StateRoot {
 }
 
 // Bytes returns the memory that is counted against Config.MaxBytes.
-func (s *State) Bytes() int { return s.bytes }
+func (s *State) Bytes() int { return s.bytes + s.beside }
+
+// Beside tells how many bytes the host keeps for what is held here. They are counted against Config.MaxBytes, too.
+func (s *State) Beside(n int) { s.beside = n }
 
 // Held returns how many entries wait for their time.
 func (s *State) Held() int { return len(s.held.all) }
@@ -160,6 +174,21 @@ func (s *State) SVIDs() [][32]byte {
 	}
 	slices.SortFunc(all, func(a, b [32]byte) int { return bytes.Compare(a[:], b[:]) })
 	return slices.Compact(all)
+}
+
+// Needs reports whether anything here but a draft needs an SVID as its proof.
+func (s *State) Needs(svid [32]byte) bool {
+	if s.svids[svid] > 0 {
+		return true
+	}
+	for _, on := range [...]*shelf{&s.held, &s.aside} {
+		for i := range on.all {
+			if on.all[i].it.batch.SVID == svid {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // Skew is how far the clock of an author was ahead of ours when an entry of it came: the worst since the last report.

@@ -282,7 +282,8 @@ func (y *Sync) Commit(now time.Time, d *Draft) Outcome {
 // Release merges the entries of the future whose time has come.
 func (y *Sync) Release(now time.Time) Outcome { return y.after(now, y.s.release(now), mesh.NodeID{}) }
 
-// Import takes a piece that no neighbour brought, as Handle takes one. Its job has no From.
+// Import takes a piece that no neighbour brought, as Handle takes one. Its job has no From. ErrBusy says that it is to be tried
+// again: too much waits for verification, or the same does.
 func (y *Sync) Import(now time.Time, raw []byte) (Outcome, *Job, error) {
 	_, out, job, err := y.s.offer(now, mesh.NodeID{}, raw)
 	if err != nil {

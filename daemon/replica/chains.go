@@ -20,20 +20,57 @@ const (
 	maxAsk      = 4 << 10
 	askOthers   = 2 * time.Second // the neighbour that brought the piece is to have it
 	giveUpChain = 6 * time.Second
+
+	chainOverhead = 150 // bytes that are kept about one
 )
 
 // chains is what proves who wrote: the chains of all SVIDs that held entries name, and the pieces that wait for one. A
 // neighbour sends a chain before the first piece that needs it, so waiting is rare: it means that the chain was forgotten here.
 type chains struct {
-	kept  map[[32]byte][]byte // wire.AppendChain; on disk or on its way there
-	waits map[[32]byte]*wait
+	kept   map[[32]byte][]byte // wire.AppendChain; on disk or on its way there
+	bytes  int                 // of these, with what is kept about them
+	waits  map[[32]byte]*wait
+	from   map[mesh.NodeID]int // how many jobs in waits are of whom
+	narrow []*wait             // for which only who brought a piece was asked, the oldest first; some may be over
+	broad  []*wait             // for which all were asked
 }
 
 // wait is pieces whose chain is missing.
 type wait struct {
-	jobs  []*crdt.Job
+	svid  [32]byte
+	jobs  []*crdt.Job // none: it is over
 	since time.Time
 	broad bool // all neighbours were asked
+}
+
+// hashes is a list without doubles, the first to be taken first.
+type hashes struct {
+	list [][32]byte
+	in   map[[32]byte]bool
+}
+
+func (l *hashes) add(h [32]byte, room int) {
+	if len(l.list) >= room || l.in[h] {
+		return
+	}
+	if l.in == nil {
+		l.in = map[[32]byte]bool{}
+	}
+	l.in[h] = true
+	l.list = append(l.list, h)
+}
+
+// take removes and returns the first n, or as many as there are.
+func (l *hashes) take(n int) [][32]byte {
+	n = min(n, len(l.list))
+	some := l.list[:n:n]
+	for _, h := range some {
+		delete(l.in, h)
+	}
+	if l.list = l.list[n:]; len(l.list) == 0 {
+		l.list = nil
+	}
+	return some
 }
 
 // offers is the chains that a neighbour sent and nothing has proven yet, the oldest first.
@@ -45,7 +82,7 @@ type offer struct {
 }
 
 func newChains() chains {
-	return chains{map[[32]byte][]byte{}, map[[32]byte]*wait{}}
+	return chains{kept: map[[32]byte][]byte{}, waits: map[[32]byte]*wait{}, from: map[mesh.NodeID]int{}}
 }
 
 func chainKey(svid [32]byte) []byte { return append([]byte{'C'}, svid[:]...) }
@@ -55,14 +92,20 @@ func (c *chains) keep(raw []byte, svid [32]byte) []store.Pair {
 	if c.kept[svid] != nil {
 		return nil
 	}
-	c.kept[svid] = raw
+	c.put(raw, svid)
 	return []store.Pair{{Key: chainKey(svid), Value: raw}}
+}
+
+func (c *chains) put(raw []byte, svid [32]byte) {
+	c.kept[svid] = raw
+	c.bytes += len(raw) + chainOverhead
 }
 
 // forget removes all chains but those that are needed.
 func (c *chains) forget(needed [][32]byte) (pairs []store.Pair) {
 	for _, h := range slices.SortedFunc(maps.Keys(c.kept), func(a, b [32]byte) int { return bytes.Compare(a[:], b[:]) }) {
 		if _, ok := slices.BinarySearchFunc(needed, h, func(a, b [32]byte) int { return bytes.Compare(a[:], b[:]) }); !ok {
+			c.bytes -= len(c.kept[h]) + chainOverhead
 			delete(c.kept, h)
 			pairs = append(pairs, store.Pair{Key: chainKey(h)})
 		}
@@ -71,27 +114,57 @@ func (c *chains) forget(needed [][32]byte) (pairs []store.Pair) {
 }
 
 // awaits reports whether a piece of this neighbour waits for its chain.
-func (c *chains) awaits(id mesh.NodeID) bool {
-	for _, w := range c.waits {
-		if slices.ContainsFunc(w.jobs, func(j *crdt.Job) bool { return j.From == id }) {
-			return true
-		}
+func (c *chains) awaits(id mesh.NodeID) bool { return c.from[id] > 0 }
+
+// await has a piece wait for its chain.
+func (c *chains) await(now time.Time, job *crdt.Job) {
+	w := c.waits[job.SVID]
+	if w == nil {
+		w = &wait{svid: job.SVID, since: now}
+		c.waits[w.svid] = w
+		c.narrow = append(c.narrow, w)
 	}
-	return false
+	w.jobs = append(w.jobs, job)
+	c.from[job.From]++
+}
+
+// release takes out the jobs of a wait that are let go, and ends the wait when it has none.
+func (c *chains) release(w *wait, let func(*crdt.Job) bool) (jobs []*crdt.Job) {
+	w.jobs = slices.DeleteFunc(w.jobs, func(j *crdt.Job) bool {
+		if !let(j) {
+			return false
+		}
+		jobs = append(jobs, j)
+		if c.from[j.From]--; c.from[j.From] == 0 {
+			delete(c.from, j.From)
+		}
+		return true
+	})
+	if len(w.jobs) == 0 {
+		delete(c.waits, w.svid)
+	}
+	return jobs
 }
 
 // due returns when expire has something to do; zero: nothing waits.
 func (c *chains) due() (t time.Time) {
-	for _, w := range c.waits {
-		at := w.since.Add(askOthers)
-		if w.broad {
-			at = w.since.Add(giveUpChain)
-		}
-		if t.IsZero() || at.Before(t) {
+	if c.narrow = current(c.narrow); len(c.narrow) > 0 {
+		t = c.narrow[0].since.Add(askOthers)
+	}
+	if c.broad = current(c.broad); len(c.broad) > 0 {
+		if at := c.broad[0].since.Add(giveUpChain); t.IsZero() || at.Before(t) {
 			t = at
 		}
 	}
 	return t
+}
+
+// current drops those from the front that are over.
+func current(ws []*wait) []*wait {
+	for len(ws) > 0 && len(ws[0].jobs) == 0 {
+		ws = ws[1:]
+	}
+	return ws
 }
 
 // check has a piece checked, as soon as its chain is there.
@@ -105,15 +178,26 @@ func (r *Replica) check(now time.Time, job *crdt.Job) {
 		r.toCheck(now, task{job: job, chain: chain})
 		return
 	}
-	w := r.chains.waits[job.SVID]
-	if w == nil {
-		w = &wait{since: now}
-		r.chains.waits[job.SVID] = w
-	}
-	w.jobs = append(w.jobs, job)
+	r.chains.await(now, job)
 	if s != nil {
-		s.wants(job.SVID)
+		s.ask.add(job.SVID, maxAsk)
 	}
+}
+
+// enough returns the beginning of a chain that proves a batch by itself. What a relay has put behind it proves nothing: it is neither
+// kept nor passed on.
+func (p *proofs) enough(job *crdt.Job, raw []byte) []byte {
+	chain, err := wire.ParseChain(raw)
+	if err != nil {
+		return raw
+	}
+	for n := 1; n < len(chain); n++ {
+		short := wire.AppendChain(nil, chain[:n])
+		if _, err := p.key(short, job.Author, job.Oldest, job.Newest); err == nil {
+			return short
+		}
+	}
+	return raw
 }
 
 func (o offers) get(svid [32]byte) []byte {
@@ -123,12 +207,6 @@ func (o offers) get(svid [32]byte) []byte {
 		}
 	}
 	return nil
-}
-
-func (s *session) wants(svid [32]byte) {
-	if len(s.ask) < maxAsk && !slices.Contains(s.ask, svid) {
-		s.ask = append(s.ask, svid)
-	}
 }
 
 // offered takes a chain that a neighbour sent. Whether it is one, and whose, is found out with the first piece that names it.
@@ -147,41 +225,34 @@ func (r *Replica) offered(now time.Time, s *session, chain [][]byte) {
 	if w == nil {
 		return
 	}
-	w.jobs = slices.DeleteFunc(w.jobs, func(j *crdt.Job) bool {
-		if j.From != s.id && !w.broad {
-			return false
-		}
+	for _, j := range r.chains.release(w, func(j *crdt.Job) bool { return j.From == s.id || w.broad }) {
 		r.toCheck(now, task{job: j, chain: raw})
-		return true
-	})
-	if len(w.jobs) == 0 {
-		delete(r.chains.waits, svid)
 	}
 }
 
 // expire asks others for chains that did not come, and gives up what waits in vain.
 func (r *Replica) expire(now time.Time) {
-	for svid, w := range r.chains.waits {
-		if !w.broad && !now.Before(w.since.Add(askOthers)) {
-			w.broad = true
-			for _, s := range r.sessions {
-				s.wants(svid)
-			}
+	c := &r.chains
+	for c.narrow = current(c.narrow); len(c.narrow) > 0 && !now.Before(c.narrow[0].since.Add(askOthers)); c.narrow = current(c.narrow[1:]) {
+		w := c.narrow[0]
+		w.broad = true
+		c.broad = append(c.broad, w)
+		for _, s := range r.sessions {
+			s.ask.add(w.svid, maxAsk)
 		}
-		if now.Before(w.since.Add(giveUpChain)) {
-			continue
-		}
-		delete(r.chains.waits, svid)
-		for _, j := range w.jobs {
-			r.apply(now, r.sync.Verified(now, j, fmt.Errorf("%w: nobody sends the one with the hash %x", crdt.ErrUnproven, svid[:8])))
+	}
+	for c.broad = current(c.broad); len(c.broad) > 0 && !now.Before(c.broad[0].since.Add(giveUpChain)); c.broad = current(c.broad[1:]) {
+		w := c.broad[0]
+		for _, j := range c.release(w, func(*crdt.Job) bool { return true }) {
+			r.apply(now, r.sync.Verified(now, j, fmt.Errorf("%w: nobody sends the one with the hash %x", crdt.ErrUnproven, w.svid[:8])))
 		}
 	}
 }
 
 // owe notes that a neighbour asks for a chain.
 func (r *Replica) owe(s *session, svid [32]byte) {
-	if r.chains.kept[svid] != nil && len(s.give) < maxAsk && !slices.Contains(s.give, svid) {
-		s.give = append(s.give, svid)
+	if r.chains.kept[svid] != nil {
+		s.give.add(svid, maxAsk)
 	}
 }
 

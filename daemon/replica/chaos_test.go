@@ -89,8 +89,13 @@ func runChaos(t *testing.T, seed uint64) {
 		toggle(at[0], at[1], false)
 	}
 	for _, m := range ms {
-		if ws := m.info().Warnings; len(ws) > 0 || m.counter("refused")+m.counter("unproven")+m.counter("garbage") > 0 {
+		if ws := m.info().Warnings; len(ws) > 0 {
 			t.Errorf("seed %d: %s: %q", seed, m.id, ws)
+		}
+		for _, name := range [...]string{"refused", "unproven", "garbage"} {
+			if n := m.counter(name); n > 0 {
+				t.Errorf("seed %d: %s: %s is %d", seed, m.id, name, n)
+			}
 		}
 		m.close()
 	}

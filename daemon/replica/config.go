@@ -30,6 +30,9 @@ type Config struct {
 	// May says who may write what, of this node and of others; nil: all may all.
 	May func(crdt.Write) error
 
+	// Vital says for which keys room is kept free, whatever else there is; of these one author may write 1 MiB. nil: for none.
+	Vital func(key []byte) bool
+
 	Floor    mesh.Hybrid      // a time that is over for certain, for a node whose clock may have been lost; 0: none
 	MaxBytes int              // of memory for the state; 0: 1 GiB
 	Now      func() time.Time // nil: time.Now. It must keep the monotonic reading

@@ -11,6 +11,7 @@ import (
 const (
 	maxFlights     = 512
 	maxFlightBytes = 16 << 20
+	maxOut         = 512 // flights in the store's hands: fewer than it has room for, so that it never holds the loop up
 	retryEvery     = time.Second
 	idleFor        = 50 * time.Millisecond // what nobody waits for goes with the next write, or alone after that
 	maxIdleBytes   = 1 << 20
@@ -21,10 +22,12 @@ const (
 // neighbour.
 type disk struct {
 	flights []*flight // in order; all before the first that is not done are gone
-	out     int       // of them in the store's hands
+	sent    int       // so many of them, the first, were given to the store
+	out     int       // answers that are yet to come
 	bytes   int
 	failing error
 	retry   time.Time // zero: not waiting to try again
+	calm    []func()  // to be called when it is not behind
 
 	idle      []store.Pair // that go before the next flight
 	idleBytes int
@@ -33,11 +36,12 @@ type disk struct {
 
 // flight is pairs that are written together.
 type flight struct {
-	pairs []store.Pair
-	size  int
-	keep  int    // how many of them are written also if the rest is given up
-	upTo  uint64 // the journal is on disk up to here if this and all before are
-	done  bool
+	pairs  []store.Pair
+	size   int
+	keep   int    // how many of them are written also if the rest is given up
+	upTo   uint64 // the journal is on disk up to here if this and all before are
+	done   bool
+	landed func(now time.Time, err error)
 }
 
 // put writes pairs after all that were put before. landed, if there is one, is called when they are on disk, or when they are given up:
@@ -46,14 +50,13 @@ func (d *disk) put(r *Replica, pairs []store.Pair, landed func(now time.Time, er
 	if len(pairs)+len(d.idle) == 0 {
 		return
 	}
-	f := &flight{pairs: append(d.idle, pairs...), size: d.idleBytes + sizeOf(pairs), keep: len(d.idle), upTo: r.journal.newest()}
+	f := &flight{
+		pairs: append(d.idle, pairs...), size: d.idleBytes + sizeOf(pairs), keep: len(d.idle), upTo: r.journal.newest(), landed: landed,
+	}
 	d.idle, d.idleBytes, d.idleDue = nil, 0, time.Time{}
 	d.flights = append(d.flights, f)
 	d.bytes += f.size
-	if d.failing != nil && landed == nil {
-		return
-	}
-	d.send(r, f, landed)
+	d.send(r)
 }
 
 // later writes pairs that nobody waits for, in their order.
@@ -76,24 +79,33 @@ func sizeOf(pairs []store.Pair) (n int) {
 	return n
 }
 
-func (d *disk) send(r *Replica, f *flight, landed func(time.Time, error)) {
-	d.out++
-	if err := d.failing; err != nil {
-		r.box.post(func(now time.Time) { d.land(r, now, f, landed, err) })
-		return
-	}
-	err := r.store.Queue(f.pairs, func(err error) {
-		r.box.post(func(now time.Time) { d.land(r, now, f, landed, err) })
-	})
-	if err != nil {
-		r.box.post(func(now time.Time) { d.land(r, now, f, landed, err) })
+// send gives the store what it may have. While it fails it gets nothing: what somebody waits for is given up.
+func (d *disk) send(r *Replica) {
+	for d.sent < len(d.flights) && d.out < maxOut {
+		f := d.flights[d.sent]
+		d.sent++
+		if d.failing != nil && f.landed == nil {
+			continue
+		}
+		d.out++
+		answer := func(err error) {
+			r.box.post(func(now time.Time) { d.land(r, now, f, err) })
+		}
+		err := d.failing
+		if err == nil {
+			err = r.store.Queue(f.pairs, answer)
+		}
+		if err != nil {
+			answer(err)
+		}
 	}
 }
 
 // land takes the store's answer.
-func (d *disk) land(r *Replica, now time.Time, f *flight, landed func(time.Time, error), err error) {
+func (d *disk) land(r *Replica, now time.Time, f *flight, err error) {
 	d.out--
-	f.done = err == nil
+	landed := f.landed
+	f.landed, f.done = nil, err == nil
 	if err != nil {
 		d.failing = err
 		r.told.count("disk_failures")
@@ -106,6 +118,7 @@ func (d *disk) land(r *Replica, now time.Time, f *flight, landed func(time.Time,
 		d.drop(r)
 		r.told.clear("disk")
 	}
+	d.send(r)
 	if landed != nil {
 		landed(now, err)
 	}
@@ -119,7 +132,7 @@ func (d *disk) drop(r *Replica) {
 		r.journal.landed(d.flights[n].upTo)
 	}
 	clear(d.flights[:n])
-	d.flights = d.flights[n:]
+	d.flights, d.sent = d.flights[n:], d.sent-n
 }
 
 // shorten takes note that the newest changes of the journal were taken back: their numbers will be given again.
@@ -134,29 +147,40 @@ func (d *disk) settle(r *Replica, now time.Time) {
 	if !d.idleDue.IsZero() && !now.Before(d.idleDue) {
 		d.put(r, nil, nil)
 	}
-	if d.failing == nil || d.out > 0 {
-		return
+	if d.failing != nil && d.out == 0 {
+		if d.retry.IsZero() {
+			d.retry = now.Add(retryEvery)
+		}
+		if !now.Before(d.retry) {
+			d.again(r)
+		}
 	}
-	if d.retry.IsZero() {
-		d.retry = now.Add(retryEvery)
+	if !d.behind() {
+		for _, f := range d.calm {
+			f()
+		}
+		d.calm = nil
 	}
-	if now.Before(d.retry) {
-		return
-	}
-	d.retry = time.Time{}
+}
+
+// again tries all that failed, as one. The store has answered for all that it had.
+func (d *disk) again(r *Replica) {
 	all := &flight{upTo: r.journal.newest()}
 	for _, f := range d.flights {
 		all.pairs = append(all.pairs, f.pairs...)
 		all.size += f.size
 	}
-	d.flights, d.bytes = []*flight{all}, all.size
-	d.failing = nil
+	d.flights, d.sent, d.bytes = []*flight{all}, 0, all.size
+	d.failing, d.retry = nil, time.Time{}
 	r.store.Resume()
-	d.send(r, all, nil)
+	d.send(r)
 }
 
-// due returns when settle may try again; zero: not before the store has answered.
+// due returns when settle has something to do; zero: not before the store has answered.
 func (d *disk) due() time.Time {
+	if len(d.calm) > 0 && !d.behind() {
+		return time.Unix(0, 0) // at once
+	}
 	if d.out > 0 {
 		return time.Time{}
 	}
@@ -166,4 +190,9 @@ func (d *disk) due() time.Time {
 // behind reports whether so much waits for the disk that no neighbour should bring more.
 func (d *disk) behind() bool {
 	return d.failing != nil || d.bytes > maxFlightBytes || len(d.flights) > maxFlights
+}
+
+// waiting says what is not on disk.
+func (d *disk) waiting() string {
+	return fmt.Sprintf("%d changes of %d bytes together are not on disk; neighbours that have them give them again", len(d.flights), d.bytes)
 }

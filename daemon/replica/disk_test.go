@@ -165,8 +165,8 @@ func TestDamagedFile(t *testing.T) {
 		if n := a.counter("twin") + b.counter("equivocal"); n != 0 {
 			t.Errorf("%d numbers were used twice", n)
 		}
-		cs := a.watch(101, api.KVWatchRequest{From: rev})
-		if !cs[0].Current || !cs[100].Current {
+		cs := a.watch(102, api.KVWatchRequest{From: rev})
+		if !cs[0].Reset || !cs[1].Current || !cs[101].Current {
 			t.Errorf("a watch of the old journal: %s", lines(cs))
 		}
 	})

@@ -260,8 +260,8 @@ func TestEndlessChains(t *testing.T) {
 		synctest.Wait()
 		if err := a.do(t.Context(), func(time.Time) {
 			n := a.sessions[s.id]
-			if len(n.offers) != maxOffers || len(n.give) > 1 || len(a.chains.kept) != 1 {
-				t.Errorf("%d offers, %d to give, %d kept", len(n.offers), len(n.give), len(a.chains.kept))
+			if len(n.offers) != maxOffers || len(n.give.list) > 1 || len(a.chains.kept) != 1 {
+				t.Errorf("%d offers, %d to give, %d kept", len(n.offers), len(n.give.list), len(a.chains.kept))
 			}
 		}); err != nil {
 			t.Error(err)
@@ -379,6 +379,7 @@ func TestChainComesFirst(t *testing.T) {
 		a := d.member(t, "a")
 		defer a.close()
 		s := meet(t, a, "z", true)
+		synctest.Wait() // what was put before they met would be compared first
 		for i := range 3 {
 			a.put(fmt.Sprint(i), "v")
 			synctest.Wait()

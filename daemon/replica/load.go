@@ -2,6 +2,7 @@ package replica
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"fmt"
 	"iter"
@@ -15,19 +16,20 @@ import (
 
 const (
 	journalVersion = 1
-	maxTold        = 4 // damaged lines that are told one by one
+	maxTold        = 4       // damaged lines that are told one by one
+	lookUp         = 1 << 10 // lines that are read between two looks whether anybody waits for it
 )
 
 // load opens the store and makes the replica of what is in it. What it finds it writes back sound, so that nothing is written by a
 // replica of which the disk does not know who it is.
-func (r *Replica) load() error {
-	opened, damage, err := store.Open(r.cfg.Path)
+func (r *Replica) load(ctx context.Context) error {
+	opened, damage, err := store.OpenContext(ctx, r.cfg.Path)
 	if err != nil {
 		return err
 	}
 	r.store = opened
 	r.sweep()
-	if err := r.restoreAll(damage); err != nil {
+	if err := r.restoreAll(ctx, damage); err != nil {
 		_ = opened.Close()
 		return fmt.Errorf("state in %s: %w", r.cfg.Path, err)
 	}
@@ -44,7 +46,7 @@ func (r *Replica) sweep() {
 	}
 }
 
-func (r *Replica) restoreAll(damage *store.Damage) error {
+func (r *Replica) restoreAll(ctx context.Context, damage *store.Damage) error {
 	incarnation, err := r.random()
 	if err != nil {
 		return err
@@ -55,12 +57,16 @@ func (r *Replica) restoreAll(damage *store.Damage) error {
 	}
 	cfg := crdt.Config{
 		Self: r.cfg.Self, Incarnation: incarnation, Founder: r.cfg.Founder, Floor: r.cfg.Floor, May: r.cfg.May, MaxBytes: r.cfg.MaxBytes,
+		Vital: r.cfg.Vital,
 	}
 	now := r.cfg.Now()
 	r.journal = newJournal(r.cfg.Self, name)
-	l := loader{r: r, name: name, damaged: damage != nil, dropped: map[string]bool{}}
+	l := loader{ctx: ctx, r: r, name: name, damaged: damage != nil, dropped: map[string]bool{}}
 	var failed error
 	state, out, errs := crdt.Restore(now, cfg, l.pairs(r.store.All(&failed)))
+	if ctx.Err() != nil { // so it is not all of it
+		return context.Cause(ctx)
+	}
 	if failed != nil {
 		return failed
 	}
@@ -80,6 +86,7 @@ func (r *Replica) restoreAll(damage *store.Damage) error {
 		errs = nil
 	}
 	r.state = state
+	state.Beside(r.chains.bytes)
 	write = append(append(write, toStore(out.Write)...), toStore(state.Begun())...)
 	write = append(write, l.finish()...)
 	r.tell(damage, l.bad, errs)
@@ -106,6 +113,7 @@ func (r *Replica) tell(damage *store.Damage, more int, errs []error) {
 // loader takes what is this package's own out of the pairs of a store, and passes the rest on. Own keys come first, since
 // capital letters do.
 type loader struct {
+	ctx     context.Context
 	r       *Replica
 	name    uint64 // of a new journal
 	damaged bool
@@ -122,7 +130,11 @@ type loader struct {
 func (l *loader) pairs(all iter.Seq2[[]byte, []byte]) iter.Seq2[[]byte, []byte] {
 	return func(yield func([]byte, []byte) bool) {
 		l.fresh = true
+		n := 0
 		for k, v := range all {
+			if n++; n%lookUp == 0 && l.ctx.Err() != nil {
+				return
+			}
 			if k[0] >= 'a' {
 				if !l.pass(k, v, yield) {
 					return
@@ -182,7 +194,7 @@ func (l *loader) own(k, v []byte) {
 	case k[0] == 'C' && len(k) == 33:
 		raw := bytes.Clone(v)
 		if chain, err := wire.ParseChain(raw); err == nil && bytes.Equal(chainKey(wire.ChainHash(chain)), k) {
-			l.r.chains.kept[[32]byte(k[1:])] = raw
+			l.r.chains.put(raw, [32]byte(k[1:]))
 			return
 		}
 	case string(k) == "F" && !l.damaged:

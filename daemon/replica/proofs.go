@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"x0tta6bl4/core/crdt"
+	"x0tta6bl4/host/store"
 	"x0tta6bl4/mesh"
 	"x0tta6bl4/wire"
 )
@@ -167,6 +168,9 @@ func checkers() int { return min(max(runtime.GOMAXPROCS(0)-1, 1), 4) }
 func (r *Replica) checker() {
 	for t := range r.tasks {
 		err := r.proofs.verify(t.job, t.chain)
+		if err == nil {
+			t.chain = r.proofs.enough(t.job, t.chain)
+		}
 		r.box.post(func(now time.Time) { r.checked(now, t, err) })
 	}
 }
@@ -236,7 +240,11 @@ func (r *Replica) checked(now time.Time, t task, err error) {
 	out := r.sync.Verified(now, t.job, err)
 	if err == nil {
 		r.told.count("verified_batches")
-		r.apply(now, out, r.chains.keep(t.chain, t.job.SVID)...)
+		var proof []store.Pair
+		if r.state.Needs(t.job.SVID) { // or none of it was taken
+			proof = r.chains.keep(t.chain, t.job.SVID)
+		}
+		r.apply(now, out, proof...)
 	} else {
 		r.cfg.Log.Debug("shared state: a batch is refused", "of", t.job.From, "err", err)
 	}

@@ -30,6 +30,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"x0tta6bl4/api"
@@ -62,7 +63,8 @@ type Replica struct {
 	proofs  proofs
 	journal journal
 	tasks   chan task
-	restore sync.Mutex // held by the one that restores
+	restore sync.Mutex    // held by the one that restores
+	unknown atomic.Uint64 // messages of a type that this version does not know
 
 	// The rest is the loop's own.
 	state    *crdt.State
@@ -78,13 +80,17 @@ type Replica struct {
 	}
 	told   notes
 	closed bool
+	lost   error // what was not written at the end; good when the loop has ended
 }
 
 var _ api.StateBackend = (*Replica)(nil)
 
 // Open opens the replica in a store's file, and makes one if there is none. What it found damaged it says among the warnings of State,
 // and neighbours give it again.
-func Open(cfg Config) (*Replica, error) {
+func Open(cfg Config) (*Replica, error) { return OpenContext(context.Background(), cfg) }
+
+// OpenContext does the same, and gives up when ctx ends, as long as it reads: then the file stays as it is.
+func OpenContext(ctx context.Context, cfg Config) (*Replica, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
@@ -93,7 +99,7 @@ func Open(cfg Config) (*Replica, error) {
 		sessions: map[mesh.NodeID]*session{}, chains: newChains(), told: newNotes(cfg.Log),
 	}
 	r.proofs = newProofs(&r.cfg)
-	if err := r.load(); err != nil {
+	if err := r.load(ctx); err != nil {
 		return nil, err
 	}
 	r.sync = crdt.NewSync(r.state)
@@ -110,16 +116,6 @@ func (r *Replica) random() (uint64, error) {
 	var b [8]byte
 	_, err := r.cfg.Rand.Read(b[:])
 	return binary.BigEndian.Uint64(b[:]), err
-}
-
-// Close ends all sessions and closes the file. Writes that were not acknowledged may be lost.
-func (r *Replica) Close() error {
-	if !r.box.post(func(time.Time) { r.closed = true }) {
-		return ErrClosed
-	}
-	<-r.ended
-	r.others.Wait()
-	return r.store.Close()
 }
 
 // run is the loop.
@@ -139,13 +135,13 @@ func (r *Replica) run() {
 		r.settle(now)
 		timer.Reset(max(r.next(now).Sub(now), 0))
 	}
+	r.cancelAll()
+	r.lost = r.drain()
 	for _, f := range r.box.close() {
 		f(r.cfg.Now())
 	}
 	r.disk.put(r, nil, nil)
-	for _, s := range r.sessions {
-		s.cancel(ErrClosed)
-	}
+	r.cancelAll() // those that came meanwhile
 	close(r.tasks)
 }
 
@@ -157,6 +153,7 @@ func (r *Replica) settle(now time.Time) {
 		r.state.TakeSkew() // was told when they came
 	}
 	r.disk.settle(r, now)
+	r.state.Beside(r.chains.bytes)
 	r.begin(now)
 	r.expire(now)
 	r.collectSome(now)

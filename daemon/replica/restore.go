@@ -8,17 +8,14 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"time"
 
 	"x0tta6bl4/api"
-	"x0tta6bl4/core/crdt"
 	"x0tta6bl4/wire"
 )
 
 const (
 	defaultBytes    = 1 << 30 // of a state in memory
 	snapshotShare   = 4       // times as large may a snapshot be
-	maxRestoring    = 8       // pieces that are checked at a time
 	restoreTemplate = "restoring-*"
 )
 
@@ -41,13 +38,17 @@ func (r *Replica) Restore(ctx context.Context, from io.Reader) (api.RestoreResul
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return api.RestoreResult{}, err
 	}
-	in := &restoring{r: r, room: make(chan struct{}, maxRestoring), chains: map[[32]byte][]byte{}}
-	if err := in.all(ctx, f); err != nil {
+	in := &restoring{r: r, from: f, room: make(chan struct{}, maxRestoring), chains: map[[32]byte]section{}}
+	if err := in.all(ctx); err != nil {
 		return api.RestoreResult{}, snapshotRefusal(err)
 	}
+	if err := in.land(ctx); err != nil {
+		return api.RestoreResult{}, err
+	}
 	in.result.Snapshot = h.info()
-	in.result.Known = int(h.entries) - in.result.Taken - in.result.Refused
-	return in.result, nil
+	res := in.result
+	res.Known = int(h.entries) - res.Taken - res.Refused - res.Future - res.LeftOut()
+	return res, nil
 }
 
 func snapshotRefusal(err error) error {
@@ -93,10 +94,14 @@ func (in *snapshotReader) whole() (head, error) {
 		return h, err
 	}
 	entries, proven := uint64(0), map[[32]byte]bool{}
+	var last *[32]byte // the chain that came last, if no piece has yet
 	for {
 		kind, body, err := in.part()
 		if err != nil {
 			return h, err
+		}
+		if last != nil && kind != partPiece {
+			return h, fmt.Errorf("%w: a certificate stands in it for nothing", ErrSnapshotChanged)
 		}
 		switch kind {
 		case partChain:
@@ -104,16 +109,23 @@ func (in *snapshotReader) whole() (head, error) {
 			if err != nil {
 				return h, fmt.Errorf("%w: %w", ErrSnapshotChanged, err)
 			}
-			proven[wire.ChainHash(chain)] = true
+			if len(proven) >= maxChains {
+				return h, fmt.Errorf("%w: the certificates of more than %d SVIDs are in it", ErrSnapshotLarge, maxChains)
+			}
+			svid := wire.ChainHash(chain)
+			last, proven[svid] = &svid, true
 			continue
 		case partPiece:
 			p, err := wire.ParsePiece(body)
-			if err != nil {
+			switch {
+			case err != nil:
 				return h, fmt.Errorf("%w: %w", ErrSnapshotChanged, err)
-			}
-			if !proven[p.SVID] {
+			case last != nil && p.SVID != *last:
+				return h, fmt.Errorf("%w: a certificate stands in it for nothing", ErrSnapshotChanged)
+			case !proven[p.SVID]:
 				return h, fmt.Errorf("%w: the certificate of a batch of %s is missing", ErrSnapshotChanged, p.Author)
 			}
+			last = nil
 			entries += uint64(len(p.Leaves))
 			continue
 		}
@@ -158,100 +170,4 @@ func (l *limited) Read(b []byte) (int, error) {
 	n, err := l.from.Read(b[:min(int64(len(b)), l.left)])
 	l.left -= int64(n)
 	return n, err
-}
-
-// restoring is a snapshot on its way into the state. The counts are the loop's until all is done.
-type restoring struct {
-	r      *Replica
-	room   chan struct{}
-	chains map[[32]byte][]byte
-	result api.RestoreResult
-}
-
-// all merges what spool has verified.
-func (in *restoring) all(ctx context.Context, from io.Reader) error {
-	parts := newSnapshotReader(from)
-	if _, err := parts.head(); err != nil {
-		return err
-	}
-	for {
-		kind, body, err := parts.part()
-		if err != nil {
-			return err
-		}
-		switch kind {
-		case partChain:
-			chain, err := wire.ParseChain(body)
-			if err != nil {
-				return err
-			}
-			in.chains[wire.ChainHash(chain)] = bytes.Clone(body)
-		case partPiece:
-			if err := in.piece(ctx, body); err != nil {
-				return err
-			}
-		case partEnd:
-			return in.end(ctx)
-		}
-	}
-}
-
-// piece has one piece checked and merged, when fewer than maxRestoring are.
-func (in *restoring) piece(ctx context.Context, raw []byte) error {
-	p, err := wire.ParsePiece(raw)
-	if err != nil {
-		return err
-	}
-	select {
-	case in.room <- struct{}{}:
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-in.r.ended:
-		return closedError()
-	}
-	n, svid := len(p.Leaves), p.SVID
-	done := func(out crdt.Outcome, err error) {
-		if err != nil {
-			in.result.Refused += n
-		}
-		in.result.Taken += len(out.Changed)
-		in.result.Refused += out.Refused
-		<-in.room
-	}
-	return in.r.do(ctx, func(now time.Time) {
-		out, job, err := in.r.sync.Import(now, raw)
-		if err == nil && job != nil {
-			in.r.toCheck(now, task{job: job, chain: in.chains[svid], done: done})
-			return
-		}
-		in.r.apply(now, out)
-		done(out, err)
-	})
-}
-
-// end waits for the last piece and until all is on disk.
-func (in *restoring) end(ctx context.Context) error {
-	for range maxRestoring {
-		select {
-		case in.room <- struct{}{}:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-in.r.ended:
-			return closedError()
-		}
-	}
-	landed := make(chan error, 1)
-	if err := in.r.do(ctx, func(time.Time) {
-		in.r.disk.put(in.r, toStore(in.r.state.Begun()), func(_ time.Time, err error) { landed <- err })
-	}); err != nil {
-		return err
-	}
-	select {
-	case err := <-landed:
-		return err
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-in.r.ended:
-		return closedError()
-	}
 }

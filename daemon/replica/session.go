@@ -20,6 +20,13 @@ const (
 	maxSent    = 16 << 10  // chains that are remembered as sent
 )
 
+// Of messages of an unknown type so many are read at a time, and then none for a while. A later version sends few to those that do not
+// know them.
+const (
+	unknownRow  = 64
+	unknownRest = 100 * time.Millisecond
+)
+
 // session is the exchange with one neighbour: a reader, a writer, and what the loop keeps of them.
 type session struct {
 	id     mesh.NodeID
@@ -28,14 +35,16 @@ type session struct {
 	ready  chan struct{} // of one: the reader may go on
 	out    chan []byte   // of one: to be written
 
+	unknown int // messages; the reader's own
+
 	// The loop's own.
 	idle   bool   // the writer has nothing
 	halted bool   // the reader waits
 	buf    []byte // what the writer has, or the next takes
 	rest   time.Time
 	sent   map[[32]byte]bool // chains
-	ask    [][32]byte
-	give   [][32]byte
+	ask    hashes            // for chains
+	give   hashes
 	offers offers
 }
 
@@ -97,7 +106,9 @@ func (r *Replica) read(ctx context.Context, s *session) error {
 		m, err := readMessage(in, &buf)
 		switch {
 		case errors.Is(err, wire.ErrUnknownMessage):
-			r.box.post(func(time.Time) { r.told.count("unknown_messages"); s.halted = true })
+			if err := r.skip(ctx, s); err != nil {
+				return err
+			}
 			continue
 		case malformed(err):
 			r.box.post(func(time.Time) { r.told.count("garbage") })
@@ -106,6 +117,21 @@ func (r *Replica) read(ctx context.Context, s *session) error {
 			return err
 		}
 		r.box.post(func(now time.Time) { r.handle(now, s, m) })
+	}
+}
+
+// skip passes over a message of a type that this version does not know, without troubling the loop. Who sends many waits.
+func (r *Replica) skip(ctx context.Context, s *session) error {
+	r.unknown.Add(1)
+	s.ready <- struct{}{} // as it was
+	if s.unknown++; s.unknown%unknownRow != 0 {
+		return nil
+	}
+	select {
+	case <-time.After(unknownRest):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }
 
@@ -173,17 +199,15 @@ func (r *Replica) allow(s *session) {
 
 // fill gives the writer what there is for the neighbour, if it has nothing to do.
 func (r *Replica) fill(now time.Time, s *session) {
-	if !s.idle || now.Before(s.rest) || len(s.ask)+len(s.give) == 0 && !r.sync.Ready(now, s.id) {
+	if !s.idle || now.Before(s.rest) || len(s.ask.list)+len(s.give.list) == 0 && !r.sync.Ready(now, s.id) {
 		return
 	}
 	buf := s.buf[:0]
-	if n := min(len(s.ask), wire.MaxStateAsk); n > 0 {
-		buf = r.encode(buf, wire.StateAsk{SVIDs: s.ask[:n]})
-		s.ask = s.ask[n:]
+	if some := s.ask.take(wire.MaxStateAsk); len(some) > 0 {
+		buf = r.encode(buf, wire.StateAsk{SVIDs: some})
 	}
-	for len(s.give) > 0 && len(buf) < pullBudget {
-		buf = r.chain(buf, s, s.give[0])
-		s.give = s.give[1:]
+	for len(s.give.list) > 0 && len(buf) < pullBudget {
+		buf = r.chain(buf, s, s.give.take(1)[0])
 	}
 	for _, m := range r.sync.Pull(now, s.id, pullBudget) {
 		if p, ok := m.(wire.StatePiece); ok {

@@ -25,7 +25,7 @@ import (
 //
 //	"x0tstate" ‖ version 1 (1) ‖ domain: length (1) ‖ name ‖ node: length (1) ‖ name ‖ time, Unix ms (8) ‖ entries (8) ‖ digest (32)
 //	parts: type (1) ‖ length (4) ‖ body
-//	    1 chain   as wire.AppendChain writes it; before the first piece that names its leaf
+//	    1 chain   as wire.AppendChain writes it; right before the first piece that names its leaf
 //	    2 piece   of a batch, as neighbours send it
 //	    0 end     of no length
 //	SHA-256 of all of that (32), and nothing behind it
@@ -164,6 +164,7 @@ func (w *snapshotWriter) end() error {
 // snapshotReader reads the parts of a snapshot and hashes them.
 type snapshotReader struct {
 	from *bufio.Reader
+	at   int64 // bytes that were read
 	sum  hash.Hash
 	buf  []byte
 }
@@ -185,6 +186,7 @@ func (r *snapshotReader) read(n int) ([]byte, error) {
 		return nil, err
 	}
 	r.sum.Write(b)
+	r.at += int64(n)
 	return b, nil
 }
 

@@ -165,7 +165,7 @@ func TestSnapshotForged(t *testing.T) {
 	d.setDistrust(true)
 	e := d.member(t, "e")
 	defer e.close()
-	if res, err := e.restored(b); err != nil || res.Taken != 0 || res.Refused != 2 || e.counter("unproven") != 2 {
+	if res, err := e.restored(b); err != nil || res.Taken != 0 || res.Unvouched != 2 || res.Refused+res.Known != 0 || e.counter("unproven") != 2 {
 		t.Errorf("%+v, %v", res, err)
 	}
 }

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
 	"x0tta6bl4/mesh"
+	"x0tta6bl4/wire"
 )
 
 // emptySnapshot is a snapshot of a state without entries, which says that it has so many.
@@ -70,6 +72,61 @@ func TestVerify(t *testing.T) {
 			t.Errorf("%s: %v, want %v", name, err, tc.want)
 		}
 	}
+}
+
+// craft makes a snapshot of chains, each followed by so many pieces that name it.
+func craft(tb testing.TB, chains, pieces int) []byte {
+	tb.Helper()
+	var b bytes.Buffer
+	w := newSnapshotWriter(&b)
+	h := head{domain: "example.mesh", node: mesh.MustNodeID("alpha"), time: time.UnixMilli(1_772_366_400_000), entries: uint64(chains * pieces)}
+	w.write(h.append(nil))
+	e := wire.Entry{Kind: wire.EntryRegister, Time: mesh.HybridAt(h.time), Key: []byte("k")}
+	for i := range chains {
+		chain := [][]byte{fmt.Appendf(nil, "leaf %d", i)}
+		w.part(partChain, wire.AppendChain(nil, chain))
+		for k := range pieces {
+			p := &wire.Piece{Batch: wire.Batch{Author: h.node, Incarnation: uint64(i), First: 1 + uint64(k), Count: 1, SVID: wire.ChainHash(chain)}, Sig: make([]byte, 64)}
+			p.Leaves = []wire.Leaf{{Raw: e.Append(nil), Entry: e}}
+			w.part(partPiece, p.AppendPiece(nil))
+		}
+	}
+	if err := w.end(); err != nil {
+		tb.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// A snapshot whose certificates would take more memory than those of any state is refused while it is read.
+func TestSnapshotOfChains(t *testing.T) {
+	if info, err := Verify(bytes.NewReader(craft(t, 3, 2))); err != nil || info.Entries != 6 {
+		t.Errorf("a sound one: %+v, %v", info, err)
+	}
+	if _, err := Verify(bytes.NewReader(craft(t, maxChains, 1))); err != nil {
+		t.Errorf("as many chains as may be: %v", err)
+	}
+	if _, err := Verify(bytes.NewReader(craft(t, maxChains+1, 1))); !errors.Is(err, ErrSnapshotLarge) {
+		t.Errorf("one chain more: %v", err)
+	}
+	if _, err := Verify(bytes.NewReader(craft(t, 2, 0))); !errors.Is(err, ErrSnapshotChanged) {
+		t.Errorf("chains for nothing: %v", err)
+	}
+	if _, err := Verify(bytes.NewReader(craft(t, 1, 0))); !errors.Is(err, ErrSnapshotChanged) {
+		t.Errorf("the last chain for nothing: %v", err)
+	}
+	if n := readUpTo(t, craft(t, 100_000, 0)); n > 1<<20 {
+		t.Errorf("%d bytes were read of one that is nothing but chains", n)
+	}
+}
+
+// readUpTo returns how much of a snapshot is read before it is refused.
+func readUpTo(t *testing.T, b []byte) int {
+	t.Helper()
+	from := bytes.NewReader(b)
+	if _, err := Verify(from); err == nil {
+		t.Error("it is not refused")
+	}
+	return len(b) - from.Len()
 }
 
 func FuzzVerify(f *testing.F) {

@@ -16,28 +16,33 @@ const (
 )
 
 // KVWatch implements api.StateBackend. It reads the journal by number, so a slow watcher holds nothing up: if the journal loses
-// what it has not seen yet, it is told what stands now instead. A line with Current has a revision from which a watch
-// begins with what stands, so that one that broke off misses nothing.
+// what it has not seen yet, it is told so (Reset), and what stands now instead. These lines have a revision from which a watch begins
+// with them again, so that one that broke off misses nothing.
 func (r *Replica) KVWatch(ctx context.Context, req api.KVWatchRequest, emit func(api.KVChange) error) error {
-	at, current := r.journal.shown(), req.Current
+	at, current, lost := r.journal.shown(), req.Current, false
 	if req.From != "" {
-		n, lost, err := r.journal.parse(req.From)
+		n, gone, err := r.journal.parse(req.From)
 		if err != nil {
 			return refuse(api.CodeBadRequest, err)
 		}
-		if current = current || lost; !lost {
+		if lost = gone; !lost {
 			at = n
 		}
 	}
 	for {
-		if current {
+		if lost {
+			if err := emit(api.KVChange{Revision: r.journal.standing(), Taken: r.cfg.Now().UTC(), Reset: true}); err != nil {
+				return err
+			}
+		}
+		if current || lost {
 			at = r.journal.shown()
 			if err := r.tellCurrent(ctx, req.Prefix, emit); err != nil {
 				return err
 			}
 		}
-		es, to, wake, lost := r.journal.after(at, req.Prefix, watchSome)
-		if current = lost; lost {
+		es, to, wake, gone := r.journal.after(at, req.Prefix, watchSome)
+		if current, lost = false, gone; lost {
 			continue
 		}
 		for i := range es {

@@ -33,6 +33,8 @@ func (m *member) watch(n int, req api.KVWatchRequest) (cs []api.KVChange) {
 func lines(cs []api.KVChange) (s string) {
 	for _, c := range cs {
 		switch {
+		case c.Reset:
+			s += "reset "
 		case c.Current:
 			s += fmt.Sprintf("(%s=%s) ", c.Key, c.Value)
 		case c.Deleted:
@@ -177,15 +179,47 @@ func TestSlowWatcher(t *testing.T) {
 		}
 		close(hold)
 		synctest.Wait()
-		want(t, "lines", lines(got), "first=1 (first=1) (k0=9) (k1=7) (k2=8) ")
+		want(t, "lines", lines(got), "first=1 reset (first=1) (k0=9) (k1=7) (k2=8) ")
 		a.put("last", "x")
 		synctest.Wait()
-		want(t, "then", lines(got[5:]), "last=x ")
+		want(t, "then", lines(got[6:]), "last=x ")
 		// Who breaks off among the lines that say what stands begins with them again.
-		from := got[2].Revision
-		want(t, "resumed", lines(a.watch(5, api.KVWatchRequest{From: from})), "(first=1) (k0=9) (k1=7) (k2=8) (last=x) ")
+		from := got[3].Revision
+		want(t, "resumed", lines(a.watch(6, api.KVWatchRequest{From: from})), "reset (first=1) (k0=9) (k1=7) (k2=8) (last=x) ")
 		cancel()
 		<-ended
+	})
+}
+
+// A watch whose place the journal has lost is told so also where nothing stands any more, and told again until it is behind a change.
+func TestWatchOfALostJournal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newDomain(t).member(t, "a")
+		defer a.close()
+		a.in(func(time.Time) { a.journal.room = 3 })
+		from := a.put("p/one", "1").Revision
+		if _, err := a.KVDelete(t.Context(), []byte("p/one")); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 5 {
+			a.put("other", fmt.Sprint(i))
+		}
+		req := api.KVWatchRequest{Prefix: []byte("p/"), From: from}
+		cs := a.watch(1, req)
+		if c := cs[0]; !c.Reset || c.Current || c.Key != nil || !c.Author.IsZero() || !c.Time.IsZero() || !c.Taken.Equal(time.Now()) {
+			t.Errorf("%+v", c)
+		}
+		req.From = cs[0].Revision
+		got := make(chan []api.KVChange)
+		go func() { got <- a.watch(2, req) }()
+		synctest.Wait()
+		a.put("p/two", "2")
+		cs = <-got
+		want(t, "from there", lines(cs), "reset p/two=2 ")
+		req.From = cs[1].Revision
+		a.put("p/three", "3")
+		want(t, "behind a change", lines(a.watch(1, req)), "p/three=3 ")
+		want(t, "what stands, asked for", lines(a.watch(2, api.KVWatchRequest{Prefix: req.Prefix, Current: true})), "(p/three=3) (p/two=2) ")
 	})
 }
 

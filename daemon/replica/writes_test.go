@@ -130,3 +130,25 @@ func TestOneRestoreAtATime(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A replica that is full of other keys takes those without which the mesh cannot go on.
+func TestFullOfUsersKeys(t *testing.T) {
+	a := newDomain(t).member(t, "a", func(c *Config) {
+		c.MaxBytes = 64 << 10
+		c.Vital = func(key []byte) bool { return strings.HasPrefix(string(key), "x0t/log/") }
+	})
+	defer a.close()
+	var err error
+	for i := 0; err == nil; i++ {
+		_, err = a.KVPut(t.Context(), fmt.Append(nil, i), make([]byte, 100))
+	}
+	if code(err) != api.CodeTooLarge {
+		t.Fatal(err)
+	}
+	if _, err := a.Put(t.Context(), []byte("x0t/log/a"), make([]byte, 20<<10)); err != nil {
+		t.Error(err)
+	}
+	if _, err := a.Put(t.Context(), []byte("x0t/other/a"), make([]byte, 20<<10)); code(err) != api.CodeTooLarge {
+		t.Errorf("a key that is not vital: %v", err)
+	}
+}

@@ -124,8 +124,8 @@ func TestForgottenWithWhatIsGivenUp(t *testing.T) {
 		}
 		a.close()
 		a.open()
-		cs := a.watch(7, api.KVWatchRequest{From: first})
-		if !cs[0].Current || !cs[6].Current {
+		cs := a.watch(8, api.KVWatchRequest{From: first})
+		if !cs[0].Reset || !cs[1].Current || !cs[7].Current {
 			t.Errorf("a watch of what is forgotten: %s", lines(cs))
 		}
 	})

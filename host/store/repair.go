@@ -1,15 +1,17 @@
 package store
 
 import (
+	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 
 	"go.etcd.io/bbolt"
 )
 
-// rebuild makes a new file of what is good in the old one, and puts it in its place.
-func rebuild(path string, d *Damage) (*bbolt.DB, error) {
+// rebuild makes a new file of what is good in the old one, and puts it in its place. link is os.Link.
+func rebuild(ctx context.Context, path string, d *Damage, link func(from, to string) error) (*bbolt.DB, error) {
 	d.Kept = path + ".damaged"
 	fresh := path + ".new"
 	if err := remove(d.Kept, fresh); err != nil {
@@ -20,7 +22,7 @@ func rebuild(path string, d *Damage) (*bbolt.DB, error) {
 		return nil, err
 	}
 	if old, err := openOld(path); err == nil {
-		d.Good, err = salvage(old, to)
+		d.Good, err = salvage(ctx, old, to)
 		_ = old.Close()
 		if err != nil {
 			return nil, errors.Join(err, to.Close())
@@ -29,10 +31,39 @@ func rebuild(path string, d *Damage) (*bbolt.DB, error) {
 	if err := to.Close(); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(os.Link(path, d.Kept), os.Rename(fresh, path), syncFolder(path)); err != nil {
+	if err := aside(path, d.Kept, link); err != nil {
+		return nil, err
+	}
+	if err := errors.Join(os.Rename(fresh, path), syncFolder(path)); err != nil {
 		return nil, err
 	}
 	return openDB(path)
+}
+
+// aside gives a file a second name or, on a file system that has no such thing, copies it. At no moment is there none of the first.
+func aside(from, to string, link func(from, to string) error) error {
+	linked := link(from, to)
+	if linked == nil {
+		return nil
+	}
+	if err := copyFile(from, to); err != nil {
+		return errors.Join(linked, err, remove(to))
+	}
+	return nil
+}
+
+func copyFile(from, to string) error {
+	in, err := os.Open(from) // #nosec G304 -- the daemon's own
+	if err != nil {
+		return err
+	}
+	defer func() { _ = in.Close() }()
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) // #nosec G304 -- beside it
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Sync(), out.Close())
 }
 
 func remove(names ...string) error {
@@ -53,9 +84,12 @@ func syncFolder(path string) error {
 }
 
 // salvage copies the good pairs, as far as they can be read.
-func salvage(from, to *bbolt.DB) (n int, err error) {
+func salvage(ctx context.Context, from, to *bbolt.DB) (n int, err error) {
 	var some []Pair
 	flush := func() error {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		err := to.Update(func(tx *bbolt.Tx) error { return apply(tx, some) })
 		if err == nil {
 			n += len(some)

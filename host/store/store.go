@@ -11,6 +11,7 @@
 package store
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -44,6 +45,7 @@ const (
 const (
 	format   = 1
 	lockWait = time.Second
+	lookUp   = 1 << 10 // pairs that are looked at between two looks whether anybody waits for it
 )
 
 var (
@@ -82,10 +84,13 @@ type Store struct {
 
 // Open opens the store in the file at path, and makes it if it is not there. A store that was damaged comes with a Damage.
 // It refuses one that is in use (ErrLocked), and one of a newer format (ErrNewer), which it leaves as it is.
-func Open(path string) (*Store, *Damage, error) {
+func Open(path string) (*Store, *Damage, error) { return OpenContext(context.Background(), path) }
+
+// OpenContext does the same, and gives up when ctx ends: to look at all of a large store takes a while. The file stays as it is.
+func OpenContext(ctx context.Context, path string) (*Store, *Damage, error) {
 	db, err := openDB(path)
 	if err == nil {
-		err = verify(db)
+		err = verify(ctx, db)
 		if err != nil {
 			_ = db.Close()
 		}
@@ -93,7 +98,7 @@ func Open(path string) (*Store, *Damage, error) {
 	var damage *Damage
 	if errors.Is(err, ErrDamaged) {
 		damage = &Damage{Reason: err}
-		if db, err = rebuild(path, damage); err != nil {
+		if db, err = rebuild(ctx, path, damage, os.Link); err != nil {
 			return nil, nil, fmt.Errorf("store %s: %w; it could not be made anew: %w", path, damage.Reason, err)
 		}
 	}
@@ -192,12 +197,15 @@ func checkHead(tx *bbolt.Tx) (fresh bool, err error) {
 }
 
 // verify looks at every pair.
-func verify(db *bbolt.DB) error {
+func verify(ctx context.Context, db *bbolt.DB) error {
 	return guard(func() error {
 		return db.View(func(tx *bbolt.Tx) error {
 			var got sum
-			bad := 0
+			seen, bad := 0, 0
 			err := tx.Bucket(pairsBucket).ForEach(func(k, v []byte) error {
+				if seen++; seen%lookUp == 0 && ctx.Err() != nil {
+					return context.Cause(ctx)
+				}
 				if _, ok := open(k, v); !ok {
 					bad++
 					return nil
@@ -207,6 +215,8 @@ func verify(db *bbolt.DB) error {
 			})
 			want, ok := readSum(tx.Bucket(headBucket))
 			switch {
+			case err != nil && ctx.Err() != nil:
+				return err
 			case err != nil:
 				return fmt.Errorf("%w: %w", ErrDamaged, err)
 			case bad > 0:
