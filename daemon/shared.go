@@ -49,7 +49,8 @@ func newShared(self mesh.NodeID, log *slog.Logger, table func() *mesh.Forwarding
 	return s
 }
 
-// sharedLoop opens the replica, keeps it in touch with neighbours, and the authority log and the shared configuration with it, until ctx ends.
+// sharedLoop opens the replica and keeps it in touch with neighbours, and the authority log and the configuration with it, until ctx
+// ends.
 func (d *Daemon) sharedLoop(ctx context.Context) {
 	if !d.shared.keepOpening(ctx, func() (*replica.Replica, error) { return d.openReplica(ctx) }) {
 		return

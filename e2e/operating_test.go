@@ -311,7 +311,7 @@ func (o *operation) configuration() []step {
 	}
 	return []step{
 		a.on(`x0t config set routing.protect '["dscp:EF", udp/5060]'`, "(all nodes)").then(say(g, "x0t status", "dscp:46, udp/5060")),
-		a.on("x0t config set log.level debug --node beta", "log.level: debug (beta)").then(say(b, "journalctl -u x0t --no-pager", "level=DEBUG")),
+		a.on("x0t config set log.level debug --node beta", "log.level: debug (beta)").then(say(b, "journalctl -u x0t --no-pager", "key=log.level from=info to=debug")),
 		g.on("x0t config shared", "routing.protect", "udp/5060", "all nodes", "log.level", "debug", "beta", "alpha"),
 		b.sees("x0t config show", "shared for all nodes by alpha", "shared for beta by alpha", "default"),
 		a.on("x0t config unset routing.protect", "not shared any more (all nodes)").then(func(t *testing.T) {
