@@ -216,7 +216,7 @@ func (d *Daemon) noteLost(r *replica.Replica, path string) {
 	defer cancel()
 	if info, err := r.State(ctx); err == nil && !info.Settled {
 		d.log.Error("the shared state of this node is gone or damaged; nothing can be written here before a neighbour has given it again",
-			"file", path, "remedy", "where no other node has it, delete "+foundingFile+" and restart: it begins anew, with what is left")
+			"file", path, "remedy", "where no other node has it: x0t state restore, if there is a snapshot, then x0t state settle")
 	}
 }
 
