@@ -60,6 +60,7 @@ func (d *Daemon) sharedLoop(ctx context.Context) {
 	if d.identity.Authority != nil {
 		wg.Go(func() { d.publishLog(ctx, r) })
 	}
+	wg.Go(func() { d.checkpoints(ctx, r) })
 	d.shared.meetings.loop(ctx)
 	wg.Wait()
 }
@@ -190,7 +191,7 @@ func (d *Daemon) openReplica() (*replica.Replica, error) {
 	began, first := d.store.Exists(initFile), !d.store.Exists(foundingFile)
 	r, err := replica.Open(replica.Config{
 		Self: d.self, Domain: d.domain, Path: path, Founder: began && first,
-		Identity: m.author, Verify: m.verifyAuthor, May: mayWrite, Now: d.now, Log: d.log,
+		Identity: m.author, Verify: m.verifyAuthor, Ends: m.authorEnds, Checkpoint: m.checkpoint, May: mayWrite, Now: d.now, Log: d.log,
 	})
 	if err == nil && began && !first {
 		d.noteLost(r, path)
@@ -236,4 +237,13 @@ func (m *Membership) verifyAuthor(raw [][]byte, author mesh.NodeID, oldest, newe
 		err = fmt.Errorf("the SVID is of %s, not of %s", id, author)
 	}
 	return err
+}
+
+// authorEnds returns until when the SVID of a chain is current. What is no chain has ended.
+func (m *Membership) authorEnds(raw [][]byte) time.Time {
+	chain, err := trust.ParseChain(raw)
+	if err != nil {
+		return time.Unix(0, 0)
+	}
+	return m.Log().Ends(chain)
 }

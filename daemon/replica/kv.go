@@ -167,7 +167,7 @@ func (r *Replica) Counters(ctx context.Context) (map[string]uint64, error) {
 	got := make(chan map[string]uint64, 1)
 	err := r.do(ctx, func(time.Time) {
 		c := r.state.Counters()
-		for _, name := range [...]string{"sessions", "writes", "verified_batches", "unsigned", "garbage", "unknown_messages", "unsendable", "disk_failures"} {
+		for _, name := range [...]string{"sessions", "writes", "verified_batches", "unsigned", "garbage", "unknown_messages", "unsendable", "disk_failures", "checkpoints_refused"} {
 			c[name] = r.told.counts[name]
 		}
 		c["chains"], c["waiting"] = uint64(len(r.chains.kept)), uint64(len(r.chains.waits))

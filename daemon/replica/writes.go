@@ -181,7 +181,8 @@ func (r *Replica) giveUp(d *crdt.Draft, err error) {
 func (r *Replica) commit(now time.Time, d *crdt.Draft, first uint64) {
 	changes := d.Changes()
 	out := r.sync.Commit(now, d)
-	out.Changed = nil
+	out.Changed = nil // in the journal already
+	r.learn(changes)
 	for _, s := range r.sessions {
 		s.rest = time.Time{}
 	}
