@@ -85,6 +85,9 @@ type Freshness struct {
 	Agreed *Millis `json:"agreed_ago_ms,omitempty"`
 	Held   int     `json:"held,omitempty"`  // entries from the future that wait for their time
 	Aside  int     `json:"aside,omitempty"` // entries kept aside, for an operator
+	// Uncovered is how many entries neighbours brought of late that are not taken: signed with SVIDs that are long over, and covered by
+	// no checkpoint.
+	Uncovered int `json:"uncovered,omitempty"`
 }
 
 // KVEntry is a register: a key with its value, and who wrote it when.

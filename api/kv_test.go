@@ -381,8 +381,8 @@ func TestKVLog(t *testing.T) {
 // The names of fields are a promise to programs. Whoever changes this test breaks them.
 func TestFieldNamesOfShared(t *testing.T) {
 	ago := Millis(time.Second)
-	f := Freshness{Agreed: &ago, Held: 1, Aside: 1}
-	const freshNames = "agreed_ago_ms agreeing aside consistency held neighbours settled"
+	f := Freshness{Agreed: &ago, Held: 1, Aside: 1, Uncovered: 1}
+	const freshNames = "agreed_ago_ms agreeing aside consistency held neighbours settled uncovered"
 	names := func(more string) string {
 		return strings.Join(sortedFields(freshNames+" "+more), " ")
 	}

@@ -162,6 +162,11 @@ func (s *shared) troubles() []string {
 		all = append(all, fmt.Sprintf("%d entries of the shared state are older than deletions are remembered and were set aside; "+
 			"write those keys anew", info.Aside))
 	}
+	if info.Uncovered > 0 {
+		all = append(all, fmt.Sprintf("%d entries of the shared state were signed with SVIDs that are long over and are covered by no checkpoint of "+
+			"an authority: they are not taken here. If they are still there an hour after an authority ran, take a snapshot where they are, and restore it "+
+			"at an authority", info.Uncovered))
+	}
 	return all
 }
 
@@ -191,7 +196,7 @@ func (d *Daemon) openReplica() (*replica.Replica, error) {
 	began, first := d.store.Exists(initFile), !d.store.Exists(foundingFile)
 	r, err := replica.Open(replica.Config{
 		Self: d.self, Domain: d.domain, Path: path, Founder: began && first,
-		Identity: m.author, Verify: m.verifyAuthor, Ends: m.authorEnds, Checkpoint: m.checkpoint, May: mayWrite, Now: d.now, Log: d.log,
+		Identity: m.author, Verify: m.verifyAuthor, Ends: m.authorEnds, Checkpoint: m.checkpoint, Admits: m.Authority != nil, May: mayWrite, Now: d.now, Log: d.log,
 	})
 	if err == nil && began && !first {
 		d.noteLost(r, path)

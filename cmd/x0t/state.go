@@ -62,6 +62,9 @@ func (a *app) printState(s api.StateInfo) {
 	if s.Aside > 0 {
 		line("aside", cell{fmt.Sprintf("%d set aside; write those keys anew", s.Aside), yellow})
 	}
+	if s.Uncovered > 0 {
+		line("uncovered", cell{fmt.Sprintf("%d of SVIDs that are long over; not taken until an authority covers them", s.Uncovered), yellow})
+	}
 	t.print(a)
 	for _, w := range s.Warnings {
 		fmt.Fprintln(a.out, a.paint(cell{"warning: " + w, yellow}))

@@ -130,8 +130,13 @@ func (o *offer) leavesOut(it *item) bool {
 // ask wants of refs what is newer than what is held, and is not on its way from somebody else.
 func (y *Sync) ask(now time.Time, p *peer, refs []wire.Ref) {
 	y.expire(now)
+	early := y.tooEarly(now)
 	for _, r := range refs {
-		if _, older := y.s.tree.find(r); !older || y.s.pending.unwanted.has(now, r) {
+		if _, older := y.s.tree.find(r); !older || y.s.shuns(now, r) {
+			continue
+		}
+		if refTime(r) < early {
+			p.lost = true
 			continue
 		}
 		if f, asked := y.flying[r]; asked && (f.of == p.id || now.Before(f.until) && !y.failed.has(now, r)) {
@@ -210,8 +215,8 @@ func (p *peer) next(now time.Time) time.Time {
 	if !p.active.IsZero() && p.active.Before(t) {
 		t = p.active
 	}
-	if p.mayLead() && p.passDue.Before(t) {
-		t = p.passDue
+	if p.mayLead() && p.nextPass().Before(t) {
+		t = p.nextPass()
 	}
 	return t
 }

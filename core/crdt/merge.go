@@ -12,7 +12,7 @@ import (
 )
 
 // Job asks the host whether Sig is a valid signature of Signed by the SVID of Author whose leaf has the hash SVID, and
-// whether that was valid from Oldest to Newest. It must come back through Verified unchanged.
+// whether that was valid from Oldest to Newest. It must come back through Verified, unchanged but for Ends.
 type Job struct {
 	From           mesh.NodeID // the neighbour that brought it
 	Author         mesh.NodeID
@@ -20,6 +20,7 @@ type Job struct {
 	Signed, Sig    []byte
 	Oldest, Newest time.Time
 	Until          time.Time // what is not checked by then is refused all the same, and may come again
+	Ends           time.Time // filled in by the host: until when that SVID is current; zero: for ever
 
 	hash [32]byte // of the piece
 	b    *batch
@@ -66,6 +67,9 @@ func (s *State) offer(now time.Time, from mesh.NodeID, raw []byte) (b *batch, ou
 		return nil, out, nil, s.count(fmt.Errorf("%w: %w", ErrMalformed, err))
 	}
 	b = newBatch(p)
+	if from.IsZero() { // an operator brings it, and asks anew
+		s.uncovered.welcome(b.id)
+	}
 	if !s.wants(now, b) {
 		return b, out, nil, nil
 	}
@@ -87,11 +91,16 @@ func (s *State) offer(now time.Time, from mesh.NodeID, raw []byte) (b *batch, ou
 // wants reports whether anything in b is neither known nor outdated, nor was refused a while ago.
 func (s *State) wants(now time.Time, b *batch) bool {
 	for _, it := range b.live {
-		if s.lacks(it) && !s.held.known[it.id] && !s.aside.known[it.id] && !s.pending.unwanted.has(now, it.ref()) {
+		if s.lacks(it) && !s.held.known[it.id] && !s.aside.known[it.id] && !s.shuns(now, it.ref()) {
 			return true
 		}
 	}
 	return false
+}
+
+// shuns reports whether what a ref names was refused a while ago.
+func (s *State) shuns(now time.Time, r wire.Ref) bool {
+	return s.uncovered.refs[r] || s.pending.unwanted.has(now, r)
 }
 
 // lacks reports whether it would be the item of its slot.
@@ -114,6 +123,7 @@ func (s *State) verified(now time.Time, job *Job, err error) Outcome {
 		s.pending.refused.put(now, job.hash)
 		return Outcome{}
 	}
+	job.b.late = !job.Ends.IsZero() && now.After(job.Ends.Add(Grace))
 	return s.merge(now, job.b)
 }
 
@@ -125,7 +135,7 @@ func (s *State) merge(now time.Time, b *batch) (out Outcome) {
 		if err := s.admit(now, it); err != nil {
 			if !errors.Is(err, errKnown) {
 				_ = s.count(fmt.Errorf("%s: %w", it.batch.Author, err))
-				s.pending.unwanted.put(now, it.ref())
+				s.shun(now, it, err)
 				out.Refused++
 			}
 			continue
@@ -153,6 +163,15 @@ func (s *State) merge(now time.Time, b *batch) (out Outcome) {
 	return s.finish(out)
 }
 
+// shun notes that an item is not taken.
+func (s *State) shun(now time.Time, it *item, err error) {
+	if errors.Is(err, ErrUncovered) {
+		s.uncovered.put(now, it)
+	} else {
+		s.pending.unwanted.put(now, it.ref())
+	}
+}
+
 // finish adds what is to be written to an outcome.
 func (s *State) finish(out Outcome) Outcome {
 	if len(out.fresh) > 0 {
@@ -172,6 +191,9 @@ func (s *State) admit(now time.Time, it *item) error {
 		return errKnown
 	}
 	if err := s.allowed(it); err != nil {
+		return err
+	}
+	if err := s.vouched(it); err != nil {
 		return err
 	}
 	ahead := it.time.Time().Sub(now)
@@ -199,10 +221,14 @@ func (s *State) allowed(it *item) error {
 	if s.cfg.May == nil {
 		return nil
 	}
-	if err := s.cfg.May(Write{it.dot(), it.kind, it.gone, it.time, it.key(), it.element()}); err != nil {
+	if err := s.cfg.May(writeOf(it)); err != nil {
 		return fmt.Errorf("%w: %w", ErrForbidden, err)
 	}
 	return nil
+}
+
+func writeOf(it *item) Write {
+	return Write{it.dot(), it.kind, it.gone, it.time, it.key(), it.element()}
 }
 
 // room checks the bounds of memory, with extra bytes on their way. What makes a place smaller is always let in.

@@ -68,40 +68,43 @@ type Write struct {
 
 // Config is what a replica knows of itself.
 type Config struct {
-	Self           mesh.NodeID
-	Incarnation    uint64            // random, made once with an empty state directory
-	Founder        bool              // there is nobody to learn from before the first write
-	Floor          mesh.Hybrid       // a time that is over for certain, for a node whose clock may have been lost; 0 = none
-	May            func(Write) error // who may write what: by what the entry says, not by when it is asked; nil = all may all
-	MaxBytes       int               // of all that is held, with what is kept about it; 0 = 1 GiB
-	MaxAuthorBytes int               // of what one author wrote; 0 = a quarter of that
-	MaxAhead       time.Duration     // how far an author's clock may be ahead of ours; 0 = a minute
+	Self        mesh.NodeID
+	Incarnation uint64            // random, made once with an empty state directory
+	Founder     bool              // there is nobody to learn from before the first write
+	Floor       mesh.Hybrid       // a time that is over for certain, for a node whose clock may have been lost; 0 = none
+	May         func(Write) error // who may write what: by what the entry says, not by when it is asked; nil = all may all
+	// Vouched says whether an entry of a batch counts although the SVID that signed it is over since Grace; nil: all do.
+	Vouched        func(batch [32]byte, w Write, value []byte) bool
+	MaxBytes       int           // of all that is held, with what is kept about it; 0 = 1 GiB
+	MaxAuthorBytes int           // of what one author wrote; 0 = a quarter of that
+	MaxAhead       time.Duration // how far an author's clock may be ahead of ours; 0 = a minute
 }
 
 // State is one replica. Invariants: tree, index and the live items of batches hold the same items; bytes is the sum of
 // their sizes and the batches', and used[a] that of what a wrote; nothing in it was accepted without verified, commit or Restore.
 type State struct {
-	cfg     Config
-	clock   Clock
-	next    uint64    // of our entries
-	born    time.Time // when this replica began
-	synced  time.Time // when it last agreed with another; zero = never
-	settled bool      // it may write
-	tree    tree
-	index   index
-	batches map[[32]byte]*batch
-	lives   map[life][]*batch // the same, ascending by First
-	svids   map[[32]byte]int  // how many of them name it
-	used    map[mesh.NodeID]int
-	bytes   int
-	draft   *Draft
-	held    shelf // until their time comes
-	aside   shelf // for an operator
-	pending pending
-	sweep   sweep
-	skew    Skew
-	pairs   []Pair // to be written
-	counts  [len(named)]uint64
+	cfg       Config
+	clock     Clock
+	next      uint64    // of our entries
+	born      time.Time // when this replica began
+	synced    time.Time // when it last agreed with another; zero = never
+	settled   bool      // it may write
+	tree      tree
+	index     index
+	batches   map[[32]byte]*batch
+	lives     map[life][]*batch // the same, ascending by First
+	svids     map[[32]byte]int  // how many of them name it
+	used      map[mesh.NodeID]int
+	bytes     int
+	draft     *Draft
+	held      shelf // until their time comes
+	aside     shelf // for an operator
+	pending   pending
+	uncovered uncovered
+	sweep     sweep
+	skew      Skew
+	pairs     []Pair // to be written
+	counts    [len(named)]uint64
 }
 
 // New returns an empty replica.
@@ -118,6 +121,7 @@ func New(now time.Time, cfg Config) *State {
 	s := &State{
 		cfg: cfg, clock: NewClock(cfg.Floor), next: 1, born: now, settled: cfg.Founder,
 		held: newShelf(maxHeld, maxHeldBytes), aside: newShelf(maxAside, maxAsideBytes), pending: newPending(),
+		uncovered: newUncovered(),
 	}
 	s.clear()
 	return s

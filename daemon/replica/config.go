@@ -32,6 +32,7 @@ type Config struct {
 	// Checkpoint returns the batches that a register of author under CheckpointPrefix covers, or why it is no checkpoint that counts;
 	// nil: none does. It is called by the loop, and on changes of such registers only.
 	Checkpoint func(author mesh.NodeID, value []byte) ([][32]byte, error)
+	Admits     bool // this node is an authority: what its operator restores needs no checkpoint, and gets one
 	// May says who may write what, of this node and of others; nil: all may all.
 	May func(crdt.Write) error
 

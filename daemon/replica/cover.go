@@ -55,40 +55,52 @@ func (r *Replica) proves(author mesh.NodeID, key, value []byte) ([][32]byte, err
 
 var errNoCheckpoint = errors.New("no place of a checkpoint")
 
-// note takes note of a register that may be a checkpoint.
-func (r *Replica) note(key []byte, author mesh.NodeID, value []byte) [][32]byte {
+// vouched says whether an entry counts although its SVID is long over.
+func (r *Replica) vouched(batch [32]byte, w crdt.Write, value []byte) bool {
+	if r.cover.all[batch] > 0 {
+		return true
+	}
+	if w.Kind != wire.EntryRegister || w.Gone {
+		return false
+	}
+	_, err := r.proves(w.Author, w.Key, value)
+	return err == nil
+}
+
+// note takes note of a register that may be a checkpoint: what it covers is fetched if it was refused.
+func (r *Replica) note(now time.Time, key []byte, author mesh.NodeID, value []byte) {
 	if !bytes.HasPrefix(key, []byte(CheckpointPrefix)) {
-		return nil
+		return
 	}
 	batches, err := r.proves(author, key, value)
 	if err != nil {
 		r.told.count("checkpoints_refused")
 		r.cfg.Log.Debug("shared state: a checkpoint does not count", "of", author, "err", err)
 	}
-	return r.cover.put(string(key), batches, err == nil)
+	r.sync.Covered(now, r.cover.put(string(key), batches, err == nil))
 }
 
 // learn takes note of what checkpoints say after changes.
-func (r *Replica) learn(changes []crdt.Change) {
+func (r *Replica) learn(now time.Time, changes []crdt.Change) {
 	for i := range changes {
 		if c := &changes[i]; c.Kind == wire.EntryRegister {
-			r.note(c.Key, c.Value.Dot.Author, c.Value.Bytes)
+			r.note(now, c.Key, c.Value.Dot.Author, c.Value.Bytes)
 		}
 	}
 }
 
 // relearn looks at all checkpoints that are here.
-func (r *Replica) relearn() {
+func (r *Replica) relearn(now time.Time) {
 	r.cover = cover{}
 	r.state.List([]byte(CheckpointPrefix), nil, func(key []byte, v crdt.Value) bool {
-		r.note(key, v.Dot.Author, v.Bytes)
+		r.note(now, key, v.Dot.Author, v.Bytes)
 		return true
 	})
 }
 
 // Relearn looks at all checkpoints again: after the authorities of the domain have changed.
 func (r *Replica) Relearn(ctx context.Context) error {
-	return r.do(ctx, func(time.Time) { r.relearn() })
+	return r.do(ctx, r.relearn)
 }
 
 // Cover is what an authority is to sign, and what it has signed.
@@ -113,7 +125,8 @@ func (r *Replica) Cover(ctx context.Context) (Cover, error) {
 	var c Cover
 	err := r.do(ctx, func(time.Time) {
 		c.Over = r.state.Batches(func(svid [32]byte) bool { return over[svid] }, func(ch crdt.Change) bool {
-			return r.cover.of[string(ch.Key)] != nil
+			_, counts := r.cover.of[string(ch.Key)]
+			return counts
 		})
 		c.Own = maps.Clone(r.cover.of)
 		maps.DeleteFunc(c.Own, func(key string, _ [][32]byte) bool { return !strings.HasSuffix(key, "/"+r.cfg.Self.String()) })

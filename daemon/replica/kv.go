@@ -136,7 +136,7 @@ func (r *Replica) freshness(now time.Time) api.Freshness {
 	a := r.sync.Agreement()
 	f := api.Freshness{
 		Consistency: api.ConsistencyEventual, Settled: r.state.Settled(), Neighbours: a.Neighbours, Agreeing: a.Agreeing,
-		Held: r.state.Held(), Aside: r.state.Kept(),
+		Held: r.state.Held(), Aside: r.state.Kept(), Uncovered: r.state.Uncovered(now),
 	}
 	if !a.Last.IsZero() {
 		ago := api.Millis(max(now.Sub(a.Last), 0))

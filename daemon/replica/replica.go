@@ -98,7 +98,7 @@ func Open(cfg Config) (*Replica, error) {
 		return nil, err
 	}
 	r.sync = crdt.NewSync(r.state)
-	r.relearn()
+	r.relearn(cfg.Now())
 	r.collect.due = cfg.Now().Add(collectEvery)
 	go r.run()
 	for range checkers() {
@@ -198,7 +198,7 @@ func (r *Replica) next(now time.Time) time.Time {
 // apply does what follows from a merge: to the journal, to the disk, to whoever is to know. more are pairs to be written with it.
 func (r *Replica) apply(now time.Time, out crdt.Outcome, more ...store.Pair) {
 	pairs := append(toStore(out.Write), more...)
-	r.learn(out.Changed)
+	r.learn(now, out.Changed)
 	if len(out.Changed) > 0 {
 		lines, over, _ := r.journal.add(now, out.Changed)
 		pairs = append(append(pairs, lines...), over...)

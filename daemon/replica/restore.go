@@ -221,7 +221,7 @@ func (in *restoring) piece(ctx context.Context, raw []byte) error {
 	return in.r.do(ctx, func(now time.Time) {
 		out, job, err := in.r.sync.Import(now, raw)
 		if err == nil && job != nil {
-			in.r.toCheck(now, task{job: job, chain: in.chains[svid], done: done})
+			in.r.toCheck(now, task{job: job, chain: in.chains[svid], admit: in.r.cfg.Admits, done: done})
 			return
 		}
 		in.r.apply(now, out)

@@ -132,7 +132,7 @@ func (r *Replica) refuseAll(err error) {
 func (r *Replica) sign(id Identity, d *crdt.Draft) {
 	raw := wire.AppendChain(nil, id.Chain)
 	oldest, newest := d.Span()
-	key, err := r.proofs.key(raw, r.cfg.Self, oldest, newest)
+	key, _, err := r.proofs.key(raw, r.cfg.Self, oldest, newest)
 	if err == nil && !key.Equal(id.Signer.Public()) {
 		err = errors.New("its key is not the one that it was given with")
 	}
@@ -182,7 +182,7 @@ func (r *Replica) commit(now time.Time, d *crdt.Draft, first uint64) {
 	changes := d.Changes()
 	out := r.sync.Commit(now, d)
 	out.Changed = nil // in the journal already
-	r.learn(changes)
+	r.learn(now, changes)
 	for _, s := range r.sessions {
 		s.rest = time.Time{}
 	}
