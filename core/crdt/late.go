@@ -12,7 +12,7 @@ import (
 
 // Grace is how long after its end what an SVID signed is taken as it comes: no part of the mesh loses what it wrote while it was cut
 // off no longer. After that, who has the key could sign as of then and nobody could tell; so a batch that is not here already
-// counts only if Config.Vouched says so.
+// counts only if Config.Covered, or Proves, says so.
 const Grace = 7 * 24 * time.Hour
 
 const maxUncovered = 128 << 10 // entries that are remembered: some 20 MB
@@ -95,15 +95,20 @@ func (s *State) Uncovered(now time.Time) int {
 	return len(s.uncovered.refs)
 }
 
-// vouched says whether an item may count as to who signed it when.
+// vouched says whether an item may count as to who signed it when. One that proves itself must be alone in its batch: others of a
+// batch of which something is held are taken.
 func (s *State) vouched(it *item) error {
-	if !it.batch.late || s.cfg.Vouched == nil || s.cfg.Vouched(it.batch.id, writeOf(it), it.entry().Value) {
+	b := it.batch
+	if !b.late || s.cfg.Covered == nil || s.cfg.Covered(b.id) {
 		return nil
 	}
-	return fmt.Errorf("%w: batch %x…", ErrUncovered, it.batch.id[:8])
+	if b.Count == 1 && s.cfg.Proves != nil && s.cfg.Proves(writeOf(it), it.entry().Value) {
+		return nil
+	}
+	return fmt.Errorf("%w: batch %x…", ErrUncovered, b.id[:8])
 }
 
-// Covered takes note that Vouched takes batches that it did not take before, so that what was refused of them is fetched.
+// Covered takes note that Config.Covered takes batches that it did not take before, so that what was refused of them is fetched.
 func (y *Sync) Covered(now time.Time, batches [][32]byte) {
 	some := false
 	for _, b := range batches {

@@ -84,12 +84,12 @@ func (s *State) behind(l life, seq uint64) *batch {
 	return bs[i]
 }
 
-// Batches returns the IDs of all batches, each author's in their order, that over holds for, by the SVID that signed them, and that
-// have an entry which but does not hold for. The ID of a batch is the SHA-256 of what its author signed.
-func (s *State) Batches(over func(svid [32]byte) bool, but func(Change) bool) (ids [][32]byte) {
+// Batches returns the IDs of all batches that over holds for, by the SVID that signed them, each author's in their order, but for those of
+// one entry that proves itself. The ID of a batch is the SHA-256 of what its author signed.
+func (s *State) Batches(over func(svid [32]byte) bool, proves func(Change) bool) (ids [][32]byte) {
 	for _, l := range slices.SortedFunc(maps.Keys(s.lives), compareLives) {
 		for _, b := range s.lives[l] {
-			if over(b.SVID) && slices.ContainsFunc(b.live, func(it *item) bool { return !but(changeOf(it)) }) {
+			if over(b.SVID) && (b.Count > 1 || !proves(changeOf(b.live[0]))) {
 				ids = append(ids, b.id)
 			}
 		}

@@ -73,8 +73,10 @@ type Config struct {
 	Founder     bool              // there is nobody to learn from before the first write
 	Floor       mesh.Hybrid       // a time that is over for certain, for a node whose clock may have been lost; 0 = none
 	May         func(Write) error // who may write what: by what the entry says, not by when it is asked; nil = all may all
-	// Vouched says whether an entry of a batch counts although the SVID that signed it is over since Grace; nil: all do.
-	Vouched        func(batch [32]byte, w Write, value []byte) bool
+	// Covered says whether a batch counts although the SVID that signed it is over since Grace; nil: all do. Proves says whether an
+	// entry that was signed alone does, for what it says; nil: none does.
+	Covered        func(batch [32]byte) bool
+	Proves         func(w Write, value []byte) bool
 	MaxBytes       int           // of all that is held, with what is kept about it; 0 = 1 GiB
 	MaxAuthorBytes int           // of what one author wrote; 0 = a quarter of that
 	MaxAhead       time.Duration // how far an author's clock may be ahead of ours; 0 = a minute

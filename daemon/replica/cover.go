@@ -15,7 +15,8 @@ import (
 )
 
 // CheckpointPrefix begins the registers in which authorities keep their checkpoints: signed lists of the batches that they had in time,
-// each under a key that ends in the authority's name. Such a register proves itself, whatever became of the SVID that wrote it.
+// each under a key that ends in the authority's name. Such a register proves itself, whatever became of the SVID that wrote it; so it is
+// signed alone.
 const CheckpointPrefix = OwnPrefix + "checkpoint/"
 
 // cover is the batches that checkpoints here name.
@@ -45,34 +46,36 @@ func (c *cover) put(key string, batches [][32]byte, ok bool) (fresh [][32]byte) 
 	return fresh
 }
 
-// proves returns the batches that a register names if it is a checkpoint that counts.
-func (r *Replica) proves(author mesh.NodeID, key, value []byte) ([][32]byte, error) {
-	if r.cfg.Checkpoint == nil || !bytes.HasPrefix(key, []byte(CheckpointPrefix)) {
+// covered says whether a checkpoint here names a batch.
+func (r *Replica) covered(batch [32]byte) bool { return r.cover.all[batch] > 0 }
+
+// proves says whether an entry is a checkpoint that counts.
+func (r *Replica) proves(w crdt.Write, value []byte) bool {
+	if w.Kind != wire.EntryRegister || w.Gone || !isCheckpoint(w.Key) {
+		return false
+	}
+	_, err := r.checkpoint(w.Author, value)
+	return err == nil
+}
+
+func isCheckpoint(key []byte) bool { return bytes.HasPrefix(key, []byte(CheckpointPrefix)) }
+
+// checkpoint returns what a register says that is kept where checkpoints are.
+func (r *Replica) checkpoint(author mesh.NodeID, value []byte) ([][32]byte, error) {
+	if r.cfg.Checkpoint == nil {
 		return nil, errNoCheckpoint
 	}
 	return r.cfg.Checkpoint(author, value)
 }
 
-var errNoCheckpoint = errors.New("no place of a checkpoint")
-
-// vouched says whether an entry counts although its SVID is long over.
-func (r *Replica) vouched(batch [32]byte, w crdt.Write, value []byte) bool {
-	if r.cover.all[batch] > 0 {
-		return true
-	}
-	if w.Kind != wire.EntryRegister || w.Gone {
-		return false
-	}
-	_, err := r.proves(w.Author, w.Key, value)
-	return err == nil
-}
+var errNoCheckpoint = errors.New("no checkpoint counts here")
 
 // note takes note of a register that may be a checkpoint: what it covers is fetched if it was refused.
 func (r *Replica) note(now time.Time, key []byte, author mesh.NodeID, value []byte) {
-	if !bytes.HasPrefix(key, []byte(CheckpointPrefix)) {
+	if !isCheckpoint(key) {
 		return
 	}
-	batches, err := r.proves(author, key, value)
+	batches, err := r.checkpoint(author, value)
 	if err != nil {
 		r.told.count("checkpoints_refused")
 		r.cfg.Log.Debug("shared state: a checkpoint does not count", "of", author, "err", err)
@@ -105,7 +108,7 @@ func (r *Replica) Relearn(ctx context.Context) error {
 
 // Cover is what an authority is to sign, and what it has signed.
 type Cover struct {
-	Over [][32]byte            // batches here whose SVID is over, but for those of checkpoints alone
+	Over [][32]byte            // batches here whose SVID is over, but for checkpoints, ascending
 	Own  map[string][][32]byte // batches that this node's checkpoints name, by key
 }
 

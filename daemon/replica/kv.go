@@ -29,12 +29,12 @@ func Own(key []byte) bool {
 
 // Put sets any key, also one of the mesh's own. It returns when that is on this node's disk and can be read.
 func (r *Replica) Put(ctx context.Context, key, value []byte) (api.KVWritten, error) {
-	return r.put(ctx, crdt.Put(bytes.Clone(key), bytes.Clone(value)), len(key)+len(value))
+	return r.put(ctx, crdt.Put(bytes.Clone(key), bytes.Clone(value)), key, len(key)+len(value))
 }
 
 // Delete removes any key, also one of the mesh's own.
 func (r *Replica) Delete(ctx context.Context, key []byte) (api.KVWritten, error) {
-	return r.put(ctx, crdt.Delete(bytes.Clone(key)), len(key))
+	return r.put(ctx, crdt.Delete(bytes.Clone(key)), key, len(key))
 }
 
 // KVPut implements api.StateBackend.

@@ -54,7 +54,8 @@ func (r *Replica) restoreAll(damage *store.Damage) error {
 		return err
 	}
 	cfg := crdt.Config{
-		Self: r.cfg.Self, Incarnation: incarnation, Founder: r.cfg.Founder, Floor: r.cfg.Floor, May: r.cfg.May, Vouched: r.vouched, MaxBytes: r.cfg.MaxBytes,
+		Self: r.cfg.Self, Incarnation: incarnation, Founder: r.cfg.Founder, Floor: r.cfg.Floor, May: r.cfg.May,
+		Covered: r.covered, Proves: r.proves, MaxBytes: r.cfg.MaxBytes,
 	}
 	now := r.cfg.Now()
 	r.journal = newJournal(r.cfg.Self, name)
