@@ -80,13 +80,11 @@ func (u *uncovered) drop(x *shut) {
 	}
 }
 
-// welcome forgets that a batch was refused, and reports whether it was.
-func (u *uncovered) welcome(batch [32]byte) bool {
-	x := u.by[batch]
-	if x != nil {
+// welcome forgets that a batch was refused.
+func (u *uncovered) welcome(batch [32]byte) {
+	if x := u.by[batch]; x != nil {
 		u.drop(x)
 	}
-	return x != nil
 }
 
 // Uncovered returns how many entries neighbours brought of late that are not taken since nobody vouches for them.
@@ -108,14 +106,14 @@ func (s *State) vouched(it *item) error {
 	return fmt.Errorf("%w: batch %x…", ErrUncovered, b.id[:8])
 }
 
-// Covered takes note that Config.Covered takes batches that it did not take before, so that what was refused of them is fetched.
+// Covered takes note that Config.Covered takes batches that it did not take before, so that what was refused of them is fetched, here
+// and by neighbours that learn the same.
 func (y *Sync) Covered(now time.Time, batches [][32]byte) {
-	some := false
-	for _, b := range batches {
-		some = y.s.uncovered.welcome(b) || some
-	}
-	if !some {
+	if len(batches) == 0 {
 		return
+	}
+	for _, b := range batches {
+		y.s.uncovered.welcome(b)
 	}
 	maps.DeleteFunc(y.lives, func(_ life, f fetching) bool { return !now.Before(f.until) }) // they may bring something now
 	for _, id := range y.order {

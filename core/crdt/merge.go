@@ -71,6 +71,7 @@ func (s *State) offer(now time.Time, from mesh.NodeID, raw []byte) (b *batch, ou
 		s.uncovered.welcome(b.id)
 	}
 	if !s.wants(now, b) {
+		s.shunShelved(now, b)
 		return b, out, nil, nil
 	}
 	if s.batches[b.id] != nil {
@@ -96,11 +97,6 @@ func (s *State) wants(now time.Time, b *batch) bool {
 		}
 	}
 	return false
-}
-
-// shuns reports whether what a ref names was refused a while ago.
-func (s *State) shuns(now time.Time, r wire.Ref) bool {
-	return s.uncovered.refs[r] || s.pending.unwanted.has(now, r)
 }
 
 // lacks reports whether it would be the item of its slot.
@@ -161,15 +157,6 @@ func (s *State) merge(now time.Time, b *batch) (out Outcome) {
 		}
 	}
 	return s.finish(out)
-}
-
-// shun notes that an item is not taken.
-func (s *State) shun(now time.Time, it *item, err error) {
-	if errors.Is(err, ErrUncovered) {
-		s.uncovered.put(now, it)
-	} else {
-		s.pending.unwanted.put(now, it.ref())
-	}
 }
 
 // finish adds what is to be written to an outcome.
@@ -319,26 +306,4 @@ func (s *State) retire(it *item) {
 	}
 	s.charge(b.Author, -it.size()+b.size()-was)
 	s.savePruned(b, gone, []subtree{made})
-}
-
-// Due returns when the first entry of the future may be merged; zero: there is none.
-func (s *State) Due() time.Time {
-	if len(s.held.all) == 0 {
-		return time.Time{}
-	}
-	return s.held.all[0].due
-}
-
-// release merges the entries whose time has come.
-func (s *State) release(now time.Time) (out Outcome) {
-	for len(s.held.all) > 0 && !now.Before(s.held.all[0].due) {
-		o := s.merge(now, s.held.take(0).batch)
-		out.Write = append(out.Write, o.Write...)
-		out.Changed = append(out.Changed, o.Changed...)
-		out.fresh = append(out.fresh, o.fresh...)
-		if o.Alarm != nil {
-			out.Alarm = o.Alarm
-		}
-	}
-	return out
 }
