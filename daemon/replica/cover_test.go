@@ -252,6 +252,33 @@ func TestRestoreUncovered(t *testing.T) {
 	})
 }
 
+// A snapshot that holds checkpoints can be restored anywhere, however old it is.
+func TestRestoreCovered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDomain(t)
+		a, b := d.member(t, "a", withEnds, daily(d, "a")), d.member(t, "b", withEnds)
+		defer a.close()
+		defer b.close()
+		for i := range 5 {
+			a.put(fmt.Sprint(i), "v")
+		}
+		time.Sleep(2 * 24 * time.Hour)
+		a.cover("0/a")
+		var file bytes.Buffer
+		if _, err := a.Snapshot(t.Context(), &file); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(20 * 24 * time.Hour)
+		res, err := b.Restore(t.Context(), bytes.NewReader(file.Bytes()))
+		if err != nil || res.Taken != 6 || res.Refused != 0 || b.info().Digest != a.info().Digest {
+			t.Errorf("%+v, %v", res, err)
+		}
+		if res, err = b.Restore(t.Context(), bytes.NewReader(file.Bytes())); err != nil || res.Taken != 0 || res.Known != 6 {
+			t.Errorf("again: %+v, %v", res, err)
+		}
+	})
+}
+
 // A checkpoint is signed alone, so that it proves itself, whatever is written at the same time.
 func TestCheckpointSignedAlone(t *testing.T) {
 	w := writes{}

@@ -38,12 +38,17 @@ func (r *Replica) Restore(ctx context.Context, from io.Reader) (api.RestoreResul
 	if err != nil {
 		return api.RestoreResult{}, snapshotRefusal(err)
 	}
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return api.RestoreResult{}, err
-	}
 	in := &restoring{r: r, room: make(chan struct{}, maxRestoring), chains: map[[32]byte][]byte{}}
-	if err := in.all(ctx, f); err != nil {
-		return api.RestoreResult{}, snapshotRefusal(err)
+	for _, in.checkpoints = range [...]bool{true, false} { // they cover the rest
+		if _, err := f.Seek(0, io.SeekStart); err != nil {
+			return api.RestoreResult{}, err
+		}
+		if err := in.all(ctx, f); err != nil {
+			return api.RestoreResult{}, snapshotRefusal(err)
+		}
+	}
+	if err := in.land(ctx); err != nil {
+		return api.RestoreResult{}, err
 	}
 	in.result.Snapshot = h.info()
 	in.result.Known = int(h.entries) - in.result.Taken - in.result.Refused
@@ -166,9 +171,11 @@ type restoring struct {
 	room   chan struct{}
 	chains map[[32]byte][]byte
 	result api.RestoreResult
+
+	checkpoints bool // these are taken now, else all else
 }
 
-// all merges what spool has verified.
+// all merges what spool has verified, and waits for the last piece.
 func (in *restoring) all(ctx context.Context, from io.Reader) error {
 	parts := newSnapshotReader(from)
 	if _, err := parts.head(); err != nil {
@@ -191,7 +198,7 @@ func (in *restoring) all(ctx context.Context, from io.Reader) error {
 				return err
 			}
 		case partEnd:
-			return in.end(ctx)
+			return in.settled(ctx)
 		}
 	}
 }
@@ -201,6 +208,9 @@ func (in *restoring) piece(ctx context.Context, raw []byte) error {
 	p, err := wire.ParsePiece(raw)
 	if err != nil {
 		return err
+	}
+	if in.checkpoints != (len(p.Leaves) == 1 && isCheckpoint(p.Leaves[0].Entry.Key)) {
+		return nil
 	}
 	select {
 	case in.room <- struct{}{}:
@@ -229,8 +239,8 @@ func (in *restoring) piece(ctx context.Context, raw []byte) error {
 	})
 }
 
-// end waits for the last piece and until all is on disk.
-func (in *restoring) end(ctx context.Context) error {
+// settled waits until no piece is being checked.
+func (in *restoring) settled(ctx context.Context) error {
 	for range maxRestoring {
 		select {
 		case in.room <- struct{}{}:
@@ -240,6 +250,14 @@ func (in *restoring) end(ctx context.Context) error {
 			return closedError()
 		}
 	}
+	for range maxRestoring {
+		<-in.room
+	}
+	return nil
+}
+
+// land waits until all is on disk.
+func (in *restoring) land(ctx context.Context) error {
 	landed := make(chan error, 1)
 	if err := in.r.do(ctx, func(time.Time) {
 		in.r.disk.put(in.r, toStore(in.r.state.Begun()), func(_ time.Time, err error) { landed <- err })
