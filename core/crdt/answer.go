@@ -45,7 +45,8 @@ func (y *Sync) mayFetch(now time.Time, p *peer, d wire.Dot) bool {
 	l := lifeOf(d)
 	h := y.s.head(l)
 	if f, asked := y.lives[l]; asked && h < f.target {
-		futile := f.of == p.id && f.target == d.Seq && f.had == h // it brought nothing that is taken
+		// It brought nothing that is taken; what nobody vouches for, others would bring as well.
+		futile := f.target == d.Seq && f.had == h && (f.of == p.id || y.s.uncovered.lives[l] > 0)
 		if now.Before(f.until) || futile && now.Before(f.until.Add(grudge)) {
 			return false
 		}

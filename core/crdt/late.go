@@ -15,66 +15,96 @@ import (
 // counts only if Config.Covered, or Proves, says so.
 const Grace = 7 * 24 * time.Hour
 
-const maxUncovered = 128 << 10 // entries that are remembered: some 20 MB
+const (
+	maxUncovered = 128 << 10  // entries that are remembered: some 20 MB
+	aftermath    = 2 * grudge // what could be fetched again and was not is still told of
+)
 
-// uncovered is what was not taken because nobody vouches for it. While it is remembered it is not fetched again, and as soon as
-// somebody vouches it is. When there is no room, nothing so old is fetched until there is.
+// uncovered is what was not taken because nobody vouches for it. For a while it is not fetched again, unless somebody vouches; it is
+// remembered for longer, so that an operator sees it. When there is no room, nothing so old is fetched until there is.
 type uncovered struct {
-	refs  map[wire.Ref]bool
+	refs  map[wire.Ref]*shut
 	by    map[[32]byte]*shut // by ID of the batch
-	order []*shut            // ascending by until
+	order []mark             // ascending by until
+	lives map[life]int       // how many of them are of each
 	room  int                // of refs
 }
 
 // shut is what came of one batch.
 type shut struct {
 	batch [32]byte
+	life  life
 	refs  []wire.Ref
 	until time.Time
 }
 
+// mark is a batch and what its until was; if that is another now there is a later mark of it.
+type mark struct {
+	*shut
+	was time.Time
+}
+
 func newUncovered() uncovered {
-	return uncovered{refs: map[wire.Ref]bool{}, by: map[[32]byte]*shut{}, room: maxUncovered}
+	return uncovered{refs: map[wire.Ref]*shut{}, by: map[[32]byte]*shut{}, lives: map[life]int{}, room: maxUncovered}
 }
 
 func (u *uncovered) put(now time.Time, it *item) {
-	ref, batch := it.ref(), it.batch.id
-	if u.refs[ref] || u.full(now) {
+	u.prune(now.Add(-aftermath))
+	if u.full(now) {
 		return
 	}
+	ref, batch := it.ref(), it.batch.id
 	x := u.by[batch]
 	if x == nil {
-		x = &shut{batch: batch, until: now.Add(grudge)}
+		x = &shut{batch: batch, life: lifeOf(it.dot())}
 		u.by[batch] = x
-		u.order = append(u.order, x)
+		u.lives[x.life]++
 	}
-	x.refs = append(x.refs, ref)
-	u.refs[ref] = true
+	if !now.Before(x.until) {
+		x.until = now.Add(grudge)
+		u.order = append(u.order, mark{x, x.until})
+	}
+	if u.refs[ref] == nil {
+		x.refs = append(x.refs, ref)
+		u.refs[ref] = x
+	}
 }
 
-// prune forgets what was remembered for long enough.
-func (u *uncovered) prune(now time.Time) {
+// has reports whether what a ref names is not to be fetched.
+func (u *uncovered) has(now time.Time, r wire.Ref) bool {
+	x := u.refs[r]
+	return x != nil && now.Before(x.until)
+}
+
+// prune forgets what could have been fetched again since a time.
+func (u *uncovered) prune(since time.Time) {
 	n := 0
 	for ; n < len(u.order); n++ {
-		if x := u.order[n]; u.by[x.batch] == x && now.Before(x.until) {
+		m := u.order[n]
+		if u.by[m.batch] != m.shut || !m.was.Equal(m.until) {
+			continue
+		}
+		if since.Before(m.until) {
 			break
 		}
-		u.drop(u.order[n])
+		u.drop(m.shut)
 	}
 	u.order = slices.Delete(u.order, 0, n)
 }
 
 // full reports whether no more can be remembered now.
 func (u *uncovered) full(now time.Time) bool {
-	u.prune(now)
+	if len(u.refs) >= u.room {
+		u.prune(now)
+	}
 	return len(u.refs) >= u.room
 }
 
 func (u *uncovered) drop(x *shut) {
-	if u.by[x.batch] != x {
-		return
-	}
 	delete(u.by, x.batch)
+	if u.lives[x.life]--; u.lives[x.life] == 0 {
+		delete(u.lives, x.life)
+	}
 	for _, r := range x.refs {
 		delete(u.refs, r)
 	}
@@ -89,7 +119,7 @@ func (u *uncovered) welcome(batch [32]byte) {
 
 // Uncovered returns how many entries neighbours brought of late that are not taken since nobody vouches for them.
 func (s *State) Uncovered(now time.Time) int {
-	s.uncovered.prune(now)
+	s.uncovered.prune(now.Add(-aftermath))
 	return len(s.uncovered.refs)
 }
 

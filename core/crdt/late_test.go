@@ -171,7 +171,7 @@ func TestUncoveredBounded(t *testing.T) {
 	if n := s.Digest().Count; n != 50 {
 		t.Errorf("%d of 50 new entries came", n)
 	}
-	if w.sent = 0; len(s.uncovered.order) > 100 {
+	if w.sent = 0; len(s.uncovered.order) > 500 {
 		t.Errorf("%d batches", len(s.uncovered.order))
 	}
 	w.run(time.Hour)
@@ -280,6 +280,37 @@ func TestCoveredLater(t *testing.T) {
 		}
 	}
 	w.consistent()
+}
+
+// However many neighbours have what nobody vouches for, it costs little: it is not fetched from one after the other.
+func TestUncoveredOfManyNeighbours(t *testing.T) {
+	w := newWorld(t, 1, 4, [][2]int{{0, 1}, {1, 2}, {0, 2}, {0, 3}, {1, 3}, {2, 3}})
+	w.judge = func(j *Job) error {
+		j.Ends = endOf(j.Newest)
+		return check(j)
+	}
+	for i, r := range w.nodes {
+		r.coverBy(w.nodes[0].id)
+		w.cut[[2]int{i, 3}] = true
+	}
+	w.nodes[0].fill("old", 3000, 20)
+	w.run(10 * time.Second)
+	w.now = w.now.Add(20 * day)
+	clear(w.cut)
+	w.follow(time.Minute)
+	if w.nodes[3].s.Uncovered(w.now) != 3000 {
+		t.Fatalf("%d uncovered", w.nodes[3].s.Uncovered(w.now))
+	}
+	w.sent = 0
+	w.follow(30 * time.Minute)
+	if w.sent > 4<<20 { // all of it, some 400 kB, three times, and comparisons
+		t.Errorf("%d bytes in half an hour of which nothing comes", w.sent)
+	}
+	w.notarise(0)
+	w.follow(10 * time.Second)
+	if !w.agreed() {
+		t.Error("no agreement 10 s after the checkpoint")
+	}
 }
 
 // For two months replicas write under SVIDs of a day, are cut off for less than the grace, and begin as empty ones in turn. One of them

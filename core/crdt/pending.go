@@ -122,7 +122,7 @@ func (s *State) shunShelved(now time.Time, b *batch) {
 
 // shuns reports whether what a ref names was refused a while ago.
 func (s *State) shuns(now time.Time, r wire.Ref) bool {
-	return s.uncovered.refs[r] || s.pending.unwanted.has(now, r)
+	return s.uncovered.has(now, r) || s.pending.unwanted.has(now, r)
 }
 
 // shun notes that an item is not taken.

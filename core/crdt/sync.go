@@ -17,7 +17,7 @@ const (
 	quiet        = time.Second      // without a message: the pass is over
 	patience     = 15 * time.Second // what was asked for is not asked for elsewhere; so long a signature check may take
 	stranger     = time.Minute      // without agreement: first compare how far each has come
-	listRate     = 2 << 10          // bytes a second that comparisons which bring nothing may cost
+	listRate     = 256              // bytes a second that comparisons which bring nothing may cost
 	maxBackoff   = time.Minute      // between passes that bring nothing
 	shunned      = time.Minute      // a neighbour whose pieces do not verify
 )
