@@ -127,8 +127,8 @@ func (r *Replica) Cover(ctx context.Context) (Cover, error) {
 	}
 	var c Cover
 	err := r.do(ctx, func(time.Time) {
-		c.Over = r.state.Batches(func(svid [32]byte) bool { return over[svid] }, func(ch crdt.Change) bool {
-			_, counts := r.cover.of[string(ch.Key)]
+		c.Over = r.state.Batches(func(svid [32]byte) bool { return over[svid] }, func(key []byte) bool {
+			_, counts := r.cover.of[string(key)]
 			return counts
 		})
 		c.Own = maps.Clone(r.cover.of)

@@ -212,7 +212,7 @@ func TestRelearn(t *testing.T) {
 // idOf returns the ID of the batch of a key's register.
 func idOf(t *testing.T, m *member, key string) (id [32]byte) {
 	t.Helper()
-	for _, b := range m.state.Batches(func([32]byte) bool { return true }, func(c crdt.Change) bool { return string(c.Key) != key }) {
+	for _, b := range m.state.Batches(func([32]byte) bool { return true }, func(k []byte) bool { return string(k) != key }) {
 		id = b
 	}
 	return id
