@@ -116,6 +116,9 @@ func TestNewNodeAfterWeeks(t *testing.T) {
 		b.close()
 		b.open()
 		defer b.close()
+		if !b.covered(idOf(t, a, "old")) {
+			t.Error("opened again, it knows of no checkpoint")
+		}
 		c = connect(b, x)
 		defer c.cut()
 		time.Sleep(10 * time.Second)
