@@ -39,7 +39,7 @@ func checkpointNumber(key string) (int, bool) {
 
 // checkpoints makes this authority's checkpoints, and has those of all judged anew when there is a newer log, until ctx ends.
 func (d *Daemon) checkpoints(ctx context.Context, r *replica.Replica) {
-	head := d.identity.Log().Head()
+	var head [32]byte // the replica may have been opened with another
 	var due time.Time
 	for {
 		if l := d.identity.Log(); l.Head() != head && r.Relearn(ctx) == nil {
