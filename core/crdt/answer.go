@@ -239,7 +239,7 @@ func (y *Sync) onWant(p *peer, m wire.StateWant) {
 			return
 		}
 		p.send = append(p.send, it)
-		p.fruitful = true
+		p.fruitful, p.rest = true, time.Time{}
 	}
 }
 

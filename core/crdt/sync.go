@@ -240,6 +240,7 @@ func (y *Sync) arrived(now time.Time, p *peer, b *batch) {
 		ref := it.ref()
 		if f, ok := y.flying[ref]; ok {
 			y.landed(ref, f)
+			p.rest = time.Time{} // there is something to fetch after all
 		}
 		if held := y.s.tree.get(it.slot); held != nil && held.id == it.id && len(p.known) < len(p.fresh) {
 			p.known[held] = true
