@@ -15,6 +15,7 @@ import (
 	"x0tta6bl4/api"
 	"x0tta6bl4/core/crdt"
 	"x0tta6bl4/mesh"
+	"x0tta6bl4/wire"
 )
 
 var errNotGenuine = errors.New("no authority signed it")
@@ -300,4 +301,28 @@ func TestCheckpointSignedAlone(t *testing.T) {
 	if !isCheckpoint([]byte(CheckpointPrefix+"0/a")) || isCheckpoint([]byte("x0t/authority-log/a")) {
 		t.Error("checkpoints are not told from others")
 	}
+}
+
+// Certificates that a relay puts behind a chain do not hide that the SVID ended with its authority.
+func TestJunkHidesNoEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDomain(t)
+		a := d.member(t, "a", withEnds, func(c *Config) {
+			c.Ends = func(chain [][]byte) time.Time {
+				if len(chain) > 1 { // whoever looks for the issuer at the end of the chain does not find it
+					return time.Time{}
+				}
+				return time.Now().Add(-crdt.Grace - time.Hour)
+			}
+		})
+		defer a.close()
+		id := d.identity(mustNode("z"), time.Hour)
+		relay := meet(t, a, "y", true)
+		relay.send(wire.StateChain{Chain: [][]byte{id.Chain[0], d.ca.Raw}}, piece(t, id, "z", "k", "v", time.Now()))
+		synctest.Wait()
+		if a.get("k") != "-" || a.counter("uncovered") != 1 {
+			t.Errorf("reads %q, %d uncovered", a.get("k"), a.counter("uncovered"))
+		}
+		_ = relay.end()
+	})
 }
