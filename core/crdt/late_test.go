@@ -348,7 +348,9 @@ func (w *world) pass(d int) (uncovered uint64) {
 	for _, l := range w.links {
 		w.cut[l] = !w.cut[l] && w.rnd.IntN(3) == 0
 	}
-	if n := w.rnd.IntN(len(w.nodes)); w.rnd.IntN(6) == 0 {
+	n := w.rnd.IntN(len(w.nodes))
+	learnt := slices.ContainsFunc(w.nodes, func(r *replica) bool { return r.n != n && r.s.Settled() }) // somebody is left to learn from
+	if w.rnd.IntN(6) == 0 && learnt {
 		r := w.nodes[n]
 		uncovered = r.s.Counters()["uncovered"]
 		r.cfg.Incarnation += 1000
