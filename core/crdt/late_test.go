@@ -321,7 +321,6 @@ func TestCoveredMonths(t *testing.T) {
 	for seed := range seeds(t, 20, 5) {
 		w := lateWorld(t, 4)
 		w.rnd = rand.New(rand.NewPCG(seed, 7))
-		w.follow(10 * time.Second) // if the first one is emptied before another has settled, nobody ever does
 		for d := range 60 {
 			uncovered += w.pass(d)
 		}
