@@ -85,6 +85,9 @@ type Freshness struct {
 	Agreed *Millis `json:"agreed_ago_ms,omitempty"`
 	Held   int     `json:"held,omitempty"`  // entries from the future that wait for their time
 	Aside  int     `json:"aside,omitempty"` // entries kept aside, for an operator
+	// Uncovered is how many entries neighbours brought of late that are not taken: signed with SVIDs that are long over, and covered by
+	// no checkpoint.
+	Uncovered int `json:"uncovered,omitempty"`
 }
 
 // KVEntry is a register: a key with its value, and who wrote it when.
@@ -186,12 +189,13 @@ type RestoreResult struct {
 	Future   int          `json:"future"`  // that are dated in the future and wait for their time
 	// What follows is left out though it may be valid.
 	Unvouched int `json:"unvouched"` // whose author's certificate this node cannot vouch for
+	Uncovered int `json:"uncovered"` // that SVIDs signed which are long over, and no checkpoint covers; an authority takes them
 	Older     int `json:"older"`     // unknown here and older than deletions are remembered: set aside
 	Full      int `json:"full"`      // for which there is no room: the quota of their author, or this node's memory
 }
 
 // LeftOut returns how many entries that may be valid do not count.
-func (r *RestoreResult) LeftOut() int { return r.Unvouched + r.Older + r.Full }
+func (r *RestoreResult) LeftOut() int { return r.Unvouched + r.Uncovered + r.Older + r.Full }
 
 // StateBackend is what the handlers ask of the shared state. Every method must be safe for concurrent use and return when
 // its context ends. Keys that are empty or longer than MaxKey give CodeBadRequest, values longer than MaxValue

@@ -382,8 +382,8 @@ func TestKVLog(t *testing.T) {
 // The names of fields are a promise to programs. Whoever changes this test breaks them.
 func TestFieldNamesOfShared(t *testing.T) {
 	ago := Millis(time.Second)
-	f := Freshness{Agreed: &ago, Held: 1, Aside: 1}
-	const freshNames = "agreed_ago_ms agreeing aside consistency held neighbours settled"
+	f := Freshness{Agreed: &ago, Held: 1, Aside: 1, Uncovered: 1}
+	const freshNames = "agreed_ago_ms agreeing aside consistency held neighbours settled uncovered"
 	names := func(more string) string {
 		return strings.Join(sortedFields(freshNames+" "+more), " ")
 	}
@@ -399,7 +399,7 @@ func TestFieldNamesOfShared(t *testing.T) {
 		"reset":    {KVChange{Revision: "j.now", Taken: noon, Reset: true}, "reset revision taken"},
 		"state":    {StateInfo{Freshness: f}, names("bytes digest entries warnings")},
 		"snapshot": {SnapshotInfo{}, "digest domain entries node time"},
-		"restored": {RestoreResult{}, "full future known older refused snapshot taken unvouched"},
+		"restored": {RestoreResult{}, "full future known older refused snapshot taken uncovered unvouched"},
 		"head":     {changesHead{}, "freshness"},
 		"absent":   {absent{NoValue(nil), f}, names("error")},
 	} {

@@ -59,7 +59,7 @@ func TestSnapshotAndRestore(t *testing.T) {
 		},
 		restore: func(r io.Reader) (_ RestoreResult, err error) {
 			restored, err = io.ReadAll(r)
-			return RestoreResult{info, 1, 2, 3, 4, 5, 6, 7}, err
+			return RestoreResult{info, 1, 2, 3, 4, 5, 6, 7, 8}, err
 		},
 	}
 	c, _ := serveShared(t, s)
@@ -67,7 +67,7 @@ func TestSnapshotAndRestore(t *testing.T) {
 	if i, err := c.StateSnapshot(t.Context(), &got); err != nil || i != info || !bytes.Equal(got.Bytes(), big) {
 		t.Errorf("snapshot: %+v, %d bytes, %v", i, got.Len(), err)
 	}
-	if r, err := c.StateRestore(t.Context(), &got); err != nil || r != (RestoreResult{info, 1, 2, 3, 4, 5, 6, 7}) || !bytes.Equal(restored, big) {
+	if r, err := c.StateRestore(t.Context(), &got); err != nil || r != (RestoreResult{info, 1, 2, 3, 4, 5, 6, 7, 8}) || !bytes.Equal(restored, big) {
 		t.Errorf("restore: %+v, %d bytes, %v", r, len(restored), err)
 	}
 	s.snapshot = func(io.Writer) (SnapshotInfo, error) { return info, nil }

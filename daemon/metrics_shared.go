@@ -17,6 +17,7 @@ var (
 	mShMeet    = gauge("shared_neighbours", "Neighbours that it is exchanged with; agreeing: those that hold the very same.", "state")
 	mShHeld    = gauge("shared_held", "Entries from the future that wait for their time.")
 	mShAside   = gauge("shared_aside", "Entries that are older than deletions are remembered, set aside for an operator.")
+	mShUncover = gauge("shared_uncovered", "Entries of SVIDs that are long over, not taken while no checkpoint covers them.")
 	mShWrites  = counter("shared_writes", "Writes of this node that were acknowledged.")
 	mShWait    = counter("shared_write_seconds", "Time that these took, which is most of all the disk's.")
 	mShRefused = counter("shared_refused", "Entries of others that were not taken, by reason.", "reason")
@@ -28,7 +29,7 @@ var (
 )
 
 // refusals are the counters of a replica that count what was not taken.
-var refusals = strings.Fields("malformed forbidden future old over full quota busy shunned refused known_bad equivocal twin")
+var refusals = strings.Fields("malformed forbidden future old over full quota busy shunned refused uncovered known_bad equivocal twin")
 
 // levels are the counters of a replica that are none: how many there are now.
 var levels = strings.Fields("chains waiting writes")
@@ -83,6 +84,7 @@ func (s *sharedSnapshot) emit(e emitter) {
 	e(mShMeet, float64(s.info.Neighbours-s.info.Agreeing), "differing")
 	e(mShHeld, float64(s.info.Held))
 	e(mShAside, float64(s.info.Aside))
+	e(mShUncover, float64(s.info.Uncovered))
 	for name, n := range s.counts {
 		switch {
 		case slices.Contains(refusals, name):

@@ -90,8 +90,8 @@ func TestFreshness(t *testing.T) {
 		{api.Freshness{Settled: true, Neighbours: 3, Agreeing: 1, Agreed: &ago}, "1 of 3 neighbours hold the same, last agreed 1m30s ago"},
 		{api.Freshness{Settled: true, Neighbours: 3, Agreeing: 3, Agreed: &ago}, "all neighbours hold the same, last agreed 1m30s ago"},
 		{api.Freshness{Neighbours: 1}, "this node has not learnt yet what others have, and does not write; 0 of 1 neighbours hold the same, never agreed with another yet"},
-		{api.Freshness{Settled: true, Held: 2, Aside: 5},
-			"no neighbour to compare with, never agreed with another yet; entries that wait for their time: 2; entries set aside: 5"},
+		{api.Freshness{Settled: true, Held: 2, Aside: 5, Uncovered: 7},
+			"no neighbour to compare with, never agreed with another yet; entries that wait for their time: 2; entries set aside: 5; entries without the checkpoint they need: 7"},
 	} {
 		tc.f.Consistency = api.ConsistencyEventual
 		if got := freshness(tc.f); got != "consistency: eventual; "+tc.want {
@@ -102,9 +102,9 @@ func TestFreshness(t *testing.T) {
 
 // What a replica that is new, cut off or hurt says of itself.
 func TestStateWithCares(t *testing.T) {
-	serveKeys(t, &fakeShared{fresh: &api.Freshness{Consistency: api.ConsistencyEventual, Held: 3, Aside: 1}})
+	serveKeys(t, &fakeShared{fresh: &api.Freshness{Consistency: api.ConsistencyEventual, Held: 3, Aside: 1, Uncovered: 2}})
 	out, _, code := runArgs(t.Context(), "", "state")
-	for _, want := range []string{"settled      no: it has not learnt", "neighbours   0, of which 0 hold the same; never agreed", "held         3 from the future", "aside        1 set aside"} {
+	for _, want := range []string{"settled      no: it has not learnt", "neighbours   0, of which 0 hold the same; never agreed", "held         3 from the future", "aside        1 set aside", "uncovered    2 of SVIDs"} {
 		if code != exitDone || !strings.Contains(out, want) {
 			t.Errorf("no %q: %d\n%s", want, code, out)
 		}

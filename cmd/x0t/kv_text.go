@@ -138,6 +138,9 @@ func freshness(f api.Freshness) string {
 	if f.Aside > 0 {
 		parts = append(parts, fmt.Sprintf("entries set aside: %d", f.Aside))
 	}
+	if f.Uncovered > 0 {
+		parts = append(parts, fmt.Sprintf("entries without the checkpoint they need: %d", f.Uncovered))
+	}
 	return strings.Join(parts, "; ")
 }
 

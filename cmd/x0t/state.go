@@ -62,6 +62,9 @@ func (a *app) printState(s api.StateInfo) {
 	if s.Aside > 0 {
 		line("aside", cell{fmt.Sprintf("%d set aside; write those keys anew", s.Aside), yellow})
 	}
+	if s.Uncovered > 0 {
+		line("uncovered", cell{fmt.Sprintf("%d of SVIDs that are long over; not taken until an authority covers them", s.Uncovered), yellow})
+	}
 	t.print(a)
 	for _, w := range s.Warnings {
 		fmt.Fprintln(a.out, a.paint(cell{"warning: " + w, yellow}))
@@ -258,6 +261,7 @@ func (a *app) printRestored(r api.RestoreResult) {
 		{r.Future, "wait for their time: they are dated in the future; check the clocks"},
 		{r.Refused, "refused: their signatures do not match, or their authors may not write there"},
 		{r.Unvouched, "left out: this node cannot vouch for their authors' certificates; restore again when it knows the authority"},
+		{r.Uncovered, "left out: signed with SVIDs that are long over, and covered by no checkpoint of an authority; restore it at an authority"},
 		{r.Older, "left out: older than deletions are remembered; they are set aside, write those keys anew"},
 		{r.Full, "left out: their author's quota, or this node's memory, is full; delete something and restore again"},
 	} {

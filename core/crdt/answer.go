@@ -55,7 +55,8 @@ func (y *Sync) wanted(now time.Time, p *peer, d wire.Dot, h uint64) bool {
 	if !asked || h >= f.target {
 		return true
 	}
-	futile := f.of == p.id && f.target == d.Seq && f.had == h // it brought nothing that is taken
+	// It brought nothing that is taken; what nobody vouches for, others would bring as well.
+	futile := f.target == d.Seq && f.had == h && (f.of == p.id || y.s.uncovered.lives[lifeOf(d)] > 0)
 	return !now.Before(f.until) && !(futile && now.Before(f.until.Add(grudge)))
 }
 
@@ -90,6 +91,12 @@ func (y *Sync) livesRoom(now time.Time, p *peer) bool {
 	}
 	y.sweepDue = now.Add(quiet)
 	y.swept += len(y.lives)
+	y.sweepLives(now)
+	return len(y.lives) < maxLives && p.claims < livesShare
+}
+
+// sweepLives forgets what is not being fetched any more.
+func (y *Sync) sweepLives(now time.Time) {
 	maps.DeleteFunc(y.lives, func(_ life, f fetching) bool {
 		over := !now.Before(f.until)
 		if of := y.peers[f.of]; over && of != nil {
@@ -97,7 +104,6 @@ func (y *Sync) livesRoom(now time.Time, p *peer) bool {
 		}
 		return over
 	})
-	return len(y.lives) < maxLives && p.claims < livesShare
 }
 
 func (y *Sync) onNodes(now time.Time, p *peer, m wire.StateNodes) {
@@ -178,8 +184,13 @@ func (p *peer) thorough() bool { return p.vain >= 2 }
 // ask wants of refs what is newer than what is held, and is not on its way from somebody else.
 func (y *Sync) ask(now time.Time, p *peer, refs []wire.Ref) {
 	y.expire(now)
+	early := y.tooEarly(now)
 	for _, r := range p.few(refs) {
-		if it, older := y.s.tree.find(r); it != nil || !older && !p.thorough() || y.s.pending.unwanted.has(now, r) {
+		if it, older := y.s.tree.find(r); it != nil || !older && !p.thorough() || y.s.shuns(now, r) {
+			continue
+		}
+		if refTime(r) < early {
+			p.lost = true
 			continue
 		}
 		if f, asked := y.flying[r]; asked && (f.of == p.id || now.Before(f.until) && !y.failed.has(now, r)) {
@@ -228,7 +239,7 @@ func (y *Sync) onWant(p *peer, m wire.StateWant) {
 			return
 		}
 		p.send = append(p.send, it)
-		p.fruitful = true
+		p.fruitful, p.rest = true, time.Time{}
 	}
 }
 
@@ -264,8 +275,8 @@ func (p *peer) next(now time.Time) time.Time {
 	if !p.active.IsZero() && p.active.Before(t) {
 		t = p.active
 	}
-	if p.mayLead() && p.passDue.Before(t) {
-		t = p.passDue
+	if p.mayLead() && p.nextPass().Before(t) {
+		t = p.nextPass()
 	}
 	return t
 }

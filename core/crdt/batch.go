@@ -17,6 +17,7 @@ type batch struct {
 	id     [32]byte // hash of the signing input
 	live   []*item  // ascending by index
 	pruned []subtree
+	late   bool // it came when its SVID was over since Grace; of one that is not held yet
 }
 
 // subtree is the leaves lo to hi-1 of a batch's tree.

@@ -15,6 +15,7 @@ var (
 	ErrShunned   = errors.New("the neighbour that passed it on sent too much that does not verify")
 	ErrRefused   = errors.New("not signed by its author")
 	ErrUnproven  = errors.New("the certificate of its author is missing, or not valid here")
+	ErrUncovered = errors.New("signed with an SVID that is long over, and covered by no checkpoint of an authority")
 	ErrKnownBad  = errors.New("the same did not verify a while ago")
 	ErrEquivocal = errors.New("its author used one number for two entries")
 	ErrTwin      = errors.New("entries appear under this node's name and incarnation that it did not write: stop its double, or make a new state directory")
@@ -46,6 +47,7 @@ var named = [...]struct {
 	{ErrShunned, "shunned"},
 	{ErrRefused, "refused"},
 	{ErrUnproven, "unproven"},
+	{ErrUncovered, "uncovered"},
 	{ErrKnownBad, "known_bad"},
 	{ErrEquivocal, "equivocal"},
 	{ErrTwin, "twin"},

@@ -94,3 +94,16 @@ func (s *State) behind(l life, seq uint64) *batch {
 	}
 	return bs[i]
 }
+
+// Batches returns the IDs of all batches that over holds for, by the SVID that signed them, each author's in their order, but for those of
+// one entry whose key proves holds for. The ID of a batch is the SHA-256 of what its author signed.
+func (s *State) Batches(over func(svid [32]byte) bool, proves func(key []byte) bool) (ids [][32]byte) {
+	for _, l := range s.order {
+		for _, b := range s.lives[l] {
+			if over(b.SVID) && (b.Count > 1 || !proves(b.live[0].key())) {
+				ids = append(ids, b.id)
+			}
+		}
+	}
+	return ids
+}

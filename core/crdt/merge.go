@@ -12,7 +12,7 @@ import (
 )
 
 // Job asks the host whether Sig is a valid signature of Signed by the SVID of Author whose leaf has the hash SVID, and
-// whether that was valid from Oldest to Newest. It must come back through Verified unchanged.
+// whether that was valid from Oldest to Newest. It must come back through Verified, unchanged but for Ends.
 type Job struct {
 	From           mesh.NodeID // the neighbour that brought it
 	Author         mesh.NodeID
@@ -20,6 +20,7 @@ type Job struct {
 	Signed, Sig    []byte
 	Oldest, Newest time.Time
 	Until          time.Time // what is not checked by then is refused all the same, and may come again
+	Ends           time.Time // filled in by the host: until when that SVID is current; zero: for ever
 
 	hash [32]byte // of the piece
 	b    *batch
@@ -69,7 +70,11 @@ func (s *State) offer(now time.Time, from mesh.NodeID, raw []byte) (b *batch, ou
 		return nil, out, nil, s.count(fmt.Errorf("%w: %w", ErrMalformed, err))
 	}
 	b = newBatch(p)
+	if from.IsZero() { // an operator brings it, and asks anew
+		s.uncovered.welcome(b.id)
+	}
 	if !s.wants(now, from, b) {
+		s.shunShelved(now, b)
 		return b, out, nil, nil
 	}
 	if s.batches[b.id] != nil {
@@ -91,7 +96,7 @@ func (s *State) offer(now time.Time, from mesh.NodeID, raw []byte) (b *batch, ou
 // at again: whoever imports it is to be told what becomes of it.
 func (s *State) wants(now time.Time, from mesh.NodeID, b *batch) bool {
 	for _, it := range b.live {
-		if s.lacks(it) && (from.IsZero() || !s.held.known[it.id] && !s.aside.known[it.id] && !s.pending.unwanted.has(now, it.ref())) {
+		if s.lacks(it) && (from.IsZero() || !s.held.known[it.id] && !s.aside.known[it.id] && !s.shuns(now, it.ref())) {
 			return true
 		}
 	}
@@ -118,6 +123,7 @@ func (s *State) verified(now time.Time, job *Job, err error) Outcome {
 		s.pending.refused.put(now, job.hash)
 		return Outcome{}
 	}
+	job.b.late = !job.Ends.IsZero() && now.After(job.Ends.Add(Grace))
 	return s.merge(now, job.b)
 }
 
@@ -129,7 +135,7 @@ func (s *State) merge(now time.Time, b *batch) (out Outcome) {
 		if err := s.admit(now, it); err != nil {
 			if !errors.Is(err, errKnown) {
 				out.Refused = append(out.Refused, s.count(fmt.Errorf("%s: %w", it.batch.Author, err)))
-				s.pending.unwanted.put(now, it.ref())
+				s.shun(now, it, err)
 			}
 			continue
 		}
@@ -177,6 +183,9 @@ func (s *State) admit(now time.Time, it *item) error {
 	if err := s.allowed(it); err != nil {
 		return err
 	}
+	if err := s.vouched(it); err != nil {
+		return err
+	}
 	ahead := it.time.Time().Sub(now)
 	if ahead > s.skew.Ahead {
 		s.skew = Skew{it.batch.Author, ahead}
@@ -202,10 +211,14 @@ func (s *State) allowed(it *item) error {
 	if s.cfg.May == nil {
 		return nil
 	}
-	if err := s.cfg.May(Write{it.dot(), it.kind, it.gone, it.time, it.key(), it.element()}); err != nil {
+	if err := s.cfg.May(writeOf(it)); err != nil {
 		return fmt.Errorf("%w: %w", ErrForbidden, err)
 	}
 	return nil
+}
+
+func writeOf(it *item) Write {
+	return Write{it.dot(), it.kind, it.gone, it.time, it.key(), it.element()}
 }
 
 // room checks the bounds of memory, with extra bytes on their way. What makes a place smaller is always let in.
@@ -311,26 +324,4 @@ func (s *State) retire(it *item) {
 	}
 	s.charge(b.Author, b.size()-was)
 	s.savePruned(b, gone, []subtree{made})
-}
-
-// Due returns when the first entry of the future may be merged; zero: there is none.
-func (s *State) Due() time.Time {
-	if len(s.held.all) == 0 {
-		return time.Time{}
-	}
-	return s.held.all[0].due
-}
-
-// release merges the entries whose time has come.
-func (s *State) release(now time.Time) (out Outcome) {
-	for len(s.held.all) > 0 && !now.Before(s.held.all[0].due) {
-		o := s.merge(now, s.held.take(0).batch)
-		out.Write = append(out.Write, o.Write...)
-		out.Changed = append(out.Changed, o.Changed...)
-		out.fresh = append(out.fresh, o.fresh...)
-		if o.Alarm != nil {
-			out.Alarm = o.Alarm
-		}
-	}
-	return out
 }

@@ -20,7 +20,7 @@ func (y *Sync) onRoot(now time.Time, p *peer, r wire.StateRoot) {
 		p.rootDue = now // so that they learn it
 	case !p.differs:
 		y.agree(now, p)
-		p.agreed, p.active, p.passDue, p.idle, p.vain = now, time.Time{}, time.Time{}, 0, 0
+		p.agreed, p.active, p.passDue, p.rest, p.idle, p.vain = now, time.Time{}, time.Time{}, time.Time{}, 0, 0
 	}
 }
 
@@ -29,7 +29,7 @@ func (y *Sync) turn(now time.Time, p *peer) {
 	if !p.active.IsZero() && !now.Before(p.active) && !p.busy() {
 		y.endPass(now, p)
 	}
-	if !p.mayLead() || now.Before(p.passDue) {
+	if !p.mayLead() || now.Before(p.nextPass()) {
 		return
 	}
 	if p.theirs == y.s.Digest() { // by now
@@ -37,7 +37,7 @@ func (y *Sync) turn(now time.Time, p *peer) {
 		return
 	}
 	p.stir(now)
-	p.fruitful, p.answered, p.lost = false, false, false
+	p.fruitful, p.answered, p.lost, p.listed = false, false, false, 0
 	if p.headed = !p.headed && (p.agreed.IsZero() || now.Sub(p.agreed) > stranger); p.headed {
 		p.tellHeads()
 	} else {
@@ -47,6 +47,14 @@ func (y *Sync) turn(now time.Time, p *peer) {
 
 // mayLead reports whether there is cause for a pass that we lead.
 func (p *peer) mayLead() bool { return p.leads && p.heard && p.differs && p.active.IsZero() }
+
+// nextPass returns when the next pass may begin.
+func (p *peer) nextPass() time.Time {
+	if p.rest.After(p.passDue) {
+		return p.rest
+	}
+	return p.passDue
+}
 
 // busy reports whether something waits to be sent.
 func (p *peer) busy() bool {
@@ -65,6 +73,7 @@ func (y *Sync) endPass(now time.Time, p *peer) {
 	} else {
 		p.passDue = now.Add(min(quiet<<min(p.idle, 6), maxBackoff))
 		p.idle++
+		p.rest = now.Add(min(time.Duration(p.listed)*time.Second/listRate, grudge))
 	}
 	if p.answered && !p.lost && p.wanted == 0 {
 		y.agree(now, p)

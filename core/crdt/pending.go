@@ -1,6 +1,7 @@
 package crdt
 
 import (
+	"errors"
 	"maps"
 	"time"
 
@@ -108,4 +109,27 @@ func (p *pending) done(h [32]byte) bool {
 		p.count(j.from, -1, -j.size)
 	}
 	return ok
+}
+
+// shunShelved remembers for another while that what is on a shelf need not be fetched.
+func (s *State) shunShelved(now time.Time, b *batch) {
+	for _, it := range b.live {
+		if s.held.known[it.id] || s.aside.known[it.id] {
+			s.pending.unwanted.put(now, it.ref())
+		}
+	}
+}
+
+// shuns reports whether what a ref names was refused a while ago.
+func (s *State) shuns(now time.Time, r wire.Ref) bool {
+	return s.uncovered.has(now, r) || s.pending.unwanted.has(now, r)
+}
+
+// shun notes that an item is not taken.
+func (s *State) shun(now time.Time, it *item, err error) {
+	if errors.Is(err, ErrUncovered) {
+		s.uncovered.put(now, it)
+	} else {
+		s.pending.unwanted.put(now, it.ref())
+	}
 }

@@ -227,6 +227,7 @@ func (o *puller) offers() bool {
 	}
 	if len(refs) > 0 {
 		p.offered++
+		p.listed += len(refs) * len(wire.Ref{})
 		o.add(wire.StateOffer{Refs: refs}, 2+len(refs)*len(wire.Ref{}))
 	}
 	return len(refs) > 0
@@ -261,6 +262,7 @@ func (o *puller) paths() bool {
 		items.Items = append(items.Items, item)
 		size += 3 + int(path.N+1)/2 + len(item.Refs)*len(wire.Ref{})
 	}
+	p.listed += size
 	if len(nodes.Nodes) > 0 {
 		o.add(nodes, size)
 	}

@@ -65,3 +65,25 @@ func (s *shelf) take(i int) *item {
 	s.bytes -= x.size
 	return x.it
 }
+
+// Due returns when the first entry of the future may be merged; zero: there is none.
+func (s *State) Due() time.Time {
+	if len(s.held.all) == 0 {
+		return time.Time{}
+	}
+	return s.held.all[0].due
+}
+
+// release merges the entries whose time has come.
+func (s *State) release(now time.Time) (out Outcome) {
+	for len(s.held.all) > 0 && !now.Before(s.held.all[0].due) {
+		o := s.merge(now, s.held.take(0).batch)
+		out.Write = append(out.Write, o.Write...)
+		out.Changed = append(out.Changed, o.Changed...)
+		out.fresh = append(out.fresh, o.fresh...)
+		if o.Alarm != nil {
+			out.Alarm = o.Alarm
+		}
+	}
+	return out
+}

@@ -70,11 +70,15 @@ type Write struct {
 
 // Config is what a replica knows of itself.
 type Config struct {
-	Self           mesh.NodeID
-	Incarnation    uint64                // random, made once with an empty state directory
-	Founder        bool                  // there is nobody to learn from before the first write
-	Floor          mesh.Hybrid           // a time that is over for certain, for a node whose clock may have been lost; 0 = none
-	May            func(Write) error     // who may write what: by what the entry says, not by when it is asked; nil = all may all
+	Self        mesh.NodeID
+	Incarnation uint64            // random, made once with an empty state directory
+	Founder     bool              // there is nobody to learn from before the first write
+	Floor       mesh.Hybrid       // a time that is over for certain, for a node whose clock may have been lost; 0 = none
+	May         func(Write) error // who may write what: by what the entry says, not by when it is asked; nil = all may all
+	// Covered says whether a batch counts although the SVID that signed it is over since Grace; nil: all do. Proves says whether an
+	// entry that was signed alone does, for what it says; nil: none does.
+	Covered        func(batch [32]byte) bool
+	Proves         func(w Write, value []byte) bool
 	MaxBytes       int                   // of all that is held, with what is kept about it; 0 = 1 GiB
 	MaxAuthorBytes int                   // of what one author wrote; 0 = a quarter of that
 	Vital          func(key []byte) bool // whether the mesh cannot go on without a key: for these a sixteenth of MaxBytes is kept free; nil = there are none
@@ -108,6 +112,7 @@ type State struct {
 	held      shelf // until their time comes
 	aside     shelf // for an operator
 	pending   pending
+	uncovered uncovered
 	sweep     sweep
 	skew      Skew
 	pairs     []Pair // to be written
@@ -131,6 +136,7 @@ func New(now time.Time, cfg Config) *State {
 	s := &State{
 		cfg: cfg, clock: NewClock(cfg.Floor), next: 1, opened: now, born: now, settled: cfg.Founder,
 		held: newShelf(maxHeld, maxHeldBytes), aside: newShelf(maxAside, maxAsideBytes), pending: newPending(),
+		uncovered: newUncovered(),
 	}
 	s.clear()
 	return s

@@ -17,6 +17,7 @@ const (
 	quiet        = time.Second      // without a message: the pass is over
 	patience     = 15 * time.Second // what was asked for is not asked for elsewhere; so long a signature check may take
 	stranger     = time.Minute      // without agreement: first compare how far each has come
+	listRate     = 256              // bytes a second that comparisons which bring nothing may cost
 	maxBackoff   = time.Minute      // between passes that bring nothing
 	shunned      = time.Minute      // a neighbour whose pieces do not verify
 )
@@ -91,6 +92,8 @@ type peer struct {
 	agreed   time.Time      // zero: never
 	active   time.Time      // a pass goes on until then; zero: none
 	passDue  time.Time      // no pass before
+	rest     time.Time      // nor before this, whatever they say: the last one listed much and brought nothing
+	listed   int            // bytes of the comparison in this pass
 	fruitful bool           // the pass brought something, to either
 	answered bool           // they took part in it
 	idle     int            // passes that brought nothing, since one that did
@@ -237,6 +240,7 @@ func (y *Sync) arrived(now time.Time, p *peer, b *batch) {
 		ref := it.ref()
 		if f, ok := y.flying[ref]; ok {
 			y.landed(ref, f)
+			p.rest = time.Time{} // there is something to fetch after all
 		}
 		if held := y.s.tree.get(it.slot); held != nil && held.id == it.id && len(p.known) < len(p.fresh) {
 			p.known[held] = true

@@ -385,6 +385,25 @@ func TestRefusedNotFetchedAgain(t *testing.T) {
 	}
 }
 
+// What was set aside comes once in ten minutes at most.
+func TestAsideNotFetchedAgain(t *testing.T) {
+	w := newWorld(t, 1, 2, line(2))
+	w.cut[[2]int{0, 1}] = true
+	w.nodes[1].s.settled = true
+	w.nodes[1].fill("old", 100, 1000)
+	w.now = w.now.Add(Life + 24*time.Hour)
+	clear(w.cut)
+	w.run(30 * time.Second)
+	if n := w.nodes[0].s.Kept(); n != 100 {
+		t.Fatalf("%d entries are aside", n)
+	}
+	w.sent = 0
+	w.run(30 * time.Minute)
+	if w.sent > 3*150_000+200_000 {
+		t.Errorf("%d bytes in half an hour of which nothing comes", w.sent)
+	}
+}
+
 // A neighbour that says that it has something, and then nothing more, has taught nothing.
 func TestNotSettledByPromises(t *testing.T) {
 	w := newWorld(t, 1, 2, line(2))

@@ -184,20 +184,20 @@ func (r *Replica) check(now time.Time, job *crdt.Job) {
 	}
 }
 
-// enough returns the beginning of a chain that proves a batch by itself. What a relay has put behind it proves nothing: it is neither
-// kept nor passed on.
-func (p *proofs) enough(job *crdt.Job, raw []byte) []byte {
+// enough returns the beginning of a chain that proves a batch by itself, and until when that is current. What a relay has put behind it
+// proves nothing: it is neither kept nor passed on, nor does it hide which authority the SVID ends with.
+func (p *proofs) enough(job *crdt.Job, raw []byte) ([]byte, time.Time) {
 	chain, err := wire.ParseChain(raw)
 	if err != nil {
-		return raw
+		return raw, job.Ends
 	}
 	for n := 1; n < len(chain); n++ {
 		short := wire.AppendChain(nil, chain[:n])
-		if _, err := p.key(short, job.Author, job.Oldest, job.Newest); err == nil {
-			return short
+		if _, ends, err := p.key(short, job.Author, job.Oldest, job.Newest); err == nil {
+			return short, ends
 		}
 	}
-	return raw
+	return raw, job.Ends
 }
 
 func (o offers) get(svid [32]byte) []byte {

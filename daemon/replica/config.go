@@ -27,6 +27,12 @@ type Config struct {
 	// newest, both included. It must take authorities that have retired meanwhile. Its answer is relied on for a minute.
 	// It is called on several goroutines at a time.
 	Verify func(chain [][]byte, author mesh.NodeID, oldest, newest time.Time) error
+	// Ends returns until when an SVID that Verify took is current; nil: for ever. What it signed is for checkpoints to cover then.
+	Ends func(chain [][]byte) time.Time
+	// Checkpoint returns the batches that a register of author under CheckpointPrefix covers, or why it is no checkpoint that counts;
+	// nil: none does. It is called by the loop, and on changes of such registers only.
+	Checkpoint func(author mesh.NodeID, value []byte) ([][32]byte, error)
+	Admits     bool // this node is an authority: what its operator restores needs no checkpoint, and gets one
 	// May says who may write what, of this node and of others; nil: all may all.
 	May func(crdt.Write) error
 

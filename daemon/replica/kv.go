@@ -29,12 +29,12 @@ func Own(key []byte) bool {
 
 // Put sets any key, also one of the mesh's own. It returns when that is on this node's disk and can be read.
 func (r *Replica) Put(ctx context.Context, key, value []byte) (api.KVWritten, error) {
-	return r.put(ctx, crdt.Put(bytes.Clone(key), bytes.Clone(value)), len(key)+len(value))
+	return r.put(ctx, crdt.Put(bytes.Clone(key), bytes.Clone(value)), key, len(key)+len(value))
 }
 
 // Delete removes any key, also one of the mesh's own.
 func (r *Replica) Delete(ctx context.Context, key []byte) (api.KVWritten, error) {
-	return r.put(ctx, crdt.Delete(bytes.Clone(key)), len(key))
+	return r.put(ctx, crdt.Delete(bytes.Clone(key)), key, len(key))
 }
 
 // KVPut implements api.StateBackend.
@@ -136,7 +136,7 @@ func (r *Replica) freshness(now time.Time) api.Freshness {
 	a := r.sync.Agreement()
 	f := api.Freshness{
 		Consistency: api.ConsistencyEventual, Settled: r.state.Settled(), Neighbours: a.Neighbours, Agreeing: a.Agreeing,
-		Held: r.state.Held(), Aside: r.state.Kept(),
+		Held: r.state.Held(), Aside: r.state.Kept(), Uncovered: r.state.Uncovered(now),
 	}
 	if !a.Last.IsZero() {
 		ago := api.Millis(max(now.Sub(a.Last), 0))
@@ -167,7 +167,7 @@ func (r *Replica) Counters(ctx context.Context) (map[string]uint64, error) {
 	got := make(chan map[string]uint64, 1)
 	err := r.do(ctx, func(time.Time) {
 		c := r.state.Counters()
-		for _, name := range [...]string{"sessions", "writes", "verified_batches", "unsigned", "garbage", "unsendable", "disk_failures"} {
+		for _, name := range [...]string{"sessions", "writes", "verified_batches", "unsigned", "garbage", "unsendable", "disk_failures", "checkpoints_refused"} {
 			c[name] = r.told.counts[name]
 		}
 		c["unknown_messages"] = r.unknown.Load()

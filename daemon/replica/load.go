@@ -56,8 +56,8 @@ func (r *Replica) restoreAll(ctx context.Context, damage *store.Damage) error {
 		return err
 	}
 	cfg := crdt.Config{
-		Self: r.cfg.Self, Incarnation: incarnation, Founder: r.cfg.Founder, Floor: r.cfg.Floor, May: r.cfg.May, MaxBytes: r.cfg.MaxBytes,
-		Vital: r.cfg.Vital,
+		Self: r.cfg.Self, Incarnation: incarnation, Founder: r.cfg.Founder, Floor: r.cfg.Floor, May: r.cfg.May,
+		Covered: r.covered, Proves: r.proves, MaxBytes: r.cfg.MaxBytes, Vital: r.cfg.Vital,
 	}
 	now := r.cfg.Now()
 	r.journal = newJournal(r.cfg.Self, name)

@@ -53,6 +53,7 @@ type proof struct {
 	key            *ecdsa.PublicKey
 	author         mesh.NodeID
 	oldest, newest time.Time
+	ends           time.Time // crdt.Job.Ends
 	until          time.Time
 }
 
@@ -60,8 +61,9 @@ func newProofs(cfg *Config) proofs {
 	return proofs{cfg, new(sync.Mutex), map[[32]byte]proof{}, map[badChain]notProven{}}
 }
 
-// key returns the key of a chain that was valid for an author from oldest to newest; an error wraps crdt.ErrUnproven.
-func (p *proofs) key(raw []byte, author mesh.NodeID, oldest, newest time.Time) (*ecdsa.PublicKey, error) {
+// key returns the key of a chain that was valid for an author from oldest to newest, and until when it is; an error wraps
+// crdt.ErrUnproven.
+func (p *proofs) key(raw []byte, author mesh.NodeID, oldest, newest time.Time) (*ecdsa.PublicKey, time.Time, error) {
 	h := sha256.Sum256(raw)
 	now := p.cfg.Now()
 	p.mu.Lock()
@@ -69,11 +71,11 @@ func (p *proofs) key(raw []byte, author mesh.NodeID, oldest, newest time.Time) (
 	bad := p.bad[badChain{h, author, oldest, newest}]
 	p.mu.Unlock()
 	if now.Before(bad.until) {
-		return nil, bad.err
+		return nil, time.Time{}, bad.err
 	}
 	ok = ok && old.author == author && now.Before(old.until)
 	if ok && !oldest.Before(old.oldest) && !newest.After(old.newest) {
-		return old.key, nil
+		return old.key, old.ends, nil
 	}
 	fresh := proof{author: author, oldest: oldest, newest: newest, until: now.Add(proofHolds)}
 	if err := p.look(raw, &fresh); err != nil {
@@ -84,7 +86,7 @@ func (p *proofs) key(raw []byte, author mesh.NodeID, oldest, newest time.Time) (
 			clear(p.bad)
 		}
 		p.bad[badChain{h, author, oldest, newest}] = notProven{err, now.Add(badHolds)}
-		return nil, err
+		return nil, time.Time{}, err
 	}
 	if ok { // the time in which a chain is valid has no gaps
 		fresh.until = old.until
@@ -96,7 +98,7 @@ func (p *proofs) key(raw []byte, author mesh.NodeID, oldest, newest time.Time) (
 		clear(p.known)
 	}
 	p.known[h] = fresh
-	return fresh.key, nil
+	return fresh.key, fresh.ends, nil
 }
 
 // look has the domain judge a chain for the time of a proof, and for a while around it if it was valid then, too.
@@ -107,6 +109,9 @@ func (p *proofs) look(raw []byte, of *proof) error {
 	}
 	if of.key, err = leafKey(chain[0]); err != nil {
 		return err
+	}
+	if p.cfg.Ends != nil {
+		of.ends = p.cfg.Ends(chain)
 	}
 	if a, b := of.oldest.Add(-proofAround), of.newest.Add(proofAround); p.cfg.Verify(chain, of.author, a, b) == nil {
 		of.oldest, of.newest = a, b
@@ -144,13 +149,14 @@ func leafKey(der []byte) (*ecdsa.PublicKey, error) {
 
 // verify checks that a batch was signed by its author, with an SVID that was valid when its entries were made.
 func (p *proofs) verify(job *crdt.Job, chain []byte) error {
-	key, err := p.key(chain, job.Author, job.Oldest, job.Newest)
+	key, ends, err := p.key(chain, job.Author, job.Oldest, job.Newest)
 	if err != nil {
 		return fmt.Errorf("batch of %s: %w", job.Author, err)
 	}
 	if h := sha256.Sum256(job.Signed); !ecdsa.VerifyASN1(key, h[:], job.Sig) {
 		return fmt.Errorf("batch of %s: %w", job.Author, errSignature)
 	}
+	job.Ends = ends
 	return nil
 }
 
@@ -158,6 +164,7 @@ func (p *proofs) verify(job *crdt.Job, chain []byte) error {
 type task struct {
 	job   *crdt.Job
 	chain []byte
+	admit bool                              // also if its SVID is long over and no checkpoint covers it
 	done  func(out crdt.Outcome, err error) // nil: nobody else wants to know
 }
 
@@ -169,7 +176,7 @@ func (r *Replica) checker() {
 	for t := range r.tasks {
 		err := r.proofs.verify(t.job, t.chain)
 		if err == nil {
-			t.chain = r.proofs.enough(t.job, t.chain)
+			t.chain, t.job.Ends = r.proofs.enough(t.job, t.chain)
 		}
 		r.box.post(func(now time.Time) { r.checked(now, t, err) })
 	}
@@ -236,6 +243,9 @@ func (r *Replica) handOut(now time.Time) {
 func (r *Replica) checked(now time.Time, t task, err error) {
 	if err == nil && r.chains.kept[t.job.SVID] == nil && len(r.chains.kept) >= maxChains {
 		err = fmt.Errorf("%w: %d chains are kept already", crdt.ErrUnproven, maxChains)
+	}
+	if t.admit {
+		t.job.Ends = time.Time{}
 	}
 	out := r.sync.Verified(now, t.job, err)
 	if err == nil {

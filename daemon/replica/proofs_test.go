@@ -71,7 +71,7 @@ func TestBadChainLookedAtOnce(t *testing.T) {
 		},
 	})
 	for range 10 {
-		if _, err := p.key([]byte("no chain"), mesh.MustNodeID("a"), now, now); !errors.Is(err, crdt.ErrUnproven) {
+		if _, _, err := p.key([]byte("no chain"), mesh.MustNodeID("a"), now, now); !errors.Is(err, crdt.ErrUnproven) {
 			t.Fatal(err)
 		}
 	}
@@ -79,7 +79,7 @@ func TestBadChainLookedAtOnce(t *testing.T) {
 		t.Errorf("%d are remembered, looked at %d times", len(p.bad), n)
 	}
 	now = now.Add(badHolds)
-	if _, err := p.key([]byte("no chain"), mesh.MustNodeID("a"), now, now); !errors.Is(err, crdt.ErrUnproven) {
+	if _, _, err := p.key([]byte("no chain"), mesh.MustNodeID("a"), now, now); !errors.Is(err, crdt.ErrUnproven) {
 		t.Error(err)
 	}
 }

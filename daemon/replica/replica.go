@@ -73,6 +73,7 @@ type Replica struct {
 	disk     disk
 	writes   writes
 	chains   chains
+	cover    cover
 	checks   queue // that no checker has taken
 	collect  struct {
 		due   time.Time
@@ -103,6 +104,7 @@ func OpenContext(ctx context.Context, cfg Config) (*Replica, error) {
 		return nil, err
 	}
 	r.sync = crdt.NewSync(r.state)
+	r.relearn(cfg.Now())
 	r.collect.due = cfg.Now() // no neighbour is to be told of what was forgotten before
 	go r.run()
 	for range checkers() {
@@ -190,6 +192,7 @@ func (r *Replica) next(now time.Time) time.Time {
 // apply does what follows from a merge: to the journal, to the disk, to whoever is to know. more are pairs to be written with it.
 func (r *Replica) apply(now time.Time, out crdt.Outcome, more ...store.Pair) {
 	pairs := append(toStore(out.Write), more...)
+	r.learn(now, out.Changed)
 	if len(out.Changed) > 0 {
 		lines, over, _ := r.journal.add(now, out.Changed)
 		pairs = append(append(pairs, lines...), over...)

@@ -35,12 +35,14 @@ func (r *Replica) Restore(ctx context.Context, from io.Reader) (api.RestoreResul
 	if err != nil {
 		return api.RestoreResult{}, snapshotRefusal(err)
 	}
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return api.RestoreResult{}, err
-	}
 	in := &restoring{r: r, from: f, room: make(chan struct{}, maxRestoring), chains: map[[32]byte]section{}}
-	if err := in.all(ctx); err != nil {
-		return api.RestoreResult{}, snapshotRefusal(err)
+	for _, in.checkpoints = range [...]bool{true, false} { // they cover the rest
+		if _, err := f.Seek(0, io.SeekStart); err != nil {
+			return api.RestoreResult{}, err
+		}
+		if err := in.all(ctx); err != nil {
+			return api.RestoreResult{}, snapshotRefusal(err)
+		}
 	}
 	if err := in.land(ctx); err != nil {
 		return api.RestoreResult{}, err

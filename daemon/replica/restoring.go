@@ -25,6 +25,8 @@ type restoring struct {
 	room   chan struct{}
 	chains map[[32]byte]section
 
+	checkpoints bool // these are taken now, else all else
+
 	mu     sync.Mutex
 	result api.RestoreResult
 }
@@ -75,6 +77,9 @@ func (in *restoring) piece(ctx context.Context, raw []byte) error {
 	p, err := wire.ParsePiece(raw)
 	if err != nil {
 		return err
+	}
+	if in.checkpoints != (len(p.Leaves) == 1 && isCheckpoint(p.Leaves[0].Entry.Key)) {
+		return nil
 	}
 	chain, err := in.chain(p.SVID)
 	if err != nil {
@@ -135,7 +140,7 @@ func (in *restoring) once(ctx context.Context, raw, chain []byte) (crdt.Outcome,
 	if err := r.do(ctx, func(now time.Time) {
 		out, job, err := r.sync.Import(now, raw)
 		if err == nil && job != nil {
-			r.toCheck(now, task{job: job, chain: chain, done: done})
+			r.toCheck(now, task{job: job, chain: chain, admit: r.cfg.Admits, done: done})
 			return
 		}
 		r.apply(now, out)
@@ -171,6 +176,8 @@ func (in *restoring) refused(n int, err error) {
 	switch r := &in.result; {
 	case errors.Is(err, crdt.ErrUnproven):
 		r.Unvouched += n
+	case errors.Is(err, crdt.ErrUncovered):
+		r.Uncovered += n
 	case errors.Is(err, crdt.ErrOld):
 		r.Older += n
 	case errors.Is(err, crdt.ErrQuota), errors.Is(err, crdt.ErrFull):

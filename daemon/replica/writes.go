@@ -30,9 +30,10 @@ type writes struct {
 
 // request is one write of one caller.
 type request struct {
-	op   crdt.Op
-	size int
-	done chan struct{}
+	op    crdt.Op
+	size  int
+	alone bool
+	done  chan struct{}
 
 	answer api.KVWritten // when done is closed
 	err    error
@@ -44,11 +45,11 @@ func (q *request) finish(answer api.KVWritten, err error) {
 }
 
 // put has an operation written and returns when it is on disk and can be read.
-func (r *Replica) put(ctx context.Context, op crdt.Op, size int) (api.KVWritten, error) {
+func (r *Replica) put(ctx context.Context, op crdt.Op, key []byte, size int) (api.KVWritten, error) {
 	if err := op.Check(); err != nil {
 		return api.KVWritten{}, refusal(err)
 	}
-	q := &request{op: op, size: size, done: make(chan struct{})}
+	q := &request{op: op, size: size, alone: isCheckpoint(key), done: make(chan struct{})}
 	if !r.box.post(func(time.Time) { r.enqueue(q) }) {
 		return api.KVWritten{}, closedError()
 	}
@@ -84,11 +85,7 @@ func (r *Replica) begin(now time.Time) {
 		return
 	}
 	for len(w.waiting) > 0 {
-		ops := make([]crdt.Op, 0, wire.MaxBatch)
-		for _, q := range w.waiting[:min(len(w.waiting), wire.MaxBatch)] {
-			ops = append(ops, q.op)
-		}
-		d, err := r.state.Begin(now, wire.ChainHash(id.Chain), ops)
+		d, err := r.state.Begin(now, wire.ChainHash(id.Chain), w.together())
 		if err != nil {
 			r.noteClock(now, err)
 			for _, q := range w.next(1) {
@@ -101,6 +98,19 @@ func (r *Replica) begin(now time.Time) {
 		go r.sign(id, d)
 		return
 	}
+}
+
+// together returns what waits and may be signed together: anything but checkpoints.
+func (w *writes) together() (ops []crdt.Op) {
+	for _, q := range w.waiting[:min(len(w.waiting), wire.MaxBatch)] {
+		if q.alone && len(ops) > 0 {
+			break
+		}
+		if ops = append(ops, q.op); q.alone {
+			break
+		}
+	}
+	return ops
 }
 
 func (r *Replica) noteClock(now time.Time, err error) {
@@ -132,7 +142,7 @@ func (r *Replica) refuseAll(err error) {
 func (r *Replica) sign(id Identity, d *crdt.Draft) {
 	raw := wire.AppendChain(nil, id.Chain)
 	oldest, newest := d.Span()
-	key, err := r.proofs.key(raw, r.cfg.Self, oldest, newest)
+	key, _, err := r.proofs.key(raw, r.cfg.Self, oldest, newest)
 	if err == nil && !key.Equal(id.Signer.Public()) {
 		err = errors.New("its key is not the one that it was given with")
 	}
@@ -181,7 +191,8 @@ func (r *Replica) giveUp(d *crdt.Draft, err error) {
 func (r *Replica) commit(now time.Time, d *crdt.Draft, first uint64) {
 	changes := d.Changes()
 	out := r.sync.Commit(now, d)
-	out.Changed = nil
+	out.Changed = nil // in the journal already
+	r.learn(now, changes)
 	for _, s := range r.sessions {
 		s.rest = time.Time{}
 	}

@@ -236,6 +236,15 @@ func (a *Authority) Append(op trust.Op, now time.Time, more ...trust.Signer) err
 	return a.keepLog(next)
 }
 
+// Checkpoint signs that this node had batches of the shared state in time. A revoked authority does not.
+func (a *Authority) Checkpoint(batches [][32]byte) ([]byte, error) {
+	b, err := trust.NewCheckpoint(batches, trust.AuthoritySigner(a.ca, a.caKey))
+	if err == nil {
+		_, err = a.Log().Covers(b)
+	}
+	return b, err
+}
+
 // AdoptLog takes a log that another node had: it must continue the own one (trust.Log.Follow).
 func (a *Authority) AdoptLog(l *trust.Log) error {
 	a.mu.Lock()

@@ -390,3 +390,24 @@ func TestOpenSSLAgrees(t *testing.T) {
 		}
 	}
 }
+
+// An authority signs checkpoints that its domain believes, until it is revoked.
+func TestCheckpoint(t *testing.T) {
+	w := newWorld(t)
+	b, err := w.auth.Checkpoint([][32]byte{{1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := w.auth.Log().Covers(b); err != nil || len(got) != 1 || got[0] != [32]byte{1} {
+		t.Errorf("%x, %v", got, err)
+	}
+	if _, err := w.auth.Checkpoint(make([][32]byte, trust.MaxCheckpoint+1)); !errors.Is(err, trust.ErrCheckpoint) {
+		t.Errorf("too many: %v", err)
+	}
+	if err := w.auth.Append(trust.RevokeAuthority{CA: w.auth.Log().Authorities()[0].ID()}, start); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.auth.Checkpoint(nil); !errors.Is(err, trust.ErrCheckpointAuthority) {
+		t.Errorf("revoked: %v", err)
+	}
+}

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Prints the golden vectors of package wire as "name hex" lines: python3 vectors.py > vectors.txt
 
-Nothing here shares code with the Go implementation: SipHash-2-4, HKDF-Expand (RFC 5869) and AES-256-GCM
+Nothing here shares code with the Go implementation: SipHash-2-4, HKDF-Expand (RFC 5869), ECDSA (RFC 6979) and AES-256-GCM
 (FIPS 197, SP 800-38D) are written out below from their specifications, checked against published test cases.
 """
 import hashlib
@@ -196,6 +196,69 @@ def merkle_check():
         assert merkle(leaves[:n]).hex() == root, n
 
 
+P256 = 2**256 - 2**224 + 2**192 + 2**96 - 1
+N256 = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551
+G256 = (0x6b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296,
+        0x4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5)
+RFC6979_KEY = 0xc9afa9d845ba75166b5c215767b1d6934e50c3db36e89b127b8a622b120f6721
+
+
+def p256_add(a, b):
+    if a is None or b is None:
+        return a or b
+    if a == b:
+        m = 3 * (a[0] * a[0] - 1) * pow(2 * a[1], -1, P256)
+    elif a[0] == b[0]:
+        return None
+    else:
+        m = (b[1] - a[1]) * pow(b[0] - a[0], -1, P256)
+    x = (m * m - a[0] - b[0]) % P256
+    return x, (m * (a[0] - x) - a[1]) % P256
+
+
+def p256_x(k):
+    q, p = None, G256
+    while k:
+        q, p, k = (p256_add(q, p) if k & 1 else q), p256_add(p, p), k >> 1
+    return q[0]
+
+
+def ecdsa_sign(d, msg):
+    """RFC 6979 3.2 with P-256 and SHA-256; no nonce of the vectors is refused by step h.3"""
+    h = hashlib.sha256(msg).digest()
+    z = int.from_bytes(h, "big")
+    seed = d.to_bytes(32, "big") + (z % N256).to_bytes(32, "big")
+    v, k = b"\1" * 32, b"\0" * 32
+    for tag in (b"\0", b"\1"):
+        k = hmac.new(k, v + tag + seed, hashlib.sha256).digest()
+        v = hmac.new(k, v, hashlib.sha256).digest()
+    nonce = int.from_bytes(hmac.new(k, v, hashlib.sha256).digest(), "big")
+    r = p256_x(nonce) % N256
+    return r, pow(nonce, -1, N256) * (z + r * d) % N256
+
+
+def ecdsa_check():
+    # RFC 6979 A.2.5
+    assert ecdsa_sign(RFC6979_KEY, b"sample") == (
+        0xefd48b2aacb6a8fd1140dd9cd45e81d69d2c877b56aaf991c34d0ea84eaf3716,
+        0xf7cb1c942d657c41d436c7a1b6e29f65f3e900dbb9aff4064dc4ab2f843acda8)
+
+
+def der(tag, b):
+    return pack(">BB", tag, len(b)) + b
+
+
+def der_int(v):
+    return der(2, v.to_bytes(v.bit_length() // 8 + 1, "big"))
+
+
+def checkpoint(authority, batches, key):
+    body = b"x0tc\1" + authority + pack(">I", len(batches)) + b"".join(sorted(batches))
+    r, s = ecdsa_sign(key, b"x0t-checkpoint/1\0" + body)
+    sig = der(0x30, der_int(r) + der_int(s))
+    return body + pack(">B", len(sig)) + sig
+
+
 def state_vectors(svid):
     merkle_check()
     dots = pack(">H", 2) + name("a") + pack(">QQ", 1, 9) + name("b") + pack(">QQ", 2, 1 << 40)
@@ -207,7 +270,11 @@ def state_vectors(svid):
         show("entry-%d" % i, e)
     head = name("a") + pack(">QQH", 3, 100, len(entries)) + svid
     body = head + merkle(entries)
-    show("batch-input", b"x0t-batch/1\0" + pack(">I", len(body)) + body)
+    batch = b"x0t-batch/1\0" + pack(">I", len(body)) + body
+    show("batch-input", batch)
+    ecdsa_check()
+    show("checkpoint", checkpoint(svid, [b"\xff" * 32, hashlib.sha256(batch).digest()], RFC6979_KEY))
+    show("checkpoint-empty", checkpoint(svid, [], RFC6979_KEY))
     sig = pack(">H", 9) + b"signature"
 
     def leaves(*index):

@@ -38,6 +38,13 @@
 // A signer is the SHA-256 of the domain key (its signature is ed25519) or of an authority's CA certificate (its
 // signature is ECDSA over SHA-256, ASN.1). An unknown kind is refused: what cannot be understood cannot be obeyed.
 //
+// # Checkpoint of the shared state
+//
+//	"x0tc"  u8 version (1)  32 authority (SHA-256 of its CA certificate)
+//	u32 n, n times 32  batches: SHA-256 of what the author of each signed; ascending, none twice, at most 4096
+//	---- the signed part ends here; what is signed is "x0t-checkpoint/1\x00" ‖ signed part
+//	u8 n, n bytes  signature with the key of the CA certificate (ECDSA over SHA-256, ASN.1); nothing behind it
+//
 // # Join and renewal
 //
 // In clear over TCP the client begins with

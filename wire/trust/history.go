@@ -26,6 +26,19 @@ func (l *Log) Author(chain []*x509.Certificate, oldest, newest time.Time) (mesh.
 	return VerifySVID(chain, roots, oldest, VerifyOptions{})
 }
 
+// Ends returns until when the SVID of a chain (leaf first) is current: to the end of its life, or until the authority that issued it
+// was revoked. It does not verify the chain.
+func (l *Log) Ends(chain []*x509.Certificate) time.Time {
+	end := chain[0].NotAfter
+	top := chain[len(chain)-1]
+	for _, r := range l.gone {
+		if r.at.Before(end) && (top.Equal(r.CA) || top.CheckSignatureFrom(r.CA) == nil) {
+			end = r.at
+		}
+	}
+	return end
+}
+
 // rootsAt returns the roots with those that had not been revoked at a time.
 func (l *Log) rootsAt(at time.Time) *Roots {
 	cas := l.certificates()
