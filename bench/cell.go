@@ -2,6 +2,8 @@ package bench
 
 import (
 	"time"
+
+	"x0tta6bl4/api"
 )
 
 // FailoverReport is what Failover found.
@@ -77,14 +79,21 @@ type LostRange struct {
 
 // Trial is one fault.
 type Trial struct {
-	Target    string  `json:"target"`
-	Pair      string  `json:"pair"`
-	There     float64 `json:"there_ms"`
-	Back      float64 `json:"back_ms"`
-	Lost      int     `json:"lost"`
-	Protected *int    `json:"protected_lost,omitempty"`
-	Reference *int    `json:"reference_lost,omitempty"` // absent where no other pair of nodes lies on the surviving path
-	Unhealed  bool    `json:"unhealed,omitempty"`
+	Target    string   `json:"target"`
+	Pair      string   `json:"pair"`
+	There     float64  `json:"there_ms"`
+	Back      float64  `json:"back_ms"`
+	Lost      int      `json:"lost"`
+	Protected *int     `json:"protected_lost,omitempty"`
+	Reference *int     `json:"reference_lost,omitempty"` // absent where no other pair of nodes lies on the surviving path
+	Unhealed  bool     `json:"unhealed,omitempty"`
+	Told      *Witness `json:"told,omitempty"` // where protected packets were lost
+}
+
+// Witness is what both ends said about their paths, there and back, when the fault struck and when traffic was back.
+type Witness struct {
+	Before [2]api.Paths `json:"before"`
+	After  [2]api.Paths `json:"after"`
 }
 
 func quantiles(v []float64) Quantiles {

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"x0tta6bl4/api"
 	"x0tta6bl4/lab"
 	"x0tta6bl4/mesh"
 )
@@ -170,6 +171,9 @@ func (o *oursUp) trial(ctx context.Context, s strike, place int) (Trial, error) 
 	if guarded != nil {
 		t.Protected = lost(guarded, begin+offset, end+offset)
 	}
+	if t.Protected == nil || *t.Protected == 0 {
+		t.Told = nil
+	}
 	if reference != nil {
 		t.Reference = lost(reference, begin, end)
 	}
@@ -213,7 +217,8 @@ func (o *oursUp) play(ctx context.Context, sc scene, plain, sent, guarded []*lab
 	if err := sleep(ctx, trialLead+time.Duration(o.random.Int64N(int64(trialPhase)))); err != nil {
 		return 0, 0, 0, err
 	}
-	if paths, err := o.lab.Client(sc.a).Paths(ctx, sc.b); err != nil || !on(inUse(paths), sc.fault.Target) {
+	t.Told = &Witness{}
+	if t.Told.Before, err = o.paths(ctx, sc); err != nil || !on(inUse(t.Told.Before[0]), sc.fault.Target) {
 		return 0, 0, 0, errors.Join(err, errMoved)
 	}
 	begin = o.control.Now()
@@ -223,10 +228,20 @@ func (o *oursUp) play(ctx context.Context, sc scene, plain, sent, guarded []*lab
 	back, err := returned(ctx, o.control, plain, begin, trialLimit)
 	t.Unhealed = !back
 	end = o.control.Now()
-	if err := errors.Join(err, o.lab.Mend(sc.fault)); err != nil {
+	var asked error
+	t.Told.After, asked = o.paths(ctx, sc)
+	if err := errors.Join(err, asked, o.lab.Mend(sc.fault)); err != nil {
 		return 0, 0, 0, err
 	}
 	return begin, end, offset, nil
+}
+
+// paths returns what both ends say about their paths, there and back.
+func (o *oursUp) paths(ctx context.Context, sc scene) (ps [2]api.Paths, err error) {
+	if ps[0], err = o.lab.Client(sc.a).Paths(ctx, sc.b); err == nil {
+		ps[1], err = o.lab.Client(sc.b).Paths(ctx, sc.a)
+	}
+	return ps, err
 }
 
 // returned waits until nearly all of what flows send arrives again, at least trialHold, at most limit.
