@@ -295,7 +295,7 @@ func (o *operation) shared() []step {
 		a.sees("x0t state", "eventual", "settled      yes", "2, of which 2 hold the same"),
 		a.on("x0t state snapshot mesh.snapshot", "wrote mesh.snapshot", "of example.mesh by alpha"),
 		a.on("x0t state verify mesh.snapshot", "mesh.snapshot is whole"),
-		a.on("x0t state restore mesh.snapshot", "entries: 0 taken", "0 refused"),
+		a.on("x0t state restore mesh.snapshot", "entries: 0 taken, 2 known here"),
 		a.on("x0t state settle", "settled      yes"),
 		a.on("curl -s --unix-socket /run/x0t/x0t.sock -T mesh.snapshot 'http://x0t/v1/kv?key=app/copy'", `"consistency":"eventual"`),
 		a.on("curl -s --unix-socket /run/x0t/x0t.sock -H 'Accept: application/octet-stream' 'http://x0t/v1/kv?key=app/copy' -o copy").then(func(t *testing.T) {
