@@ -114,6 +114,13 @@ func (c *Client) State(ctx context.Context) (StateInfo, error) {
 	return get[StateInfo](ctx, c, "/v1/state")
 }
 
+// StateSettle has the node write though it has met no settled one, and returns how its replica is then.
+func (c *Client) StateSettle(ctx context.Context) (StateInfo, error) {
+	var s StateInfo
+	err := c.call(ctx, http.MethodPost, "/v1/state/settle", nil, &s)
+	return s, err
+}
+
 // StateSnapshot writes a snapshot of all entries to w. If it fails, what was written is no snapshot.
 func (c *Client) StateSnapshot(ctx context.Context, w io.Writer) (SnapshotInfo, error) {
 	var info SnapshotInfo

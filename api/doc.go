@@ -26,6 +26,7 @@
 //	GET    /v1/state
 //	GET    /v1/state/snapshot                            bytes; one that is torn tears the connection
 //	POST   /v1/state/restore                             the body is a snapshot of any length
+//	POST   /v1/state/settle                              this node knows all that there is; answers with its state
 //
 //	GET    /v1/config                                    what this node runs with, and where each value comes from
 //	GET    /v1/config/shared                             what nodes share of it

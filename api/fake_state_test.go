@@ -105,6 +105,11 @@ func (f *fakeState) KVLog(ctx context.Context, req KVLogRequest, emit func(KVCha
 	return nil
 }
 
+func (f *fakeState) Settle(context.Context) error {
+	f.asked = "settle"
+	return f.err
+}
+
 func (f *fakeState) State(context.Context) (StateInfo, error) {
 	return StateInfo{Freshness: fresh(), Entries: len(f.kv), Bytes: 4711, Digest: "ab01"}, f.err
 }

@@ -130,6 +130,14 @@ func (c *changes) close(err error) {
 // sharedWhole adds what concerns the shared state as a whole.
 func sharedWhole(mux *http.ServeMux, s StateBackend) {
 	mux.Handle("GET /v1/state", answer(func(r *http.Request) (any, error) { return noArgs(r, s.State) }))
+	mux.Handle("POST /v1/state/settle", answer(func(r *http.Request) (any, error) {
+		return noArgs(r, func(ctx context.Context) (StateInfo, error) {
+			if err := s.Settle(ctx); err != nil {
+				return StateInfo{}, err
+			}
+			return s.State(ctx)
+		})
+	}))
 	mux.HandleFunc("GET /v1/state/snapshot", func(w http.ResponseWriter, r *http.Request) { serveSnapshot(w, r, s) })
 	mux.Handle("POST /v1/state/restore", answer(func(r *http.Request) (any, error) {
 		if _, err := parseQuery(r); err != nil {

@@ -211,6 +211,8 @@ type StateBackend interface {
 	// KVLog calls emit for each change, the oldest first.
 	KVLog(ctx context.Context, req KVLogRequest, emit func(KVChange) error) error
 	State(ctx context.Context) (StateInfo, error)
+	// Settle has this node write though it has met no settled one. It is on disk then.
+	Settle(ctx context.Context) error
 	// Snapshot writes all entries with their signatures.
 	Snapshot(ctx context.Context, w io.Writer) (SnapshotInfo, error)
 	// Restore verifies what Snapshot wrote and merges it. Nothing of a snapshot that is torn, or of another domain, is taken.

@@ -114,6 +114,19 @@ type failingWriter struct{ err error }
 
 func (f failingWriter) Write([]byte) (int, error) { return 0, f.err }
 
+// To settle a node is one question, and an error of the replica is told.
+func TestSettle(t *testing.T) {
+	s := &fakeState{}
+	c, _ := serveShared(t, s)
+	if info, err := c.StateSettle(t.Context()); err != nil || s.asked != "settle" || info.Digest != "ab01" {
+		t.Errorf("%+v, %v, asked %v", info, err, s.asked)
+	}
+	s.err = Errorf(CodeUnavailable, "the disk is full")
+	if _, err := c.StateSettle(t.Context()); err == nil || !strings.Contains(err.Error(), "the disk is full") {
+		t.Error(err)
+	}
+}
+
 // A restore flows: the daemon has the first bytes before the client has the last ones.
 func TestRestoreStreams(t *testing.T) {
 	first := make(chan struct{})

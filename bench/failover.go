@@ -157,7 +157,7 @@ func (f *failing) canProtect(ctx context.Context) error {
 	return nil
 }
 
-// ours measures x0t, in one lab that stays up.
+// ours measures x0t, in labs that stay up for some trials.
 func (f *failing) ours(ctx context.Context) (err error) {
 	opt := f.labOptions()
 	opt.Keep = f.opt.Keep
@@ -171,16 +171,8 @@ func (f *failing) ours(ctx context.Context) (err error) {
 	} else {
 		opt.Config = protectConfig
 	}
-	l, err := lab.Up(ctx, opt)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, l.Close()) }()
-	o := &oursUp{failing: f, lab: l, struck: map[string]time.Time{}}
-	if err := o.open(ctx); err != nil {
-		return err
-	}
-	defer o.close()
+	o := &oursUp{failing: f, options: opt}
+	defer func() { err = errors.Join(err, o.close()) }()
 	for _, s := range f.strikes {
 		f.report.Faults[s.name] = &Places{}
 		for _, place := range places {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -22,20 +23,41 @@ const (
 	placeTries = 200                    // to find a path in use that is long enough, and stays
 	knockLimit = 10 * time.Second
 	sayEvery   = 30 * time.Second // how far a long cell is
+
+	// A link that falls again and again is held down for longer each time, up to half a minute, which is another matter than
+	// failover: after so many trials there is a new mesh.
+	meshTrials = 25
 )
 
 // oursUp is a mesh of x0t that is struck again and again.
 type oursUp struct {
 	*failing
-	lab              *lab.Lab
+	options lab.Options
+	meshes  int // that there were
+
+	lab              *lab.Lab             // nil = none yet
 	control, guarded *lab.Prober          // guarded is of the protected class, nil = not measured
 	struck           map[string]time.Time // when a place was struck last
 	addrs            map[mesh.NodeID]netip.Addr
 }
 
-// open opens the probe sockets.
+// open brings up another mesh in place of the one there is, and opens the probe sockets.
 func (o *oursUp) open(ctx context.Context) (err error) {
-	o.addrs = map[mesh.NodeID]netip.Addr{}
+	if err := o.close(); err != nil {
+		return err
+	}
+	opt := o.options
+	if opt.Keep != "" {
+		opt.Keep = filepath.Join(opt.Keep, fmt.Sprint(o.meshes))
+	}
+	if o.meshes++; o.meshes > 1 {
+		opt.Progress = nil // all has been said
+	}
+	l, err := lab.Up(ctx, opt)
+	if err != nil {
+		return err
+	}
+	o.lab, o.struck, o.addrs = l, map[string]time.Time{}, map[mesh.NodeID]netip.Addr{}
 	for _, id := range o.lab.Nodes() {
 		st, err := o.lab.Status(ctx, id)
 		if err != nil {
@@ -52,11 +74,18 @@ func (o *oursUp) open(ctx context.Context) (err error) {
 	return err
 }
 
-func (o *oursUp) close() {
-	o.control.Close()
-	if o.guarded != nil {
-		o.guarded.Close()
+func (o *oursUp) close() error {
+	for _, p := range []*lab.Prober{o.control, o.guarded} {
+		if p != nil {
+			p.Close()
+		}
 	}
+	l := o.lab
+	o.lab, o.control, o.guarded = nil, nil, nil
+	if l == nil {
+		return nil
+	}
+	return l.Close()
 }
 
 // cell takes all trials of one kind at one place. The cell is there, as far as it goes, also if there is an error.
@@ -67,7 +96,12 @@ func (o *oursUp) cell(ctx context.Context, s strike, place int) (*Cell, error) {
 	moved := 0
 	began := time.Now()
 	said := began
-	for len(c.Samples) < o.opt.trials(place) && err == nil {
+	for trials := 0; len(c.Samples) < o.opt.trials(place) && err == nil; trials++ {
+		if trials%meshTrials == 0 {
+			if err = o.open(ctx); err != nil {
+				break
+			}
+		}
 		var t Trial
 		switch t, err = o.trial(ctx, s, place); {
 		case err == nil:

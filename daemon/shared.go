@@ -49,7 +49,8 @@ func newShared(self mesh.NodeID, log *slog.Logger, table func() *mesh.Forwarding
 	return s
 }
 
-// sharedLoop opens the replica, keeps it in touch with neighbours, and the authority log and the shared configuration with it, until ctx ends.
+// sharedLoop opens the replica and keeps it in touch with neighbours, and the authority log and the configuration with it, until ctx
+// ends.
 func (d *Daemon) sharedLoop(ctx context.Context) {
 	if !d.shared.keepOpening(ctx, func() (*replica.Replica, error) { return d.openReplica(ctx) }) {
 		return
@@ -222,7 +223,7 @@ func (d *Daemon) noteLost(r *replica.Replica, path string) {
 	defer cancel()
 	if info, err := r.State(ctx); err == nil && !info.Settled {
 		d.log.Error("the shared state of this node is gone or damaged; nothing can be written here before a neighbour has given it again",
-			"file", path, "remedy", "where no other node has it, delete "+foundingFile+" and restart: it begins anew, with what is left")
+			"file", path, "remedy", "where no other node has it: x0t state restore, if there is a snapshot, then x0t state settle")
 	}
 }
 

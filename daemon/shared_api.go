@@ -93,6 +93,15 @@ func (s *shared) Snapshot(ctx context.Context, w io.Writer) (api.SnapshotInfo, e
 	return r.Snapshot(ctx, w)
 }
 
+// Settle implements api.StateBackend.
+func (s *shared) Settle(ctx context.Context) error {
+	r, err := s.use()
+	if err != nil {
+		return err
+	}
+	return r.Settle(ctx)
+}
+
 // Restore implements api.StateBackend.
 func (s *shared) Restore(ctx context.Context, in io.Reader) (api.RestoreResult, error) {
 	r, err := s.use()

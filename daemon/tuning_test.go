@@ -264,6 +264,7 @@ func TestValuesOfALaterVersion(t *testing.T) {
 			{"log.level/rack:7", "debug"}, {"loglevel", "debug"}, {"routing.warp/beta", "8"}, {"log.level/*", strings.Repeat("debug", 50_000)},
 		} {
 			alpha.decree(s[0], s[1])
+			synctest.Wait() // or what is for all is outdone before it is looked at
 		}
 		m.rest()
 		alpha.tuning.news()

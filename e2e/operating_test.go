@@ -296,6 +296,7 @@ func (o *operation) shared() []step {
 		a.on("x0t state snapshot mesh.snapshot", "wrote mesh.snapshot", "of example.mesh by alpha"),
 		a.on("x0t state verify mesh.snapshot", "mesh.snapshot is whole"),
 		a.on("x0t state restore mesh.snapshot", "entries: 0 taken", "0 refused"),
+		a.on("x0t state settle", "settled      yes"),
 		a.on("curl -s --unix-socket /run/x0t/x0t.sock -T mesh.snapshot 'http://x0t/v1/kv?key=app/copy'", `"consistency":"eventual"`),
 		a.on("curl -s --unix-socket /run/x0t/x0t.sock -H 'Accept: application/octet-stream' 'http://x0t/v1/kv?key=app/copy' -o copy").then(func(t *testing.T) {
 			a.shell(t, "cmp copy mesh.snapshot")
@@ -311,7 +312,7 @@ func (o *operation) configuration() []step {
 	}
 	return []step{
 		a.on(`x0t config set routing.protect '["dscp:EF", udp/5060]'`, "(all nodes)").then(say(g, "x0t status", "dscp:46, udp/5060")),
-		a.on("x0t config set log.level debug --node beta", "log.level: debug (beta)").then(say(b, "journalctl -u x0t --no-pager", "level=DEBUG")),
+		a.on("x0t config set log.level debug --node beta", "log.level: debug (beta)").then(say(b, "journalctl -u x0t --no-pager", "key=log.level from=info to=debug")),
 		g.on("x0t config shared", "routing.protect", "udp/5060", "all nodes", "log.level", "debug", "beta", "alpha"),
 		b.sees("x0t config show", "shared for all nodes by alpha", "shared for beta by alpha", "default"),
 		a.on("x0t config unset routing.protect", "not shared any more (all nodes)").then(func(t *testing.T) {

@@ -40,9 +40,8 @@ const (
 type checker struct {
 	err       *Violation
 	carriages map[uint64]*carriage
-	changed   time.Time // last change of the physical network
-	part      []int     // connected part of each node now; -1 while it is down
-	deadSince map[int]time.Time
+	changed   time.Time     // last change of the physical network
+	part      []int         // connected part of each node now; -1 while it is down
 	equal     time.Time     // last time that all databases were equal
 	held      []lsdb.Sum    // what each node's held at the last look
 	learnt    time.Time     // last time that one of them was another
@@ -56,7 +55,6 @@ type checker struct {
 
 func (c *checker) init(w *World) {
 	c.carriages = map[uint64]*carriage{}
-	c.deadSince = map[int]time.Time{}
 	c.reach.init(w)
 	c.promises.init(w)
 	c.changed = w.now
@@ -122,10 +120,11 @@ func (c *checker) physical(w *World) {
 	}
 	for _, l := range w.wires {
 		dead := !l.ends[0].passes() || !l.ends[1].passes()
-		if _, known := c.deadSince[l.index]; dead && !known {
-			c.deadSince[l.index] = w.now
-		} else if !dead && known {
-			delete(c.deadSince, l.index)
+		switch {
+		case !dead:
+			l.dead = time.Time{}
+		case l.dead.IsZero():
+			l.dead = w.now
 		}
 	}
 }
@@ -236,8 +235,8 @@ func (c *checker) waiting(w *World, f *trafficFlow) {
 
 // crossing checks a frame that enters a wire. A process that stood still has to find out anew.
 func (c *checker) crossing(w *World, e *wireEnd, frame []byte) {
-	since, dead := c.deadSince[e.link.index]
-	if !dead || w.now.Sub(since) <= oneWay || w.now.Sub(e.node.thawedAt) <= oneWay {
+	since := e.link.dead
+	if since.IsZero() || w.now.Sub(since) <= oneWay || w.now.Sub(e.node.thawedAt) <= oneWay {
 		return
 	}
 	if f, err := wire.ParseFrame(frame); err == nil && f.Type == wire.TypeData {

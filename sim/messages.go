@@ -94,9 +94,11 @@ func (w *World) delay(h *half, size int) (time.Duration, bool) {
 
 // pack makes what waits on a connection a parcel, in memory of one that was delivered.
 func (w *World) pack(h *half) *parcel {
-	p := &parcel{}
+	var p *parcel
 	if n := len(w.spare); n > 0 {
 		p, w.spare = w.spare[n-1], w.spare[:n-1]
+	} else {
+		p = &parcel{}
 	}
 	p.to = h.other
 	p.letters, h.out = append(p.letters[:0], h.out...), h.out[:0]

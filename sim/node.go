@@ -129,6 +129,7 @@ type wireLink struct {
 	down  int                // faults that cut it, both ways
 	block [2]int             // faults that drop what enters at ends[0], and at ends[1]
 	extra impairment         // what faults add
+	dead  time.Time          // since when nothing passes in a direction, as of the last change of the network; zero: it does
 
 	steady *link.Steady // of a link at rest; else nil
 	by     [2]*half     // the halves that take what its ends send then

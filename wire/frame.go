@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"x0tta6bl4/mesh"
 )
@@ -122,7 +123,7 @@ func SetFlags(b []byte, fl Flags) { b[3] = byte(fl &^ flagsReserved) }
 func AppendFrame(dst []byte, t FrameType, fl Flags, labels []mesh.Label, payload []byte) []byte {
 	var h [HeaderLen]byte
 	PutHeader(h[:], t, 0, len(labels), fl)
-	dst = append(dst, h[:]...)
+	dst = append(slices.Grow(dst, HeaderLen+2*len(labels)+len(payload)), h[:]...)
 	dst = appendLabels(dst, labels)
 	return append(dst, payload...)
 }

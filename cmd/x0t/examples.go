@@ -51,6 +51,7 @@ var manual = map[string]struct{ long, example string }{
 	"x0t sim scale":      {"", "  x0t sim scale\n  x0t sim scale --nodes 10,100 --duration 20s --json"},
 	"x0t sim paths":      {"", "  x0t sim paths\n  x0t sim paths --nodes 5000 --json"},
 	"x0t state":          {"", "  x0t state\n  x0t state snapshot mesh.snapshot\n  x0t state restore mesh.snapshot"},
+	"x0t state settle":   {"", "  x0t state restore mesh.snapshot && x0t state settle"},
 	"x0t state restore":  {"", "  x0t state restore mesh.snapshot\n  ssh alpha x0t state snapshot - | x0t state restore -"},
 	"x0t state snapshot": {"", "  x0t state snapshot mesh.snapshot\n  x0t state snapshot - | gzip > mesh.snapshot.gz"},
 	"x0t state verify":   {"", "  x0t state verify mesh.snapshot\n  zcat mesh.snapshot.gz | x0t state verify -"},

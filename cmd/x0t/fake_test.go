@@ -220,6 +220,8 @@ func (f *fakeShared) KVLog(_ context.Context, req api.KVLogRequest, emit func(ap
 	return nil
 }
 
+func (f *fakeShared) Settle(context.Context) error { return nil }
+
 func (f *fakeShared) State(context.Context) (api.StateInfo, error) {
 	return api.StateInfo{Freshness: f.freshness(), Entries: 12, Bytes: 34567, Digest: "00112233", Warnings: []string{"the clock of gamma is 2m ahead"}}, nil
 }

@@ -197,7 +197,7 @@ func TestKeyCompletion(t *testing.T) {
 		{"kv get --key-format hex |", ""},
 		{"kv get --key-format |", "base64 hex text"},
 		{"kv |", "delete get list log put watch"},
-		{"state |", "restore snapshot status verify"},
+		{"state |", "restore settle snapshot status verify"},
 	} {
 		got := completions(t, strings.Split(strings.TrimSuffix(c.typed, "|"), " ")...)
 		slices.Sort(got)

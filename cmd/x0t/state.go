@@ -28,7 +28,7 @@ func (a *app) stateCmd() *cobra.Command {
 		}
 		return status.RunE(cmd, args)
 	}
-	cmd.AddCommand(status, a.stateSnapshotCmd(), a.stateRestoreCmd(), a.stateVerifyCmd())
+	cmd.AddCommand(status, a.stateSnapshotCmd(), a.stateRestoreCmd(), a.stateVerifyCmd(), a.stateSettleCmd())
 	return cmd
 }
 
@@ -143,6 +143,24 @@ func sameSnapshot(r io.Reader, said api.SnapshotInfo) error {
 // contents says what a snapshot holds.
 func (a *app) contents(s api.SnapshotInfo) string {
 	return fmt.Sprintf("%d entries of %s by %s, %s, digest %s", s.Entries, s.Domain, s.Node, s.Time.Format(time.RFC3339), s.Digest)
+}
+
+func (a *app) stateSettleCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "settle",
+		Short: "have this node write though no other has told it the shared state",
+		Long: "settle has this node write, with what it holds now as all that there is. A node that is new, or lost its replica, waits for\n" +
+			"one that knows the state; settle is for when there is none any more: x0t state says \"settled\" at no node of the domain.\n" +
+			"What another node knows after all is merged when they meet; what was written here meanwhile counts by its time.",
+		Args: needs(),
+		RunE: a.ask(func(ctx context.Context, c *api.Client, _ []string) error {
+			s, err := c.StateSettle(ctx)
+			if err != nil {
+				return err
+			}
+			return a.show(s, func() { a.printState(s) })
+		}),
+	}
 }
 
 func (a *app) stateRestoreCmd() *cobra.Command {

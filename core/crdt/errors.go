@@ -24,7 +24,7 @@ var (
 // Why a write of this node is refused.
 var (
 	ErrClock     = errors.New("this node's clock is wrong: set it")
-	ErrUnsettled = errors.New("this node has not yet learnt the state from one that has it: wait for a neighbour that may write")
+	ErrUnsettled = errors.New("this node has not yet learnt the state from one that has it: wait for a neighbour that may write, or where no node may see x0t state settle")
 	ErrDraft     = errors.New("the last write is not settled yet")
 	ErrKey       = errors.New("not a valid key")
 	ErrValue     = errors.New("value too long")

@@ -90,8 +90,16 @@ func (y *Sync) agree(now time.Time, p *peer) {
 		y.s.born = now
 		y.s.saveMeta()
 	}
+	y.settle(now, p.settled)
+}
+
+// Settle has this replica write though no settled one has been met: an operator says that there is none.
+func (y *Sync) Settle(now time.Time) { y.settle(now, true) }
+
+// settle notes that this replica has what a neighbour has that is settled or not, and tells all neighbours if that is news.
+func (y *Sync) settle(now time.Time, settled bool) {
 	before := y.s.settled
-	if y.s.agreed(now, p.settled); before == y.s.settled {
+	if y.s.agreed(now, settled); before == y.s.settled {
 		return
 	}
 	for _, id := range y.order {

@@ -189,16 +189,30 @@ func (db *DB) counted() error {
 		}
 	}
 	claims := map[claim]int{}
-	for _, u := range db.pending.ids {
-		if u.claim.origin != nil {
-			claims[u.claim]++
+	out := 0
+	for _, u := range db.pending.queue {
+		if u.answered {
+			continue
+		}
+		out++
+		claims[u.claim]++
+		if db.pending.get(&u.id) != u {
+			return errors.New("what is out is not found by its hash")
 		}
 		of(u.claim.by).inFlight++
 		of(u.claim.by).flightBytes += u.size
 		of(u.claim.by).inFlightNew += map[bool]int{true: 1}[u.fresh]
 	}
-	if size != db.parkedBytes || count != db.parkedCount || len(db.pending.ids) > maxPending || !maps.Equal(claims, db.pending.of) {
+	if size != db.parkedBytes || count != db.parkedCount || out != db.pending.out || out > maxPending {
 		return errors.New("the count of what waits is wrong")
+	}
+	for c, n := range claims {
+		if db.pending.claimed(c) != n {
+			return errors.New("the count of what is out of an origin is wrong")
+		}
+	}
+	if x := db.pending.index; x != nil && (len(x.ids) != out || !maps.Equal(x.of, claims)) {
+		return errors.New("the index of what is out is wrong")
 	}
 	for got, want := range by {
 		if got == nil || got.parked != want.parked || got.parkedBytes != want.parkedBytes || got.inFlight != want.inFlight ||

@@ -130,7 +130,7 @@ func (db *DB) submit(now time.Time, o *origin, job VerifyJob) (Verdict, error) {
 		return Verdict{}, fmt.Errorf("%s: %w", job.Origin, err)
 	}
 	db.purge(now)
-	if job.Object = job.own(); db.pending.has(job.id) {
+	if job.Object = job.own(); db.pending.get(&job.id) != nil {
 		return Verdict{Action: Have}, nil
 	}
 	if at, ok := db.refused.Get(job.id); ok && now.Sub(at) < patience {
@@ -139,7 +139,7 @@ func (db *DB) submit(now time.Time, o *origin, job VerifyJob) (Verdict, error) {
 	// An origin that is not known yet has no allowance of its own: its sender answers for it.
 	if o != nil {
 		o.rate.fill(now, rateBurst, ratePerSecond)
-		if float64(db.pending.of[claim{o, db.senders.of(now, job.From.Node)}]+1) > o.rate.tokens {
+		if float64(db.pending.claimed(claim{o, db.senders.of(now, job.From.Node)})+1) > o.rate.tokens {
 			return Verdict{}, fmt.Errorf("%s: %w", job.Origin, ErrRate)
 		}
 	}

@@ -475,3 +475,33 @@ func TestPendingShrinks(t *testing.T) {
 		t.Errorf("%d were out at most, %d nodes", db.pending.most, db.Len())
 	}
 }
+
+// A few that are out are looked through, and many have an index until all are answered: in whatever order the answers come,
+// each is found, and offered anew while it is out it is known.
+func TestPendingIsFound(t *testing.T) {
+	for _, n := range []int{1, fewPending, fewPending + 1, 5 * fewPending} {
+		db := newDB("self")
+		var jobs []VerifyJob
+		for i := range n {
+			v, err := db.Offer(epoch, by(1), KindRecord, newAuthor(fmt.Sprint("n", i), epoch).record(epoch))
+			if err != nil || v.Action != Verify {
+				t.Fatal(v, err)
+			}
+			jobs = append(jobs, v.Job)
+		}
+		if indexed := db.pending.index != nil; indexed != (n > fewPending) {
+			t.Errorf("%d are out, an index: %v", n, indexed)
+		}
+		for k := range n {
+			i := (k + n/2) % n // from the middle on
+			if v, err := db.Offer(epoch, by(2), KindRecord, jobs[i].Raw); err != nil || v.Action != Have {
+				t.Fatalf("%v, %v: it is out already", v.Action, err)
+			}
+			finish(db, epoch, jobs[i])
+			check(t, db)
+		}
+		if db.pending.index != nil || db.pending.out != 0 || db.Len() != n {
+			t.Errorf("%d of %d are in, %d out, an index: %v", db.Len(), n, db.pending.out, db.pending.index != nil)
+		}
+	}
+}

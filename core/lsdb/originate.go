@@ -137,8 +137,10 @@ func announceable(links []mesh.Adjacency) []mesh.Adjacency {
 		if l.Label == 0 || l.Remote == 0 || l.Neighbour.IsZero() || l.Cost == 0 || l.Cost > mesh.MaxCost || l.Quality > mesh.Excellent {
 			continue
 		}
-		l.Groups = slices.Compact(slices.Sorted(slices.Values(l.Groups)))
-		l.Groups = l.Groups[:min(len(l.Groups), wire.MaxGroups)]
+		if len(l.Groups) > 0 {
+			l.Groups = slices.Compact(slices.Sorted(slices.Values(l.Groups)))
+			l.Groups = l.Groups[:min(len(l.Groups), wire.MaxGroups)]
+		}
 		out = append(out, l)
 	}
 	slices.SortStableFunc(out, func(a, b mesh.Adjacency) int { return cmp.Compare(a.Label, b.Label) })

@@ -104,7 +104,7 @@ func (db *DB) resume(now time.Time, o *origin, svid [32]byte) (jobs []VerifyJob)
 		}
 		db.unparkClaim(o.id, i)
 		job.Chain = r.rec.Chain
-		if !db.pending.has(job.id) && db.senders.of(now, job.From.Node).mayTry(now, job.Object, o, false) == nil && db.begin(now, o, &job, false) {
+		if db.pending.get(&job.id) == nil && db.senders.of(now, job.From.Node).mayTry(now, job.Object, o, false) == nil && db.begin(now, o, &job, false) {
 			jobs = append(jobs, job)
 		}
 	}

@@ -41,7 +41,7 @@ func (g *Graph) Around(from mesh.NodeID, link mesh.Label, most int) (Around, boo
 		return Around{}, false
 	}
 	v := g.arcs[a].to
-	around := Around{link: link, neighbour: g.nodes[v], goals: g.goals(n, v, most), whole: true}
+	around := Around{link: link, neighbour: g.nodes[v], goals: slices.Clone(g.goals(n, v, most)), whole: true}
 	wanted := make([]int32, len(around.goals))
 	for i := range around.goals {
 		wanted[i] = v
@@ -66,9 +66,10 @@ func (g *Graph) Around(from mesh.NodeID, link mesh.Label, most int) (Around, boo
 	return around, true
 }
 
-// goals returns where the detours of a link from n to v are to lead: to all nodes that there is another link to.
+// goals returns where the detours of a link from n to v are to lead: to all nodes that there is another link to. The result is
+// good until the next call.
 func (g *Graph) goals(n, v int32, most int) []goal {
-	all := make([]goal, 0, min(most, int(1+g.first[v+1]-g.first[v])))
+	all := g.aims[:0]
 	if most > 0 && g.inAt[v+1]-g.inAt[v] > 1 {
 		all = append(all, goal{end: g.nodes[v]})
 	}
@@ -77,6 +78,7 @@ func (g *Graph) goals(n, v int32, most int) []goal {
 			all = append(all, goal{behind: g.info[a].label, end: g.nodes[to]})
 		}
 	}
+	g.aims = all
 	return all
 }
 

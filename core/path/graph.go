@@ -26,7 +26,8 @@ type Graph struct {
 	blind  Tree  // the same for shorter
 	hops   []int32
 	queue  []int32
-	weak   bool // there are weak links
+	aims   []goal // of goals
+	weak   bool   // there are weak links
 	solver *solver
 
 	scratch Tree
@@ -197,11 +198,17 @@ func (g *Graph) mirror(es []indexed, i, from, to int32) int32 {
 // labelled returns the arc that leaves a node by a label, -1 if none does.
 func (g *Graph) labelled(node int32, l mesh.Label) int32 {
 	lo, hi := g.first[node], g.first[node+1]
-	i, ok := slices.BinarySearchFunc(g.info[lo:hi], l, func(a arcInfo, l mesh.Label) int { return cmp.Compare(a.label, l) })
-	if !ok {
+	for lo < hi {
+		if mid := (lo + hi) / 2; g.info[mid].label < l {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	if lo == g.first[node+1] || g.info[lo].label != l {
 		return -1
 	}
-	return lo + int32(i)
+	return lo
 }
 
 // between returns the arcs from one node to another by rank.

@@ -132,6 +132,31 @@ func TestUnsettledRefuses(t *testing.T) {
 	})
 }
 
+// Where no settled replica is left an operator settles one. It stays so, and settles the others.
+func TestSettledByTheOperator(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDomain(t)
+		a, b := d.member(t, "a", notFounder), d.member(t, "b", notFounder)
+		defer a.close()
+		defer b.close()
+		c := connect(a, b)
+		time.Sleep(time.Hour)
+		if a.info().Settled || b.info().Settled {
+			t.Fatal("two that know nothing settled each other")
+		}
+		if err := a.Settle(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		agree(t, 5*time.Second, a, b)
+		time.Sleep(5 * time.Second)
+		b.put("k", "v")
+		c.cut()
+		a.close()
+		a.open()
+		a.put("k", "w")
+	})
+}
+
 // What a user may not write, and limits.
 func TestRefusals(t *testing.T) {
 	d := newDomain(t)

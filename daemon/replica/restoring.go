@@ -204,10 +204,14 @@ func (in *restoring) settled(ctx context.Context) error {
 }
 
 // land waits until all is on disk.
-func (in *restoring) land(ctx context.Context) error {
+func (in *restoring) land(ctx context.Context) error { return in.r.landed(ctx, func(time.Time) {}) }
+
+// landed waits until what change changes, and all before it, is on disk.
+func (r *Replica) landed(ctx context.Context, change func(now time.Time)) error {
 	landed := make(chan error, 1)
-	if err := in.r.do(ctx, func(time.Time) {
-		in.r.disk.put(in.r, toStore(in.r.state.Begun()), func(_ time.Time, err error) { landed <- err })
+	if err := r.do(ctx, func(now time.Time) {
+		change(now)
+		r.disk.put(r, toStore(r.state.Begun()), func(_ time.Time, err error) { landed <- err })
 	}); err != nil {
 		return err
 	}
@@ -216,7 +220,10 @@ func (in *restoring) land(ctx context.Context) error {
 		return err
 	case <-ctx.Done():
 		return context.Cause(ctx)
-	case <-in.r.ended:
+	case <-r.ended:
 		return closedError()
 	}
 }
+
+// Settle implements api.StateBackend.
+func (r *Replica) Settle(ctx context.Context) error { return r.landed(ctx, r.sync.Settle) }

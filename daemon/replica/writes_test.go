@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"x0tta6bl4/api"
 	"x0tta6bl4/wire"
@@ -133,22 +134,35 @@ func TestOneRestoreAtATime(t *testing.T) {
 
 // A replica that is full of other keys takes those without which the mesh cannot go on.
 func TestFullOfUsersKeys(t *testing.T) {
-	a := newDomain(t).member(t, "a", func(c *Config) {
-		c.MaxBytes = 64 << 10
-		c.Vital = func(key []byte) bool { return strings.HasPrefix(string(key), "x0t/log/") }
+	synctest.Test(t, func(t *testing.T) {
+		d := newDomain(t)
+		a := d.member(t, "a", func(c *Config) {
+			c.MaxBytes = 64 << 10
+			c.Vital = func(key []byte) bool { return strings.HasPrefix(string(key), "x0t/log/") }
+		})
+		defer a.close()
+		s := meet(t, a, "relay", true)
+		for i := range 5 {
+			name := fmt.Sprint("z", i)
+			id := d.identity(mustNode(name), time.Hour)
+			s.send(wire.StateChain{Chain: id.Chain})
+			for k := range 20 {
+				s.send(piece(t, id, name, fmt.Sprint(name, k), strings.Repeat("v", 400), time.Now()))
+			}
+			synctest.Wait()
+		}
+		_ = s.end()
+		if a.counter("full") == 0 {
+			t.Fatalf("it is not full: %+v", a.info())
+		}
+		if _, err := a.KVPut(t.Context(), []byte("k"), make([]byte, 2<<10)); code(err) != api.CodeTooLarge {
+			t.Errorf("a user's key: %v", err)
+		}
+		if _, err := a.Put(t.Context(), []byte("x0t/other/a"), make([]byte, 2<<10)); code(err) != api.CodeTooLarge {
+			t.Errorf("a key that is not vital: %v", err)
+		}
+		if _, err := a.Put(t.Context(), []byte("x0t/log/a"), make([]byte, 2<<10)); err != nil {
+			t.Error(err)
+		}
 	})
-	defer a.close()
-	var err error
-	for i := 0; err == nil; i++ {
-		_, err = a.KVPut(t.Context(), fmt.Append(nil, i), make([]byte, 100))
-	}
-	if code(err) != api.CodeTooLarge {
-		t.Fatal(err)
-	}
-	if _, err := a.Put(t.Context(), []byte("x0t/log/a"), make([]byte, 20<<10)); err != nil {
-		t.Error(err)
-	}
-	if _, err := a.Put(t.Context(), []byte("x0t/other/a"), make([]byte, 20<<10)); code(err) != api.CodeTooLarge {
-		t.Errorf("a key that is not vital: %v", err)
-	}
 }
