@@ -78,15 +78,26 @@ func TestFounderWithoutAMark(t *testing.T) {
 		}
 		m.close()
 	}
+	change := func(path string) error {
+		file, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(path, bytes.ReplaceAll(file, []byte("a value"), []byte("a wrong")), 0o600)
+	}
 	damages := map[string]func(path string) error{
 		"lost":    os.Remove,
 		"emptied": func(path string) error { return os.Truncate(path, 0) },
-		"damaged": func(path string) error {
-			file, err := os.ReadFile(path)
-			if err != nil {
+		"damaged": change,
+		"damaged, and made anew by a process that came no further": func(path string) error {
+			if err := change(path); err != nil {
 				return err
 			}
-			return os.WriteFile(path, bytes.ReplaceAll(file, []byte("a value"), []byte("a wrong")), 0o600)
+			s, damage, err := store.Open(path)
+			if damage == nil {
+				return fmt.Errorf("no damage is found: %w", err)
+			}
+			return s.Close()
 		},
 	}
 	for what, damage := range damages {
