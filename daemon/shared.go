@@ -200,7 +200,7 @@ func (d *Daemon) openReplica(ctx context.Context) (*replica.Replica, error) {
 	m := d.identity
 	began, first := d.store.Exists(initFile), !d.store.Exists(foundingFile)
 	r, err := replica.OpenContext(ctx, replica.Config{
-		Self: d.self, Domain: d.domain, Path: path, Founder: began && first,
+		Self: d.self, Domain: d.domain, Path: path, Founder: began && first, Began: began,
 		Identity: m.author, Verify: m.verifyAuthor, Ends: m.authorEnds, Checkpoint: m.checkpoint, Admits: m.Authority != nil,
 		May: mayWrite, Vital: isLog, Now: d.now, Log: d.log,
 	})

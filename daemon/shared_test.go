@@ -14,6 +14,7 @@ import (
 
 	"x0tta6bl4/api"
 	"x0tta6bl4/daemon/replica"
+	"x0tta6bl4/host/store"
 	"x0tta6bl4/wire/trust"
 )
 
@@ -42,6 +43,14 @@ func TestFounderOfThePreviousRelease(t *testing.T) {
 		}
 		settled("the first time", want.authority)
 		settled("again", want.authority)
+		s, damage, err := store.Open(path)
+		if err != nil || damage != nil {
+			t.Fatal(damage, err)
+		}
+		if err := errors.Join(s.Write([]store.Pair{{Key: []byte("F")}}), s.Close()); err != nil { // as a release writes it that does not know it
+			t.Fatal(err)
+		}
+		settled("without a mark", want.authority)
 		if err := os.Remove(path); err != nil {
 			t.Fatal(err)
 		}

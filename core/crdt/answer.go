@@ -156,7 +156,7 @@ func (y *Sync) onItems(now time.Time, p *peer, m wire.StateItems) {
 			p.lost = true
 			return
 		}
-		y.ask(now, p, theirs.Refs)
+		y.ask(now, p, theirs.Refs, p.thorough())
 		o := offer{path: theirs.Path, except: make(map[[refSlot]byte][]wire.Ref, len(theirs.Refs))}
 		for _, r := range theirs.Refs {
 			at := [refSlot]byte(r[:refSlot])
@@ -177,16 +177,20 @@ func (o *offer) leavesOut(it *item, thorough bool) bool {
 	return false
 }
 
-// thorough reports whether what seems to be outdated is exchanged as well. A ref does not tell all of the slot, so that something
-// else may seem to be newer in its place: then passes alone would not make the two agree.
-func (p *peer) thorough() bool { return p.vain >= 2 }
+// thorough reports whether, of what the neighbour lists in this pass, what seems to be outdated is exchanged as well. A ref does not
+// tell all of the slot, so that something else may seem to be newer in its place: then passes alone would not make the two agree. Two
+// passes in a row are thorough, since every other one may compare heads; then few are, since the two may differ for good.
+func (p *peer) thorough() bool { return p.doubts() && (p.vain < 4 || p.vain%thoroughEach < 2) }
 
-// ask wants of refs what is newer than what is held, and is not on its way from somebody else.
-func (y *Sync) ask(now time.Time, p *peer, refs []wire.Ref) {
+// doubts reports whether the neighbour may be thorough: then it has its reasons to offer what seems to be outdated.
+func (p *peer) doubts() bool { return p.vain >= 2 }
+
+// ask wants of refs what is newer than what is held, or all that is not held, and is not on its way from somebody else.
+func (y *Sync) ask(now time.Time, p *peer, refs []wire.Ref, all bool) {
 	y.expire(now)
 	early := y.tooEarly(now)
 	for _, r := range p.few(refs) {
-		if it, older := y.s.tree.find(r); it != nil || !older && !p.thorough() || y.s.shuns(now, r) {
+		if it, older := y.s.tree.find(r); it != nil || !older && !all || y.s.shuns(now, r) {
 			continue
 		}
 		if refTime(r) < early {

@@ -24,18 +24,19 @@ const (
 
 // Bounds of a session.
 const (
-	maxFresh   = 4 << 10   // entries to be told
-	maxQueue   = 128 << 10 // entries asked for, in either direction; paths to compare
-	maxExcept  = 64 << 10  // refs that offers leave out
-	maxFlying  = 256 << 10 // entries asked for, of all neighbours
-	maxLives   = 32 << 10  // lives asked for, of all neighbours
-	livesShare = maxLives / 8
-	maxBlame   = 8       // pieces that did not verify
-	fewItems   = 1 << 10 // in one offer
-	fewLeaves  = 64      // nodes of the tree in one message
-	manyItems  = 8 << 10 // on their way: no more is compared meanwhile
-	offerAhead = 8       // offers without an answer
-	pushSize   = 4 << 10 // a larger entry is offered first
+	maxFresh     = 4 << 10   // entries to be told
+	maxQueue     = 128 << 10 // entries asked for, in either direction; paths to compare
+	maxExcept    = 64 << 10  // refs that offers leave out
+	maxFlying    = 256 << 10 // entries asked for, of all neighbours
+	maxLives     = 32 << 10  // lives asked for, of all neighbours
+	livesShare   = maxLives / 8
+	maxBlame     = 8       // pieces that did not verify
+	fewItems     = 1 << 10 // in one offer
+	fewLeaves    = 64      // nodes of the tree in one message
+	manyItems    = 8 << 10 // on their way: no more is compared meanwhile
+	offerAhead   = 8       // offers without an answer
+	thoroughEach = 64      // passes of which two are thorough
+	pushSize     = 4 << 10 // a larger entry is offered first
 )
 
 // Sync spreads a state among neighbours. New entries are told at once to all neighbours but the one that brought them; what
@@ -185,7 +186,7 @@ func (y *Sync) Handle(now time.Time, from mesh.NodeID, m wire.StateMessage) (Out
 		y.onItems(now, p, m)
 	case wire.StateOffer:
 		p.acks = min(p.acks+1, offerAhead)
-		y.ask(now, p, m.Refs)
+		y.ask(now, p, m.Refs, p.doubts())
 	case wire.StateWant:
 		y.onWant(p, m)
 	}

@@ -20,6 +20,7 @@ type Config struct {
 	Domain  spiffeid.TrustDomain
 	Path    string // of the store's file
 	Founder bool   // this node makes the domain: there is nobody to learn from before the first write. The file remembers it
+	Began   bool   // this node made the domain before: a file of an earlier release, which remembers nothing, is the founder's if it is whole
 
 	// Identity returns the SVID to sign with. Without a Signer there is none yet, and writes are refused as unavailable.
 	Identity func() Identity

@@ -20,6 +20,13 @@ const (
 	lookUp         = 1 << 10 // lines that are read between two looks whether anybody waits for it
 )
 
+// What the line F says: which of the domain's replicas this is. An earlier release writes none, and removes it.
+const (
+	markNone    = 0
+	markFounder = 1 // the first
+	markLost    = 2 // the first one was here, and is lost or damaged
+)
+
 // load opens the store and makes the replica of what is in it. What it finds it writes back sound, so that nothing is written by a
 // replica of which the disk does not know who it is.
 func (r *Replica) load(ctx context.Context) error {
@@ -76,12 +83,7 @@ func (r *Replica) restoreAll(ctx context.Context, damage *store.Damage) error {
 	if l.newer {
 		return fmt.Errorf("journal: %w", crdt.ErrNewer)
 	}
-	write := l.write
-	if r.cfg.Founder {
-		write = append(write, store.Pair{Key: []byte("F"), Value: []byte{1}})
-	} else if l.founded {
-		state.Found()
-	}
+	write := append(l.write, l.founding(state)...)
 	if l.fresh {
 		errs = nil
 	}
@@ -91,6 +93,26 @@ func (r *Replica) restoreAll(ctx context.Context, damage *store.Damage) error {
 	write = append(write, l.finish()...)
 	r.tell(damage, l.bad, errs)
 	return r.store.Write(write)
+}
+
+// founding settles the state of a founder whose file is whole, and returns the line that says what became of it: what is lost stays
+// lost, however whole the file is the next time.
+func (l *loader) founding(state *crdt.State) []store.Pair {
+	cfg, mark := &l.r.cfg, l.mark
+	switch {
+	case cfg.Founder:
+		mark = markFounder
+	case !cfg.Began && mark == markNone:
+		return nil
+	case !l.whole || l.damaged:
+		mark = markLost
+	case mark == markNone:
+		mark = markFounder
+	}
+	if mark == markFounder {
+		state.Found()
+	}
+	return []store.Pair{{Key: []byte("F"), Value: []byte{mark}}}
 }
 
 // tell says what was damaged.
@@ -119,7 +141,8 @@ type loader struct {
 	damaged bool
 	newer   bool // a newer version wrote the journal
 	fresh   bool // nothing of a replica was there
-	founded bool // it was the first of its domain
+	whole   bool // the line that says which replica it is was there
+	mark    byte // what the line F says
 	named   bool // the journal is
 	gap     bool // the journal is of no use
 	dropped map[string]bool
@@ -165,6 +188,7 @@ func (l *loader) pass(k, v []byte, yield func([]byte, []byte) bool) bool {
 		}
 	}
 	l.fresh = false
+	l.whole = l.whole || string(k) == "m"
 	return yield(k, v)
 }
 
@@ -197,8 +221,8 @@ func (l *loader) own(k, v []byte) {
 			l.r.chains.put(raw, [32]byte(k[1:]))
 			return
 		}
-	case string(k) == "F" && !l.damaged:
-		l.founded = true
+	case string(k) == "F" && len(v) == 1:
+		l.mark = v[0]
 		return
 	case string(k) == "J" && len(v) > 0 && v[0] > journalVersion:
 		l.newer = true

@@ -17,7 +17,7 @@
 // In one store: what crdt keeps, under keys that begin with a small letter (see there), and
 //
 //	J            version 1 (1) ‖ name of the journal (8)
-//	F            this replica was the first of its domain: what Config.Founder said
+//	F            1: this replica was the first of its domain; 2: that one is lost, or damaged
 //	C svid       the chain whose leaf has this hash: wire.AppendChain
 //	L number     changes of the journal from this number (8) on, that became part of the state together (journal.go)
 //

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -28,7 +29,8 @@ func rebuild(ctx context.Context, path string, d *Damage, link func(from, to str
 			return nil, errors.Join(err, to.Close())
 		}
 	}
-	if err := to.Close(); err != nil {
+	err = to.Update(func(tx *bbolt.Tx) error { return tx.Bucket(headBucket).Put(mendedKey, []byte(d.Reason.Error())) })
+	if err := errors.Join(err, to.Close()); err != nil {
 		return nil, err
 	}
 	if err := aside(path, d.Kept, link); err != nil {
@@ -38,6 +40,22 @@ func rebuild(ctx context.Context, path string, d *Damage, link func(from, to str
 		return nil, err
 	}
 	return openDB(path)
+}
+
+// unread returns the damage after which a file was made anew, if nobody has written to it since: whoever opened it may not have come so
+// far as to draw the consequences.
+func unread(db *bbolt.DB) (d *Damage, err error) {
+	err = guard(func() error {
+		return db.View(func(tx *bbolt.Tx) error {
+			if reason := tx.Bucket(headBucket).Get(mendedKey); reason != nil {
+				d = &Damage{
+					Reason: fmt.Errorf("%w (when it was opened before): %s", ErrDamaged, reason), Kept: db.Path() + ".damaged", Good: tx.Bucket(pairsBucket).Stats().KeyN,
+				}
+			}
+			return nil
+		})
+	})
+	return d, err
 }
 
 // aside gives a file a second name or, on a file system that has no such thing, copies it. At no moment is there none of the first.

@@ -20,7 +20,7 @@ func TestRebuiltWithoutLinks(t *testing.T) {
 		t.Fatal(err)
 	}
 	none := errors.New("this file system has no links")
-	d := &Damage{}
+	d := &Damage{Reason: ErrDamaged}
 	if _, err := rebuild(t.Context(), path, d, func(_, to string) error { return errors.Join(none, os.Mkdir(to, 0o700)) }); !errors.Is(err, none) || !errors.Is(err, os.ErrExist) {
 		t.Errorf("where nothing can be put aside: %v", err)
 	}
@@ -41,7 +41,7 @@ func TestRebuiltWithoutLinks(t *testing.T) {
 		t.Errorf("%v, %v", st.Mode(), err)
 	}
 	s, again, err := Open(path)
-	if err != nil || again != nil {
+	if err != nil || again == nil || again.Kept != d.Kept || again.Good != d.Good {
 		t.Fatal(again, err)
 	}
 	mustClose(t, s)
@@ -98,9 +98,23 @@ func TestOpeningIsGivenUp(t *testing.T) {
 			t.Errorf("%s: given up %d times of 4", name, said)
 		}
 	}
-	if s, d, err := Open(path); err != nil {
-		t.Error(d, err)
-	} else {
+	for range 2 { // nothing is written: whoever comes next must know as well
+		s, d, err := Open(path)
+		if err != nil || d == nil || !errors.Is(d.Reason, ErrDamaged) || d.Good != len(pairs)-1 {
+			t.Fatal(d, err)
+		}
+		if kept, err := os.ReadFile(d.Kept); err != nil || !bytes.Equal(kept, broken) {
+			t.Errorf("%s is not what was damaged: %v", d.Kept, err)
+		}
 		mustClose(t, s)
 	}
+	s, _, err = Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Write(pairs[:1]); err != nil {
+		t.Fatal(err)
+	}
+	mustClose(t, s)
+	mustClose(t, mustOpen(t, path))
 }

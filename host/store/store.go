@@ -4,6 +4,7 @@
 //	bucket pairs   key → CRC-32C of key and value (4) ‖ value
 //	bucket head    "format" → number of the format (1)
 //	               "sum"    → number of pairs (8) ‖ sum of their CRCs (8)
+//	               "mended" → what had been damaged when the file was made, until the first write
 //
 // bbolt checks its two meta pages and nothing else. So every pair carries a checksum, and the head says what all of them
 // together are: a changed byte shows, and so does a pair that is gone. Open looks at all of it. What it finds damaged it
@@ -53,6 +54,7 @@ var (
 	headBucket  = []byte("head")
 	formatKey   = []byte("format")
 	sumKey      = []byte("sum")
+	mendedKey   = []byte("mended")
 	castagnoli  = crc32.MakeTable(crc32.Castagnoli)
 )
 
@@ -82,7 +84,8 @@ type Store struct {
 	ended  chan struct{} // the writer has
 }
 
-// Open opens the store in the file at path, and makes it if it is not there. A store that was damaged comes with a Damage.
+// Open opens the store in the file at path, and makes it if it is not there. A store that was damaged comes with a Damage,
+// each time until something is written.
 // It refuses one that is in use (ErrLocked), and one of a newer format (ErrNewer), which it leaves as it is.
 func Open(path string) (*Store, *Damage, error) { return OpenContext(context.Background(), path) }
 
@@ -96,6 +99,11 @@ func OpenContext(ctx context.Context, path string) (*Store, *Damage, error) {
 		}
 	}
 	var damage *Damage
+	if err == nil {
+		if damage, err = unread(db); err != nil {
+			_ = db.Close()
+		}
+	}
 	if errors.Is(err, ErrDamaged) {
 		damage = &Damage{Reason: err}
 		if db, err = rebuild(ctx, path, damage, os.Link); err != nil {

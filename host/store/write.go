@@ -150,5 +150,5 @@ func apply(tx *bbolt.Tx, pairs []Pair) error {
 		}
 		all.add(v)
 	}
-	return all.put(head)
+	return errors.Join(head.Delete(mendedKey), all.put(head))
 }
