@@ -210,12 +210,14 @@ func (m *realm) rest() {
 	synctest.Wait()
 }
 
-// decree writes a register of a topic's as a node's own, whatever the node is.
-func (n *resident) decree(name, value string) {
+// decree writes a register of a topic's as a node's own, whatever the node is, and returns as of when.
+func (n *resident) decree(name, value string) time.Time {
 	n.realm.t.Helper()
-	if _, err := n.shared.replica.Put(n.realm.t.Context(), n.tuning.key(name, n.self), []byte(value)); err != nil {
+	w, err := n.shared.replica.Put(n.realm.t.Context(), n.tuning.key(name, n.self), []byte(value))
+	if err != nil {
 		n.realm.t.Fatalf("%s at %s: %v", name, n.self, err)
 	}
+	return w.Time
 }
 
 // has checks what a key's value is, and where it is from.

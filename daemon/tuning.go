@@ -52,7 +52,7 @@ func parseSetting(name string) (key string, n mesh.NodeID, ok bool) {
 
 // settingOf returns what a decree sets.
 func settingOf(key string, n mesh.NodeID, d *decree) api.ConfigSetting {
-	return api.ConfigSetting{Key: key, Value: d.value, Node: n, Author: d.author, Time: d.at}
+	return api.ConfigSetting{Key: key, Value: d.value, Node: n, Author: d.author, Time: d.at.Time()}
 }
 
 // tune returns the configuration of a node whose file says base, and gives values to the keys given, when the newest decrees by name are
