@@ -155,7 +155,12 @@ func TestHeldPacketsStayUntilTheAnswer(t *testing.T) {
 // The deadline says when the answer is late.
 func TestLateAnswerHasADeadline(t *testing.T) {
 	b, path := accusedAnew(t, 100*time.Millisecond, SpreadOff)
-	b.pass(100*time.Millisecond + linkAnswer)
+	at := b.now.Add(100*time.Millisecond + linkAnswer)
+	b.pass(100 * time.Millisecond)
+	if d := b.f.Deadline(); !d.Equal(at) {
+		t.Errorf("the deadline is %v, want %v", d.Sub(b.now), at.Sub(b.now))
+	}
+	b.pass(linkAnswer)
 	if w := b.f.Ways()[0]; w.Path.Same(path) || !w.Copy.Same(path) {
 		t.Errorf("packets go by %v, copied to %v", w.Labels, w.Copy.Labels)
 	}
