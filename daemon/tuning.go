@@ -11,7 +11,8 @@ import (
 
 // The configuration that nodes share is decrees on the topic "config". The name of one is KEY/FOR, where FOR is a node or *, for all;
 // the value is YAML, and an empty one takes back what was shared. A node's own file beats what is shared for it, that beats what is
-// shared for all, and that the default: who stands at a machine can undo whatever was shared.
+// shared for all, and that the default: who stands at a machine can undo whatever was shared for it. Of identity.ttl only what an
+// authority has counts.
 
 const (
 	configTopic = "config"
