@@ -151,12 +151,37 @@ func TestListOfDecreesIsBounded(t *testing.T) {
 	})
 	synctest.Test(t, func(t *testing.T) {
 		m := newRealm(t, "alpha")
-		alpha := m.node("alpha", "", nil)
+		alpha := m.node("alpha", "", func(c *replica.Config) { c.Vital = nil }) // one of the release before
 		for i := range 6 {
 			alpha.decree(fmt.Sprintf("future.key%04d/%s", i, forAll), strings.Repeat("x", api.MaxValue))
 		}
 		if s, err := alpha.ConfigShared(t.Context()); err != nil || len(s.Settings) != 5 || !s.More {
 			t.Errorf("%d large settings, more: %t, %v", len(s.Settings), s.More, err)
 		}
+	})
+}
+
+// An authority whose quota of other keys is full can still share, and take back.
+func TestConfigurationOfAFullState(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newRealm(t, "alpha")
+		alpha := m.node("alpha", "", func(c *replica.Config) { c.MaxBytes = 256 << 10 })
+		for _, size := range []int{4 << 10, 0} {
+			var err error
+			for i := 0; err == nil; i++ {
+				_, err = alpha.shared.replica.KVPut(t.Context(), fmt.Appendf(nil, "%d/%d", size, i), make([]byte, size))
+			}
+			if codeOf(err) != api.CodeTooLarge {
+				t.Fatal(err)
+			}
+		}
+		if _, err := alpha.ConfigSet(t.Context(), api.ConfigTarget{Key: "routing.k"}, []byte("2")); err != nil {
+			t.Error(err)
+		}
+		alpha.has("routing.k", "2", "shared")
+		if _, err := alpha.ConfigUnset(t.Context(), api.ConfigTarget{Key: "routing.k"}); err != nil {
+			t.Error(err)
+		}
+		alpha.has("routing.k", "3", "default")
 	})
 }

@@ -136,7 +136,7 @@ func (n *resident) start(name, file string) {
 	d.table.Store(&mesh.Forwarding{})
 	id := selfMade(t)
 	cfg := replica.Config{
-		Self: d.self, Domain: testDomain, Path: n.path, Founder: n.founder, May: mayWrite,
+		Self: d.self, Domain: testDomain, Path: n.path, Founder: n.founder, May: mayWrite, Vital: isVital,
 		Identity: func() replica.Identity { return id },
 		Verify:   func([][]byte, mesh.NodeID, time.Time, time.Time) error { return nil },
 	}

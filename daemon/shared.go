@@ -195,7 +195,7 @@ func (d *Daemon) openReplica(ctx context.Context) (*replica.Replica, error) {
 	began, first := d.store.Exists(initFile), !d.store.Exists(foundingFile)
 	r, err := replica.OpenContext(ctx, replica.Config{
 		Self: d.self, Domain: d.domain, Path: path, Founder: began && first,
-		Identity: m.author, Verify: m.verifyAuthor, May: mayWrite, Vital: isLog, Now: d.now, Log: d.log,
+		Identity: m.author, Verify: m.verifyAuthor, May: mayWrite, Vital: isVital, Now: d.now, Log: d.log,
 	})
 	if err == nil && began && !first {
 		d.noteLost(r, path)

@@ -6,6 +6,7 @@ import (
 
 	"x0tta6bl4/api"
 	"x0tta6bl4/daemon/config"
+	"x0tta6bl4/daemon/replica"
 	"x0tta6bl4/mesh"
 )
 
@@ -15,8 +16,9 @@ import (
 // authority has counts.
 
 const (
-	configTopic = "config"
-	forAll      = "*"
+	configTopic  = "config"
+	configPrefix = replica.OwnPrefix + configTopic + "/"
+	forAll       = "*"
 )
 
 // tuned is a configuration with where the keys that may be shared have their values from.
