@@ -7,7 +7,6 @@ import (
 	"errors"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"x0tta6bl4/api"
 	"x0tta6bl4/daemon/replica"
@@ -38,7 +37,7 @@ type decrees struct {
 type decree struct {
 	value  []byte
 	author mesh.NodeID
-	at     time.Time
+	at     mesh.Hybrid
 }
 
 func decreesOn(topic string, log func() *trust.Log) *decrees {
@@ -69,20 +68,21 @@ func (t *decrees) counts(author mesh.NodeID) bool {
 func (t *decrees) newest(ctx context.Context, r *replica.Replica, name string) (*decree, error) {
 	var best *decree
 	for _, a := range t.log().Authorities() {
-		e, err := r.Get(ctx, t.key(name, a.Node))
+		e, at, err := r.Dated(ctx, t.key(name, a.Node))
 		if err != nil {
 			return nil, err
 		}
 		if e != nil && e.Author == a.Node {
-			best = newer(best, &decree{e.Value, e.Author, e.Time})
+			best = newer(best, &decree{e.Value, e.Author, at})
 		}
 	}
 	return best, nil
 }
 
-// newer returns the newer of two decrees of one name. Of two of the same millisecond all nodes take the same.
+// newer returns the newer of two decrees of one name. An authority's is later than all that it had seen, but maybe by less than a
+// millisecond: where another's clock is ahead. Of two of the same time all nodes take the same.
 func newer(a, b *decree) *decree {
-	if a == nil || cmp.Or(b.at.Compare(a.at), b.author.Compare(a.author)) > 0 {
+	if a == nil || cmp.Or(cmp.Compare(b.at, a.at), b.author.Compare(a.author)) > 0 {
 		return b
 	}
 	return a
@@ -135,9 +135,9 @@ func (t *decrees) list(ctx context.Context, r *replica.Replica) (all map[string]
 		if len(all) == mostDecrees && all[name] == nil || size > mostDecreeBytes {
 			return errEnough
 		}
-		e, err := r.Get(ctx, key)
+		e, at, err := r.Dated(ctx, key)
 		if err == nil && e != nil && e.Author == author {
-			all[name] = newer(all[name], &decree{e.Value, e.Author, e.Time})
+			all[name] = newer(all[name], &decree{e.Value, e.Author, at})
 			size += len(e.Value)
 		}
 		return err

@@ -9,6 +9,7 @@ import (
 
 	"x0tta6bl4/api"
 	"x0tta6bl4/daemon/replica"
+	"x0tta6bl4/mesh"
 )
 
 const allHave = "routing.protect/" + forAll
@@ -97,13 +98,37 @@ func TestDecreeAtAMember(t *testing.T) {
 
 // Of two decrees of one name the later one is the newer; of two of the same moment every node takes the same, in whatever order it reads.
 func TestNewerDecree(t *testing.T) {
-	now := time.Now()
-	a, b, early := &decree{author: testAlpha, at: now}, &decree{author: testBeta, at: now}, &decree{author: testBeta, at: now.Add(-time.Millisecond)}
+	now := mesh.HybridAt(time.Now()) + 1
+	a, b, early := &decree{author: testAlpha, at: now}, &decree{author: testBeta, at: now}, &decree{author: testBeta, at: now - 1}
 	for _, tc := range []struct{ one, other, want *decree }{{nil, a, a}, {a, b, b}, {b, a, b}, {a, early, a}, {early, a, a}} {
 		if got := newer(tc.one, tc.other); got != tc.want {
 			t.Errorf("of %+v and %+v it is %+v", tc.one, tc.other, got)
 		}
 	}
+}
+
+// What an authority sets knowing another's value takes its place, also if the other's clock was ahead, so that both are dated with the
+// same millisecond.
+func TestDecreeBehindAFastClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newRealm(t, "alpha", "gamma")
+		alpha := m.node("alpha", "", nil)
+		gamma := m.node("gamma", "", func(c *replica.Config) { c.Now = func() time.Time { return time.Now().Add(50 * time.Second) } })
+		m.link(alpha, gamma)
+		first := gamma.decree("routing.k/"+forAll, "2")
+		m.rest()
+		for _, tc := range []struct{ value, want string }{{"4", "4"}, {"", "3"}} {
+			if at := alpha.decree("routing.k/"+forAll, tc.value); !at.Equal(first) {
+				t.Fatalf("dated %v, not %v: this tests nothing", at, first)
+			}
+			m.rest()
+			for _, n := range m.nodes {
+				if got := n.configured().Value("routing.k"); got != tc.want {
+					t.Errorf("after %q by alpha %s has routing.k %s", tc.value, n.self, got)
+				}
+			}
+		}
+	})
 }
 
 func second[T any](_ T, err error) error { return err }
@@ -126,12 +151,37 @@ func TestListOfDecreesIsBounded(t *testing.T) {
 	})
 	synctest.Test(t, func(t *testing.T) {
 		m := newRealm(t, "alpha")
-		alpha := m.node("alpha", "", nil)
+		alpha := m.node("alpha", "", func(c *replica.Config) { c.Vital = nil }) // one of the release before
 		for i := range 6 {
 			alpha.decree(fmt.Sprintf("future.key%04d/%s", i, forAll), strings.Repeat("x", api.MaxValue))
 		}
 		if s, err := alpha.ConfigShared(t.Context()); err != nil || len(s.Settings) != 5 || !s.More {
 			t.Errorf("%d large settings, more: %t, %v", len(s.Settings), s.More, err)
 		}
+	})
+}
+
+// An authority whose quota of other keys is full can still share, and take back.
+func TestConfigurationOfAFullState(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newRealm(t, "alpha")
+		alpha := m.node("alpha", "", func(c *replica.Config) { c.MaxBytes = 256 << 10 })
+		for _, size := range []int{4 << 10, 0} {
+			var err error
+			for i := 0; err == nil; i++ {
+				_, err = alpha.shared.replica.KVPut(t.Context(), fmt.Appendf(nil, "%d/%d", size, i), make([]byte, size))
+			}
+			if codeOf(err) != api.CodeTooLarge {
+				t.Fatal(err)
+			}
+		}
+		if _, err := alpha.ConfigSet(t.Context(), api.ConfigTarget{Key: "routing.k"}, []byte("2")); err != nil {
+			t.Error(err)
+		}
+		alpha.has("routing.k", "2", "shared")
+		if _, err := alpha.ConfigUnset(t.Context(), api.ConfigTarget{Key: "routing.k"}); err != nil {
+			t.Error(err)
+		}
+		alpha.has("routing.k", "3", "default")
 	})
 }

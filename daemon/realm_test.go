@@ -136,7 +136,7 @@ func (n *resident) start(name, file string) {
 	d.table.Store(&mesh.Forwarding{})
 	id := selfMade(t)
 	cfg := replica.Config{
-		Self: d.self, Domain: testDomain, Path: n.path, Founder: n.founder, May: mayWrite,
+		Self: d.self, Domain: testDomain, Path: n.path, Founder: n.founder, May: mayWrite, Vital: isVital,
 		Identity: func() replica.Identity { return id },
 		Verify:   func([][]byte, mesh.NodeID, time.Time, time.Time) error { return nil },
 	}
@@ -210,12 +210,14 @@ func (m *realm) rest() {
 	synctest.Wait()
 }
 
-// decree writes a register of a topic's as a node's own, whatever the node is.
-func (n *resident) decree(name, value string) {
+// decree writes a register of a topic's as a node's own, whatever the node is, and returns as of when.
+func (n *resident) decree(name, value string) time.Time {
 	n.realm.t.Helper()
-	if _, err := n.shared.replica.Put(n.realm.t.Context(), n.tuning.key(name, n.self), []byte(value)); err != nil {
+	w, err := n.shared.replica.Put(n.realm.t.Context(), n.tuning.key(name, n.self), []byte(value))
+	if err != nil {
 		n.realm.t.Fatalf("%s at %s: %v", name, n.self, err)
 	}
+	return w.Time
 }
 
 // has checks what a key's value is, and where it is from.

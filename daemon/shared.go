@@ -202,7 +202,7 @@ func (d *Daemon) openReplica(ctx context.Context) (*replica.Replica, error) {
 	r, err := replica.OpenContext(ctx, replica.Config{
 		Self: d.self, Domain: d.domain, Path: path, Founder: began && first, Began: began,
 		Identity: m.author, Verify: m.verifyAuthor, Ends: m.authorEnds, Checkpoint: m.checkpoint, Admits: m.Authority != nil,
-		May: mayWrite, Vital: isLog, Now: d.now, Log: d.log,
+		May: mayWrite, Vital: isVital, Now: d.now, Log: d.log,
 	})
 	if err == nil && began && !first {
 		d.noteLost(r, path)

@@ -26,8 +26,11 @@ const (
 	logCheck = time.Minute     // whether there is a newer log to put
 )
 
-// isLog says for which keys the shared state keeps room: without a newer authority log the mesh cannot go on.
-func isLog(key []byte) bool { return bytes.HasPrefix(key, []byte(logPrefix)) }
+// isVital says for which keys the shared state keeps room: without a newer authority log the mesh cannot go on, and what operators share
+// may be what it takes to have it go on.
+func isVital(key []byte) bool {
+	return bytes.HasPrefix(key, []byte(logPrefix)) || bytes.HasPrefix(key, []byte(configPrefix))
+}
 
 func logKey(n mesh.NodeID) []byte { return []byte(logPrefix + n.String()) }
 

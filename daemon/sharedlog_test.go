@@ -52,12 +52,14 @@ func TestWhoMayWriteWhat(t *testing.T) {
 	}
 }
 
-// Room is kept for authority logs, and for no other of the mesh's own keys.
+// Room is kept for authority logs and shared configuration, and for no other of the mesh's own keys.
 func TestRoomIsKeptForLogs(t *testing.T) {
+	config := decreesOn(configTopic, nil)
 	for key, kept := range map[string]bool{
 		string(logKey(mesh.MustNodeID("beta"))): true, replica.OwnPrefix + "other/beta": false, "authority-log/beta": false, "": false,
+		string(config.key("routing.k/"+forAll, testBeta)): true, replica.OwnPrefix + "configs/beta": false, "config/a/beta": false,
 	} {
-		if isLog([]byte(key)) != kept {
+		if isVital([]byte(key)) != kept {
 			t.Errorf("%q: %v", key, !kept)
 		}
 	}

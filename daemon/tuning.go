@@ -6,16 +6,19 @@ import (
 
 	"x0tta6bl4/api"
 	"x0tta6bl4/daemon/config"
+	"x0tta6bl4/daemon/replica"
 	"x0tta6bl4/mesh"
 )
 
 // The configuration that nodes share is decrees on the topic "config". The name of one is KEY/FOR, where FOR is a node or *, for all;
 // the value is YAML, and an empty one takes back what was shared. A node's own file beats what is shared for it, that beats what is
-// shared for all, and that the default: who stands at a machine can undo whatever was shared.
+// shared for all, and that the default: who stands at a machine can undo whatever was shared for it. Of identity.ttl only what an
+// authority has counts.
 
 const (
-	configTopic = "config"
-	forAll      = "*"
+	configTopic  = "config"
+	configPrefix = replica.OwnPrefix + configTopic + "/"
+	forAll       = "*"
 )
 
 // tuned is a configuration with where the keys that may be shared have their values from.
@@ -52,7 +55,7 @@ func parseSetting(name string) (key string, n mesh.NodeID, ok bool) {
 
 // settingOf returns what a decree sets.
 func settingOf(key string, n mesh.NodeID, d *decree) api.ConfigSetting {
-	return api.ConfigSetting{Key: key, Value: d.value, Node: n, Author: d.author, Time: d.at}
+	return api.ConfigSetting{Key: key, Value: d.value, Node: n, Author: d.author, Time: d.at.Time()}
 }
 
 // tune returns the configuration of a node whose file says base, and gives values to the keys given, when the newest decrees by name are

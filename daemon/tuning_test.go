@@ -52,7 +52,7 @@ func TestWhatBeatsWhat(t *testing.T) {
 		}
 		shared := map[string]*decree{}
 		for name, v := range tc.shared {
-			shared[name] = &decree{[]byte(v), testAlpha, now}
+			shared[name] = &decree{[]byte(v), testAlpha, mesh.HybridAt(now)}
 		}
 		got := tune(testBeta, c, given, shared)
 		o := got.keys["routing.k"]
@@ -178,7 +178,7 @@ func TestLifeOfSVIDsIsShared(t *testing.T) {
 		return s.NotAfter().Sub(s.Issued()).Round(time.Minute)
 	}
 	before := issued()
-	at := &decree{[]byte("2h"), testAlpha, time.Now()}
+	at := &decree{[]byte("2h"), testAlpha, mesh.HybridAt(time.Now())}
 	d.takeUp(tune(d.self, d.opt.Config, nil, map[string]*decree{"identity.ttl/*": at}))
 	if got := issued(); got != 2*time.Hour {
 		t.Errorf("an SVID lives %s", got)

@@ -68,11 +68,14 @@ func (f *Flow) choose(now time.Time) {
 }
 
 // holds reports whether packets stay on a path though an error speaks against it and another one is healthier: it was accused lately
-// for nothing, as its answer showed, so was the other one, or something else speaks against that, and packets have just come. Who is on both paths and invents errors would else send
-// them to and fro with each. They are copied meanwhile, and silence is no mere word.
+// for nothing, as its answer showed, so was the other one, or something else speaks against that, and packets have just come. Who is on
+// both paths and invents errors would else send them to and fro with each. They are copied meanwhile, and what there is no room to
+// copy goes by the other path once the answer that would disprove the error is late (swapped); where that cannot be, because packets
+// go by that path already, they leave then. Silence is no mere word.
 func (f *Flow) holds(now time.Time, current, best *route) bool {
 	return current != nil && best != nil && current.blamed(now) && best.grade() < current.grade() &&
-		(best.slandered(now) || best.grade() > fit) && now.Before(f.moved.Add(Hold))
+		(best.slandered(now) || best.grade() > fit) && now.Before(f.moved.Add(Hold)) &&
+		!(current.leans && f.carries(f.copyOf(current)))
 }
 
 // unblamed returns the path to leave for: where best was accused for nothing as the current one was, and there is one as healthy

@@ -8,8 +8,9 @@ import (
 
 // How long a doubt may last.
 const (
-	// linkAnswer is how long a link in doubt may take to answer its probes, beyond the round trip of the whole path. From then on
-	// it is likelier dead than alive: what there is no room to copy goes by the other path.
+	// linkAnswer is how long a link in doubt may take to answer its probes, beyond the round trip of the whole path, and how much
+	// later than that an accused path may answer. From then on it is likelier dead than alive: what there is no room to copy goes
+	// by the other path.
 	linkAnswer = 20 * time.Millisecond
 
 	// hintLife is how long what a relay says of its link is believed. It says so again while the doubt lasts, and that the
@@ -56,8 +57,17 @@ func (r *route) expire(now time.Time) {
 		r.hinted = false
 		r.linkDoubt(now, r.link == mesh.LinkSuspect)
 	}
-	r.leans = !r.leanAt.IsZero() && !now.Before(r.leanAt)
+	at := r.leansAt()
+	r.leans = !at.IsZero() && !now.Before(at)
 	r.lately = r.lately && now.Sub(r.lateAt) < lateLife
+}
+
+// leansAt returns from when on the path is likelier dead than alive; zero: never.
+func (r *route) leansAt() time.Time {
+	if r.health == suspected {
+		return r.doubted.Add(r.rtt + linkAnswer)
+	}
+	return r.leanAt
 }
 
 // doubtful reports whether packets by this path are to be copied: it may be dead, and nobody knows. One that has been silent

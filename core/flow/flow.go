@@ -31,7 +31,8 @@
 // overtakes another. A doubt that is not settled in a second moves them after all.
 //
 // Nor is the word of who was wrong about both paths of two worth more than one move in Hold: errors that answers disprove would
-// else send packets to and fro. Between two such moves they are copied.
+// else send packets to and fro. Between two such moves they are copied, and go by the other path first when the answer that would
+// disprove the last error is late.
 //
 // Packets stay where they are as long as no path is healthier, unless the preferred path is more than a tenth
 // cheaper for Hold on end.
@@ -274,6 +275,9 @@ func (f *Flow) Deadline() time.Time {
 	}
 	if f.held {
 		at = sooner(at, f.moved.Add(Hold))
+		if !f.current.leans {
+			at = sooner(at, f.current.leansAt())
+		}
 	}
 	for _, l := range f.left {
 		at = sooner(at, l.until)

@@ -52,7 +52,8 @@ type route struct {
 	ran     time.Time // since when it runs again
 
 	tries   int       // probes since the suspicion
-	unheard bool      // the suspicion came of silence alone
+	doubted time.Time // the beginning of the suspicion
+	unheard bool      // it came of silence alone
 	cleared time.Time // when an answer last ended a suspicion that an error began
 	next    time.Time // when to probe next, or to give the path up; zero: not at all
 	backoff time.Duration
@@ -64,8 +65,8 @@ type route struct {
 	hintFrom time.Time // since when, without a break
 	hintEnd  time.Time
 	decideAt time.Time // when an undecided path is left for a better one
-	leanAt   time.Time // from when on it is likelier dead than alive; zero: never
-	leans    bool
+	leanAt   time.Time // from when on the doubt makes it likelier dead than alive; zero: never
+	leans    bool      // it is, by doubt or accusation
 
 	copyTo  *route // where its packets are copied to; nil: nowhere
 	part    uint32 // of the flows, beside other ways; 0: none was given yet
@@ -165,7 +166,7 @@ func (r *route) strike(now time.Time) {
 
 // doubt begins a suspicion.
 func (r *route) doubt(now time.Time) {
-	r.health, r.tries = suspected, 0
+	r.health, r.tries, r.doubted = suspected, 0, now
 	if r.link != mesh.LinkDown {
 		r.next = now
 	}

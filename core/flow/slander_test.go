@@ -92,3 +92,76 @@ func TestTrueAccusationAfterFalseOnes(t *testing.T) {
 	}
 	b.uses(other)
 }
+
+// accusedAnew returns paths that were both accused for nothing lately, the packets having just moved, and the path in use, which an
+// error accuses now.
+func accusedAnew(t *testing.T, rtt time.Duration, spread Spread) (*bench, mesh.Path) {
+	t.Helper()
+	b := newBench(t, way(1, 1000), way(2, 1050))
+	b.f.Configure(b.now, Config{Spread: spread})
+	b.answer(3 * time.Second)
+	for _, r := range b.f.routes {
+		r.rtt, r.heard, r.cleared = rtt, true, b.now
+	}
+	b.f.moved = b.now
+	path := b.f.current.path
+	b.f.Suspect(b.now, path)
+	if !b.f.current.path.Same(path) {
+		t.Fatal("packets are not held: this tests nothing")
+	}
+	return b, path
+}
+
+// Packets that are held on a path in spite of an error, and that there is no room to copy, are lost for no longer than the answer takes
+// that would disprove the error. Where packets go by the other path already, all do from then on.
+func TestHeldPacketsLeaveWhenTheAnswerIsLate(t *testing.T) {
+	for _, spread := range []Spread{SpreadOff, SpreadAlways} {
+		for _, rtt := range []time.Duration{5 * time.Millisecond, 20 * time.Millisecond, 100 * time.Millisecond, 300 * time.Millisecond} {
+			b, fails := accusedAnew(t, rtt, spread)
+			last, from := b.now, b.now
+			for b.now.Sub(from) < 2*time.Second {
+				for _, p := range b.pass(5 * time.Millisecond) {
+					if !p.Path.Same(fails) {
+						b.f.ProbeReply(b.now, p.ID, Counts{})
+					}
+				}
+				for _, w := range carrying(b.f) {
+					if w.Path.Same(fails) {
+						last = b.now
+					}
+				}
+			}
+			if d := last.Sub(from); d > rtt+linkAnswer {
+				t.Errorf("spread %s, rtt %v: packets go by the dead path for %v", spread, rtt, d)
+			}
+		}
+	}
+}
+
+// While the answer may still come nothing changes, and when it comes nothing does.
+func TestHeldPacketsStayUntilTheAnswer(t *testing.T) {
+	b, path := accusedAnew(t, 100*time.Millisecond, SpreadOff)
+	sent := b.pass(90 * time.Millisecond)
+	if w := b.f.Ways()[0]; !w.Path.Same(path) || !w.Copy.Valid() {
+		t.Errorf("packets go by %v, copied to %v", w.Labels, w.Copy.Labels)
+	}
+	b.f.ProbeReply(b.now, sent[0].ID, Counts{})
+	b.answer(Hold)
+	if w := b.f.Ways()[0]; !w.Path.Same(path) || w.Copy.Valid() {
+		t.Errorf("packets go by %v, copied to %v", w.Labels, w.Copy.Labels)
+	}
+}
+
+// The deadline says when the answer is late.
+func TestLateAnswerHasADeadline(t *testing.T) {
+	b, path := accusedAnew(t, 100*time.Millisecond, SpreadOff)
+	at := b.now.Add(100*time.Millisecond + linkAnswer)
+	b.pass(100 * time.Millisecond)
+	if d := b.f.Deadline(); !d.Equal(at) {
+		t.Errorf("the deadline is %v, want %v", d.Sub(b.now), at.Sub(b.now))
+	}
+	b.pass(linkAnswer)
+	if w := b.f.Ways()[0]; w.Path.Same(path) || !w.Copy.Same(path) {
+		t.Errorf("packets go by %v, copied to %v", w.Labels, w.Copy.Labels)
+	}
+}

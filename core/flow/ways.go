@@ -88,7 +88,11 @@ func (f *Flow) carrier(r *route) carrier { return carrier{r, r.copyTo, r.part, f
 // swapped reports whether the path that packets are copied to is the likelier one to deliver them. If it is a way already it is
 // not two.
 func (f *Flow) swapped(r *route) bool {
-	return r.leans && r.grade() == undecided && r.copyTo != nil && r.copyTo.grade() < undecided && !f.carries(r.copyTo)
+	if !r.leans || r.copyTo == nil || f.carries(r.copyTo) {
+		return false
+	}
+	held := f.held && r == f.current && r.copyTo.grade() < r.grade()
+	return held || r.grade() == undecided && r.copyTo.grade() < undecided
 }
 
 // Pair returns the paths that protected packets go by: two, or one if there are no more, none if all are dead or nothing is

@@ -139,6 +139,7 @@ const (
 	DefaultPort   = 7420
 
 	minTTL, maxTTL     = 2 * time.Second, 90 * 24 * time.Hour // those of host/authority
+	minSharedTTL       = 10 * time.Minute                     // that a node's file may fall short of
 	minHello, maxHello = 10 * time.Millisecond, 10 * time.Second
 	maxK               = 8
 	maxList            = 256

@@ -94,6 +94,10 @@ func (c Config) With(name, text string) (Config, error) {
 	changed := c
 	if n := p.one(name, text); n != nil {
 		k, _ := find(&changed, name)
+		if name == "identity.ttl" {
+			// Were it seconds for all, every member would ask an authority all the time, and be lost as soon as none answers.
+			k.read = scalar(&changed.Identity.TTL, duration(minSharedTTL, maxTTL))
+		}
 		k.read(p, name, n)
 	}
 	if len(p.problems) > 0 {

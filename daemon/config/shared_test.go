@@ -48,6 +48,7 @@ func TestWith(t *testing.T) {
 		{"log.level", `"debug"`, func(c *Config) { c.Log.Level = slog.LevelDebug }, "debug"},
 		{"log.format", "json", func(c *Config) { c.Log.Format = FormatJSON }, "json"},
 		{"identity.ttl", "12h", func(c *Config) { c.Identity.TTL = 12 * time.Hour }, "12h"},
+		{"identity.ttl", "10m", func(c *Config) { c.Identity.TTL = 10 * time.Minute }, "10m"},
 	} {
 		want := base
 		tc.change(&want)
@@ -67,6 +68,9 @@ func TestWith(t *testing.T) {
 // Of a value that is wrong nothing is taken, and the error names the key and what to write.
 func TestWithMistakes(t *testing.T) {
 	for _, tc := range []struct{ key, text, want string }{
+		{"identity.ttl", "2s", `identity.ttl: 2s is out of range; use 10m to 2160h`},
+		{"identity.ttl", "9m59s", `identity.ttl: 9m59s is out of range; use 10m to 2160h`},
+		{"identity.ttl", "2161h", `identity.ttl: 2161h is out of range; use 10m to 2160h`},
 		{"routing.k", "0", `routing.k: 0 is not a whole number from 1 to 8; write one`},
 		{"routing.k", "", `routing.k: nothing where one value is expected; write the value, or leave the key out for its default`},
 		{"routing.k", "{a: b}", `routing.k: a mapping where one value is expected; write the value, or leave the key out for its default`},

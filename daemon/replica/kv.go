@@ -9,6 +9,7 @@ import (
 
 	"x0tta6bl4/api"
 	"x0tta6bl4/core/crdt"
+	"x0tta6bl4/mesh"
 )
 
 // Bounds of a page of a list.
@@ -74,24 +75,41 @@ func (r *Replica) Get(ctx context.Context, key []byte) (*api.KVEntry, error) {
 	return got.Entry, err
 }
 
+// Dated returns the entry of a key with the whole of its time, which orders what is written within one millisecond, or behind a clock
+// that is ahead; nil: there is none.
+func (r *Replica) Dated(ctx context.Context, key []byte) (*api.KVEntry, mesh.Hybrid, error) {
+	got, at, err := r.get(ctx, key)
+	return got.Entry, at, err
+}
+
 // KVGet implements api.StateBackend.
 func (r *Replica) KVGet(ctx context.Context, key []byte) (api.KVGet, error) {
+	got, _, err := r.get(ctx, key)
+	return got, err
+}
+
+func (r *Replica) get(ctx context.Context, key []byte) (api.KVGet, mesh.Hybrid, error) {
 	if err := checkKey(key); err != nil {
-		return api.KVGet{}, err
+		return api.KVGet{}, 0, err
 	}
-	got := make(chan api.KVGet, 1)
+	type found struct {
+		api.KVGet
+		at mesh.Hybrid
+	}
+	got := make(chan found, 1)
 	err := r.do(ctx, func(now time.Time) {
-		g := api.KVGet{Freshness: r.freshness(now)}
+		g := found{KVGet: api.KVGet{Freshness: r.freshness(now)}}
 		if v, ok := r.state.Get(key); ok {
 			e := entryOf(key, v)
-			g.Entry = &e
+			g.Entry, g.at = &e, v.Time
 		}
 		got <- g
 	})
 	if err != nil {
-		return api.KVGet{}, err
+		return api.KVGet{}, 0, err
 	}
-	return <-got, nil
+	g := <-got
+	return g.KVGet, g.at, nil
 }
 
 func entryOf(key []byte, v crdt.Value) api.KVEntry {
