@@ -76,8 +76,8 @@ type Replica struct {
 	cover    cover
 	checks   queue // that no checker has taken
 	collect  struct {
-		due   time.Time
-		going bool
+		due, tidy time.Time // of crdt's deletions, and of what else is not needed any more
+		going     bool
 	}
 	told   notes
 	closed bool
@@ -218,28 +218,43 @@ func toStore(ps []crdt.Pair) []store.Pair {
 	return out
 }
 
-// collectDue returns when collectSome has something to do, if nothing happens before; zero: not before something does.
+// collectDue returns when collectSome has something to do, if nothing happens before.
 func (r *Replica) collectDue() time.Time {
-	may := r.sync.MayForget()
-	if may.IsZero() || r.collect.going {
+	switch may := r.sync.MayForget(); {
+	case may.IsZero():
+		return r.collect.tidy
+	case r.collect.going:
 		return may
+	default:
+		return later(may, r.collect.due)
 	}
-	return later(may, r.collect.due)
 }
 
 // collectSome looks for what may be forgotten, a part at a time.
 func (r *Replica) collectSome(now time.Time) {
-	if due := r.collectDue(); due.IsZero() || now.Before(due) {
+	if now.Before(r.collectDue()) {
+		return
+	}
+	if r.sync.MayForget().IsZero() {
+		r.told.warn(now, "forget", "the clock of this node is more than an hour ahead of most neighbours': it forgets no deletions; set the clock")
+		r.tidy(now)
 		return
 	}
 	out, done := r.state.Collect(now, collectSome)
 	r.apply(now, out)
 	if r.collect.going = !done; done {
+		r.told.clear("forget")
 		r.collect.due = now.Add(collectEvery)
-		r.disk.later(r, now, r.chains.forget(r.state.SVIDs()))
-		if r.state.Silent(now) {
-			r.told.warn(now, "silent", "no neighbour for longer than deletions are remembered: others may have forgotten what this node deletes again")
-		}
+		r.tidy(now)
+	}
+}
+
+// tidy forgets the chains that nothing needs any more, whatever the clock says.
+func (r *Replica) tidy(now time.Time) {
+	r.collect.tidy = now.Add(collectEvery)
+	r.disk.later(r, now, r.chains.forget(r.state.SVIDs()))
+	if r.state.Silent(now) {
+		r.told.warn(now, "silent", "no neighbour for longer than deletions are remembered: others may have forgotten what this node deletes again")
 	}
 }
 

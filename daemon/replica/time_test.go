@@ -93,6 +93,13 @@ func TestClockAheadAtStart(t *testing.T) {
 		}
 		agree(t, 10*time.Second, a, b)
 		c.cut()
+		second := d.identity(a.id, 10_000*time.Hour)
+		a.close()
+		a.cfg.Identity = func() Identity { return second }
+		a.open()
+		if _, err := a.KVDelete(t.Context(), []byte("k")); err != nil {
+			t.Fatal(err)
+		}
 		a.close()
 		off.Store(int64(2 * crdt.Life))
 		a.open()
@@ -100,6 +107,13 @@ func TestClockAheadAtStart(t *testing.T) {
 		time.Sleep(3 * time.Hour)
 		if n := a.info().Entries; n != 1 {
 			t.Errorf("%d entries while the clock is wrong", n)
+		}
+		chains := 0
+		if err := a.do(t.Context(), func(time.Time) { chains = len(a.chains.kept) }); err != nil || chains != 1 {
+			t.Errorf("%d chains are kept, of which one is needed: %v", chains, err)
+		}
+		if w := fmt.Sprint(a.info().Warnings); !strings.Contains(w, "forgets no deletions") {
+			t.Errorf("warnings: %s", w)
 		}
 		if _, err := a.KVPut(t.Context(), []byte("l"), nil); !errors.Is(err, crdt.ErrClock) || code(err) != api.CodeUnavailable {
 			t.Error(err)
