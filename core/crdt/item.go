@@ -133,7 +133,7 @@ func (s *State) chargeItem(author mesh.NodeID, it *item, sign int) {
 	}
 }
 
-// isOwn reports whether an item has a vital key.
+// isVital reports whether an item has a vital key.
 func (s *State) isVital(it *item) bool { return s.cfg.Vital != nil && s.cfg.Vital(it.key()) }
 
 // newer reports whether a comes after b in the one order that all replicas share: by time, then by who wrote it and as
