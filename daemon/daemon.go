@@ -86,6 +86,7 @@ type Daemon struct {
 	names      names
 	shared     *shared
 	tuning     tuning
+	following  following
 	discovery  *discovery.Discovery // nil = not wanted; its methods know that
 	alarm      *alarm.Alarm         // of the fast loop
 	turnAt     appointment          // of the fast loop

@@ -19,6 +19,11 @@ const (
 	mostDecrees     = 1000
 	mostDecreeBytes = 4 << 20
 	decreePage      = 5000 // keys that are looked at at a time
+
+	// mostOwnBytes is how much one authority may decree, each decree counted with what the replica counts besides its bytes. Of the 1 MiB
+	// that it may have of vital keys that leaves room for the largest authority log.
+	mostOwnBytes   = 768 << 10
+	decreeOverhead = 256
 )
 
 // decrees are what authorities tell all nodes about one topic: registers of the shared state whose keys are x0t/TOPIC/NAME/AUTHOR. Any
@@ -94,7 +99,32 @@ func (t *decrees) put(ctx context.Context, r *replica.Replica, self mesh.NodeID,
 		return api.KVWritten{}, api.Errorf(api.CodeNotAuthority, "%s is no authority of the domain, so what it writes would count nowhere", self).
 			With("do it on %s", t.authorities())
 	}
+	if len(value) > 0 {
+		if err := t.room(ctx, r, self, name, value); err != nil {
+			return api.KVWritten{}, err
+		}
+	}
 	return r.Put(ctx, t.key(name, self), value)
+}
+
+// room refuses a value with which this node would have decreed too much.
+func (t *decrees) room(ctx context.Context, r *replica.Replica, self mesh.NodeID, name string, value []byte) error {
+	size := decreeOverhead + len(t.key(name, self)) + len(value)
+	err := t.walk(ctx, r, func(key []byte, author mesh.NodeID) error {
+		if n, ok := t.name(key, author); !ok || n == name || author != self {
+			return nil
+		}
+		e, err := r.Get(ctx, key)
+		if e != nil {
+			size += decreeOverhead + len(key) + len(e.Value)
+		}
+		return err
+	})
+	if err == nil && size > mostOwnBytes {
+		err = api.Errorf(api.CodeTooLarge, "with this %s would have shared %d bytes, more than %d", self, size, mostOwnBytes).
+			With("take something back that it shared; x0t config shared lists it")
+	}
+	return err
 }
 
 // authorities names those whose decrees count.

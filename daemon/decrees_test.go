@@ -10,6 +10,7 @@ import (
 	"x0tta6bl4/api"
 	"x0tta6bl4/daemon/replica"
 	"x0tta6bl4/mesh"
+	"x0tta6bl4/wire/trust"
 )
 
 const allHave = "routing.protect/" + forAll
@@ -183,5 +184,36 @@ func TestConfigurationOfAFullState(t *testing.T) {
 			t.Error(err)
 		}
 		alpha.has("routing.k", "3", "default")
+	})
+}
+
+// However much an authority shares, there is room for its log; and what it takes back makes room for more.
+func TestDecreesLeaveRoomForTheLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newRealm(t, "alpha")
+		alpha := m.node("alpha", "", nil)
+		r, n := alpha.shared.replica, 0
+		share := func(name string, value []byte) error {
+			return second(alpha.tuning.put(t.Context(), r, alpha.self, name+"/"+forAll, value))
+		}
+		for _, size := range []int{60 << 10, 1} {
+			var err error
+			for ; err == nil; n++ {
+				err = share(fmt.Sprint("future.key", n), make([]byte, size))
+			}
+			if codeOf(err) != api.CodeTooLarge || !strings.Contains(err.Error(), "take something back") {
+				t.Fatal(err)
+			}
+		}
+		if _, err := r.Put(t.Context(), logKey(alpha.self), make([]byte, trust.MaxLog)); err != nil {
+			t.Errorf("after %d decrees: %v", n, err)
+		}
+		for what, err := range map[string]error{
+			"taking back": share("future.key0", nil), "of another": share("another", nil), "more": share("future.key1", make([]byte, 61<<10)),
+		} {
+			if err != nil {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
 	})
 }

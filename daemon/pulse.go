@@ -276,5 +276,5 @@ func (d *Daemon) allWarnings(c census) []string {
 		ws = append(ws, "the SVID was not renewed: "+d.renewError)
 	}
 	d.mu.Unlock()
-	return slices.Concat(ws, d.store.Troubles(), d.shared.troubles(), d.unresolved(), d.nameTroubles(), d.silentInterfaces(), thinLinks(c.thin))
+	return slices.Concat(ws, d.store.Troubles(), d.shared.troubles(), d.following.troubles(), d.unresolved(), d.nameTroubles(), d.silentInterfaces(), thinLinks(c.thin))
 }

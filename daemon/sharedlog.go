@@ -78,13 +78,12 @@ func putLog(ctx context.Context, r *replica.Replica, self mesh.NodeID, l *trust.
 
 // followLogs takes up newer logs as they come, until ctx ends.
 func (d *Daemon) followLogs(ctx context.Context, r *replica.Replica) {
-	err := r.Subscribe(ctx, []byte(logPrefix), func(c api.KVChange) error {
-		d.logChanged(ctx, r, c)
-		return nil
+	d.following.keep(ctx, d.log, "authority logs", func() error {
+		return r.Subscribe(ctx, []byte(logPrefix), func(c api.KVChange) error {
+			d.logChanged(ctx, r, c)
+			return nil
+		})
 	})
-	if ctx.Err() == nil {
-		d.log.Error("authority logs in the shared state are not followed any more; restart x0t", "error", err)
-	}
 }
 
 // logChanged looks at what an authority wrote. What other members write there is not looked at.

@@ -62,18 +62,20 @@ func (d *Daemon) tuneLoop(ctx context.Context, r *replica.Replica) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() {
-		err := d.tuning.follow(ctx, r, d.settingChanged)
-		if ctx.Err() == nil {
-			d.log.Error("shared configuration is not followed any more; restart x0t", "error", err)
-		}
+		d.following.keep(ctx, d.log, "changes of the configuration", func() error { return d.tuning.follow(ctx, r, d.settingChanged) })
 	})
+	d.following.keep(ctx, d.log, "the configuration", func() error { return d.retuneLoop(ctx, r) })
+}
+
+// retuneLoop takes up what is shared whenever there may be news, until it cannot be read or ctx ends.
+func (d *Daemon) retuneLoop(ctx context.Context, r *replica.Replica) error {
 	for {
-		if err := d.retune(ctx, r); err != nil && ctx.Err() == nil {
-			d.log.Error("shared configuration cannot be read; restart x0t", "error", err)
+		if err := d.retune(ctx, r); err != nil {
+			return err
 		}
 		select {
 		case <-ctx.Done():
-			return
+			return ctx.Err()
 		case <-d.tuning.look:
 		}
 	}
