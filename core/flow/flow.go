@@ -267,7 +267,9 @@ func (f *Flow) Deadline() time.Time {
 	}
 	for _, r := range f.every() {
 		if r.grade() == undecided && f.carries(r) && (r != f.current || r.grade() > f.preferred().grade()) {
-			at = sooner(at, r.decideAt)
+			if r != f.current || !f.held {
+				at = sooner(at, r.decideAt)
+			}
 			if !r.leans {
 				at = sooner(at, r.leanAt)
 			}

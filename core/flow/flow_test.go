@@ -425,7 +425,8 @@ func (f *Flow) valid(now time.Time) error {
 		return fmt.Errorf("current %v although all dead is %v", f.current, allDead)
 	case f.current != nil && !slices.Contains(f.routes, f.current):
 		return fmt.Errorf("current is not offered")
-	case f.current != nil && f.current.grade() != best && (f.current.grade() != undecided || f.Deadline().After(now) && !now.Before(f.current.decideAt)):
+	case f.current != nil && f.current.grade() != best && !(f.held && (now.Before(f.moved.Add(Hold)) || !f.Deadline().After(now))) &&
+		(f.current.grade() != undecided || f.Deadline().After(now) && !now.Before(f.current.decideAt)):
 		return fmt.Errorf("current has grade %d, best is %d", f.current.grade(), best)
 	case (f.rival == nil) != f.moveAt.IsZero():
 		return fmt.Errorf("rival %v, time %v", f.rival, f.moveAt)

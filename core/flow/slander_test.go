@@ -165,3 +165,22 @@ func TestLateAnswerHasADeadline(t *testing.T) {
 		t.Errorf("packets go by %v, copied to %v", w.Labels, w.Copy.Labels)
 	}
 }
+
+// Where a relay doubts its link for longer than a doubt may last, and packets are held, the loop does not turn for nothing until the
+// hold ends.
+func TestHeldDoubtIsNoDeadline(t *testing.T) {
+	b := newBench(t, way(1, 1000), way(2, 1050))
+	b.answer(time.Second)
+	for _, r := range b.f.routes {
+		r.cleared = b.now
+	}
+	from := b.now
+	for b.now.Sub(from) < doubtMost+100*time.Millisecond {
+		b.f.moved = from.Add(doubtMost / 2)
+		b.f.Doubt(b.now, b.f.current.path)
+		b.answer(50 * time.Millisecond)
+	}
+	if at := b.f.Deadline(); !b.f.held || !at.After(b.now) {
+		t.Errorf("held: %t; the deadline is %v", b.f.held, at.Sub(b.now))
+	}
+}
