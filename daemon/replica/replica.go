@@ -254,7 +254,8 @@ func (r *Replica) tidy(now time.Time) {
 	r.collect.tidy = now.Add(collectEvery)
 	r.disk.later(r, now, r.chains.forget(r.state.SVIDs()))
 	if r.state.Silent(now) {
-		r.told.warn(now, "silent", "no neighbour for longer than deletions are remembered: others may have forgotten what this node deletes again")
+		r.told.warn(now, "silent", "no neighbour for longer than deletions are remembered: this node may have what others have deleted and "+
+			"forgotten; docs/state.md says how it begins again")
 	}
 }
 
