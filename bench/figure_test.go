@@ -129,7 +129,7 @@ func TestWhatIsMeasured(t *testing.T) {
 	if got := firstBound(40 * time.Millisecond); got != 120*time.Millisecond {
 		t.Errorf("first packet over 40 ms: %s", got)
 	}
-	if got := strings.Join(Parts(), " "); got != "grid idle state state-heal state-million throughput flood code failover" {
+	if got := strings.Join(Parts(), " "); got != "grid idle state state-heal state-million throughput flood spread busy code failover" {
 		t.Errorf("parts %q", got)
 	}
 }
